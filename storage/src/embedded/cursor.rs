@@ -1,0 +1,127 @@
+//! An open query in its caller's hands: batches that are there already, and the scan that makes more.
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+
+use bson::raw::RawDocumentBuf;
+use futures_channel::oneshot;
+use futures_util::FutureExt;
+use futures_util::future::ready;
+
+use super::house::House;
+use super::scan::{Scan, Step};
+use crate::error::StoreError;
+use crate::limits;
+use crate::store::{Answer, Batch, Cursor};
+
+pub struct OpenCursor {
+    ready: VecDeque<RawDocumentBuf>,
+    /// `None` when everything is ready, or after an error.
+    more: Option<(Arc<House>, Box<Scan>)>,
+}
+
+impl OpenCursor {
+    /// A cursor over documents already found.
+    pub fn of(documents: Vec<RawDocumentBuf>) -> Box<dyn Cursor> {
+        Box::new(Self { ready: documents.into(), more: None })
+    }
+
+    fn take_ready(&mut self, bytes_max: usize) -> Batch {
+        let mut documents = Vec::new();
+        let mut bytes = 0;
+        while let Some(document) = self.ready.pop_front() {
+            bytes += document.as_bytes().len();
+            if bytes > bytes_max && !documents.is_empty() {
+                self.ready.push_front(document);
+                break;
+            }
+            documents.push(document);
+        }
+        Batch { documents, exhausted: self.ready.is_empty() && self.more.is_none() }
+    }
+}
+
+impl Cursor for OpenCursor {
+    fn next(&mut self, bytes_max: usize) -> Answer<'_, Batch> {
+        if !self.ready.is_empty() {
+            return ready(Ok(self.take_ready(bytes_max))).boxed();
+        }
+        let Some((house, scan)) = self.more.take() else { return ready(Ok(self.take_ready(bytes_max))).boxed() };
+        let (reply, answer) = oneshot::channel();
+        let turn = Turn { house: Arc::clone(&house), scan, bytes_max, reply };
+        if let Err(error) = house.readers.submit(Box::new(move || turn.take())) {
+            return ready(Err(error)).boxed();
+        }
+        async move {
+            let Ok((scan, outcome)) = answer.await else {
+                return Err(StoreError::store("the store gave up on this query"));
+            };
+            match outcome? {
+                Step::Batch(batch) => {
+                    if !batch.exhausted {
+                        self.more = Some((house, scan));
+                    }
+                    Ok(batch)
+                }
+                Step::Count(_) | Step::Unfinished => Err(StoreError::store("the query was not one for documents")),
+            }
+        }
+        .boxed()
+    }
+}
+
+/// The beginning of a `find`: on a reader's thread, up to the first batch, so that a small answer takes one hop.
+pub fn first_batch(house: Arc<House>, scan: Scan, reply: oneshot::Sender<Result<Box<dyn Cursor>, StoreError>>) {
+    run(house, Box::new(scan), limits::FIRST_BATCH_BYTES, move |house, scan, outcome| {
+        let cursor = outcome.and_then(|step| match step {
+            Step::Batch(batch) => {
+                let more = (!batch.exhausted).then_some((house, scan));
+                Ok(Box::new(OpenCursor { ready: batch.documents.into(), more }) as Box<dyn Cursor>)
+            }
+            Step::Count(_) | Step::Unfinished => Err(StoreError::store("the query was not one for documents")),
+        });
+        // Nobody waits any more when this cannot be sent.
+        drop(reply.send(cursor));
+    });
+}
+
+/// A `count`, on a reader's thread.
+pub fn count(house: Arc<House>, scan: Scan, reply: oneshot::Sender<Result<u64, StoreError>>) {
+    run(house, Box::new(scan), usize::MAX, move |_, _, outcome| {
+        let counted = outcome.and_then(|step| match step {
+            Step::Count(counted) => Ok(counted),
+            Step::Batch(_) | Step::Unfinished => Err(StoreError::store("the query was not one for a count")),
+        });
+        drop(reply.send(counted));
+    });
+}
+
+struct Turn {
+    house: Arc<House>,
+    scan: Box<Scan>,
+    bytes_max: usize,
+    reply: oneshot::Sender<(Box<Scan>, Result<Step, StoreError>)>,
+}
+
+impl Turn {
+    fn take(self) {
+        let Self { house, scan, bytes_max, reply } = self;
+        run(house, scan, bytes_max, move |_, scan, outcome| drop(reply.send((scan, outcome))));
+    }
+}
+
+/// Steps until there is something to hand over; between two steps, everybody else who waits has a turn.
+fn run(
+    house: Arc<House>,
+    mut scan: Box<Scan>,
+    bytes_max: usize,
+    done: impl FnOnce(Arc<House>, Box<Scan>, Result<Step, StoreError>) + Send + 'static,
+) {
+    match scan.step(bytes_max) {
+        Ok(Step::Unfinished) => {
+            let again = Arc::clone(&house);
+            again.readers.resubmit(Box::new(move || run(house, scan, bytes_max, done)));
+        }
+        outcome => done(house, scan, outcome),
+    }
+}

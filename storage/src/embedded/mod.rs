@@ -1,0 +1,246 @@
+//! The local store: one redb file for each tenant, a query engine over raw BSON on top.
+//!
+//! In: the commands of [`Store`]. Out: their answers; a write is answered after its bytes were synced to the disk.
+//! Not here: what filters and updates mean (`filter`, `update`), and any caller's thread: files are opened, scanned and
+//! written on the store's own threads. The one exception is a read of one `_id` in a file that is already open, which is
+//! answered at once where it was asked: readers never wait for writers, and it touches a handful of pages.
+//!
+//! Files: `<dir>/catalog.redb` is Portico's own, `<dir>/apps/<app id>.redb` each app's. They are made by the first write,
+//! opened on first use, and closed when too many are open, the longest unused first.
+
+mod access_path;
+mod cursor;
+mod file;
+mod house;
+mod pool;
+mod scan;
+mod write;
+mod writer;
+
+use std::path::Path;
+use std::sync::Arc;
+
+use bson::raw::RawDocumentBuf;
+use futures_channel::oneshot;
+use futures_util::FutureExt;
+use futures_util::future::ready;
+
+use crate::error::StoreError;
+use crate::limits;
+use crate::namespace::{Namespace, Tenant};
+use crate::store::{Answer, Cursor, Delete, Find, Inserted, Store, Update, Updated};
+use crate::update::Change;
+use crate::{filter, update};
+
+use cursor::OpenCursor;
+use file::{Availability, File};
+use house::House;
+use scan::{Query, Scan};
+use write::{Task, Write};
+
+/// How much the store may use. [`Options::default`] takes the numbers of [`crate::limits`].
+#[derive(Debug, Clone)]
+pub struct Options {
+    pub reader_threads: usize,
+    pub writer_threads: usize,
+    pub open_files_max: usize,
+    pub app_cache_bytes: usize,
+    pub catalog_cache_bytes: usize,
+}
+
+impl Default for Options {
+    fn default() -> Self {
+        Self {
+            reader_threads: limits::READER_THREADS,
+            writer_threads: limits::WRITER_THREADS,
+            open_files_max: limits::OPEN_FILES_MAX,
+            app_cache_bytes: limits::APP_CACHE_BYTES,
+            catalog_cache_bytes: limits::CATALOG_CACHE_BYTES,
+        }
+    }
+}
+
+/// The embedded store. Dropping it finishes the writes that were accepted and closes all files, as [`Embedded::close`].
+#[derive(Debug)]
+pub struct Embedded {
+    house: Arc<House>,
+}
+
+impl Embedded {
+    /// Makes the directory if it is missing and opens the catalog's file, so that a second process on the same directory,
+    /// or a disk that cannot be written, is found out now.
+    pub fn open(dir: &Path, options: Options) -> Result<Self, StoreError> {
+        let house = House::open(dir, options)?;
+        Ok(Self { house })
+    }
+
+    /// Accepts nothing more, finishes what was accepted, closes all files. Blocks until done; the second time it does
+    /// nothing.
+    pub fn close(&self) {
+        self.house.close();
+    }
+
+    fn write<'a, T: Send + 'static>(
+        &'a self,
+        namespace: &'a Namespace,
+        bytes: usize,
+        task: impl FnOnce(oneshot::Sender<Result<T, StoreError>>) -> Task,
+    ) -> Answer<'a, T> {
+        if let Err(error) = check_namespace(namespace) {
+            return ready(Err(error)).boxed();
+        }
+        let (reply, answer) = oneshot::channel();
+        let write = Write { collection: namespace.to_string(), bytes: WRITE_BYTES + bytes, task: task(reply) };
+        match self.house.write(namespace.tenant, write) {
+            Ok(()) => arrival(answer),
+            Err(error) => ready(Err(error)).boxed(),
+        }
+    }
+
+    fn scan<'a, T: Send + 'static>(
+        &'a self,
+        file: Arc<File>,
+        collection: String,
+        query: Query,
+        nothing: fn() -> T,
+        run: impl FnOnce(Arc<House>, Scan, oneshot::Sender<Result<T, StoreError>>) + Send + 'static,
+    ) -> Answer<'a, T> {
+        let (reply, answer) = oneshot::channel();
+        let house = Arc::clone(&self.house);
+        let submitted = self.house.readers.submit(Box::new(move || {
+            let scan = house.opened(&file, false).and_then(|opened| match opened {
+                Some(opened) => Scan::begin(&file, opened, &collection, query),
+                None => Ok(None),
+            });
+            match scan {
+                Ok(Some(scan)) => run(house, scan, reply),
+                // Nobody waits any more when these cannot be sent.
+                Ok(None) => drop(reply.send(Ok(nothing()))),
+                Err(error) => drop(reply.send(Err(error))),
+            }
+        }));
+        match submitted {
+            Ok(()) => arrival(answer),
+            Err(error) => ready(Err(error)).boxed(),
+        }
+    }
+}
+
+impl Drop for Embedded {
+    fn drop(&mut self) {
+        self.close();
+    }
+}
+
+impl Store for Embedded {
+    fn find<'a>(&'a self, namespace: &'a Namespace, query: Find) -> Answer<'a, Box<dyn Cursor>> {
+        let query = match check_namespace(namespace).and_then(|()| Query::parse(&query)) {
+            Ok(query) => query,
+            Err(error) => return ready(Err(error)).boxed(),
+        };
+        let file = match self.house.file(namespace.tenant) {
+            Ok(file) => file,
+            Err(error) => return ready(Err(error)).boxed(),
+        };
+        let collection = namespace.to_string();
+        match file.availability() {
+            Availability::Nothing => return ready(Ok(OpenCursor::of(Vec::new()))).boxed(),
+            Availability::Open(opened) if query.is_point() => {
+                file.touch(&self.house);
+                let found = scan::point(&file, &opened, &collection, &query);
+                return ready(found.map(|found| OpenCursor::of(found.into_iter().collect()))).boxed();
+            }
+            Availability::Open(_) | Availability::Unknown => {}
+        }
+        self.scan(file, collection, query, || OpenCursor::of(Vec::new()), cursor::first_batch)
+    }
+
+    fn count<'a>(&'a self, namespace: &'a Namespace, query: Find) -> Answer<'a, u64> {
+        let parsed = check_namespace(namespace).and_then(|()| Query::parse(&query));
+        let (query, file) = match parsed.and_then(|query| Ok((query, self.house.file(namespace.tenant)?))) {
+            Ok(found) => found,
+            Err(error) => return ready(Err(error)).boxed(),
+        };
+        if matches!(file.availability(), Availability::Nothing) {
+            return ready(Ok(0)).boxed();
+        }
+        self.scan(file, namespace.to_string(), query.counting(), || 0, cursor::count)
+    }
+
+    fn insert<'a>(
+        &'a self,
+        namespace: &'a Namespace,
+        documents: Vec<RawDocumentBuf>,
+        ordered: bool,
+    ) -> Answer<'a, Inserted> {
+        let bytes = documents.iter().map(|document| document.as_bytes().len()).sum();
+        self.write(namespace, bytes, |reply| Task::Insert { documents, ordered, reply })
+    }
+
+    fn update<'a>(&'a self, namespace: &'a Namespace, update: Update) -> Answer<'a, Updated> {
+        let Update { filter, update, multi, upsert } = update;
+        let bytes = filter.as_bytes().len() + update.as_bytes().len();
+        let parsed = filter::parse(&filter).and_then(|filter| Ok((filter, update::parse(&update)?)));
+        match parsed {
+            Err(error) => ready(Err(error)).boxed(),
+            Ok((_, Change::Replace(_))) if multi => {
+                let text = "multi update is not supported for replacement-style update";
+                ready(Err(StoreError::caller(9, "FailedToParse", text))).boxed()
+            }
+            Ok((filter, change)) => {
+                self.write(namespace, bytes, |reply| Task::Update { filter, change, multi, upsert, reply })
+            }
+        }
+    }
+
+    fn delete<'a>(&'a self, namespace: &'a Namespace, delete: Delete) -> Answer<'a, u64> {
+        match filter::parse(&delete.filter) {
+            Err(error) => ready(Err(error)).boxed(),
+            Ok(filter) => self.write(namespace, delete.filter.as_bytes().len(), |reply| Task::Delete {
+                filter,
+                multi: delete.multi,
+                reply,
+            }),
+        }
+    }
+
+    fn drop_tenant(&self, tenant: Tenant) -> Answer<'_, ()> {
+        let (reply, answer) = oneshot::channel();
+        let write = Write { collection: String::new(), bytes: WRITE_BYTES, task: Task::DropFile { reply } };
+        match self.house.write(tenant, write) {
+            Ok(()) => arrival(answer),
+            Err(error) => ready(Err(error)).boxed(),
+        }
+    }
+}
+
+/// What a waiting write costs beside what it brings along.
+const WRITE_BYTES: usize = 512;
+
+fn arrival<'a, T: Send + 'static>(answer: oneshot::Receiver<Result<T, StoreError>>) -> Answer<'a, T> {
+    answer
+        .map(|answer| answer.unwrap_or_else(|_| Err(StoreError::store("the store gave up on this operation"))))
+        .boxed()
+}
+
+/// What MongoDB demands of the names, so that a tenant can move there later.
+fn check_namespace(namespace: &Namespace) -> Result<(), StoreError> {
+    let Namespace { database, collection, .. } = namespace;
+    let refused = |what: &str| {
+        let text = format!("Invalid namespace specified '{namespace}': {what}");
+        Err(StoreError::caller(73, "InvalidNamespace", text))
+    };
+    if database.is_empty() || database.len() > 63 {
+        return refused("the database's name must have 1 to 63 bytes");
+    }
+    if database.contains(['/', '\\', '.', ' ', '"', '$', '\0']) {
+        return refused("the database's name must not contain any of /\\. \"$ or a zero byte");
+    }
+    if collection.is_empty() || collection.len() > 255 {
+        return refused("the collection's name must have 1 to 255 bytes");
+    }
+    if collection.contains(['$', '\0']) || collection.starts_with('.') || collection.ends_with('.') {
+        return refused("the collection's name must not contain $ or a zero byte, nor begin or end with a dot");
+    }
+    Ok(())
+}

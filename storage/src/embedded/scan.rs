@@ -1,0 +1,332 @@
+//! A query at work on one snapshot of one collection, a slice at a time.
+//!
+//! In: a parsed query and an open file. Out: batches of documents, or a count. A slice looks at a bounded number of
+//! documents, so that one tenant's long scan takes turns with everybody else's.
+
+use std::ops::Bound;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Arc;
+
+use bson::raw::{RawDocument, RawDocumentBuf};
+use redb::{Range, ReadOnlyTable, ReadableDatabase, ReadableTableMetadata, TableError};
+
+use super::access_path::AccessPath;
+use super::file::{File, Opened, table};
+use crate::error::StoreError;
+use crate::filter::{self, Filter};
+use crate::limits;
+use crate::projection::Projection;
+use crate::sort::{Direction, Sort};
+use crate::store::{Batch, Find};
+
+type Table = ReadOnlyTable<&'static [u8], &'static [u8]>;
+
+/// A `Find`, understood.
+pub struct Query {
+    filter: Filter,
+    access: AccessPath,
+    sort: Sort,
+    projection: Option<Projection>,
+    skip: u64,
+    /// `None`: no limit.
+    limit: Option<u64>,
+    counting: bool,
+}
+
+impl Query {
+    pub fn parse(find: &Find) -> Result<Self, StoreError> {
+        let filter = filter::parse(&find.filter)?;
+        Ok(Self {
+            access: AccessPath::of(&filter),
+            filter,
+            sort: Sort::parse(&find.sort)?,
+            projection: Projection::parse(&find.projection)?,
+            skip: find.skip,
+            limit: (find.limit > 0).then_some(find.limit),
+            counting: false,
+        })
+    }
+
+    /// The same query, asking only how many.
+    pub fn counting(self) -> Self {
+        Self { counting: true, sort: Sort::default(), projection: None, ..self }
+    }
+
+    /// Whether it asks for one document by its `_id`.
+    pub fn is_point(&self) -> bool {
+        matches!(&self.access, AccessPath::Keys(keys) if keys.len() == 1)
+    }
+}
+
+/// What one slice came to.
+pub enum Step {
+    /// Call again, after others had their turn.
+    Unfinished,
+    Batch(Batch),
+    Count(u64),
+}
+
+pub struct Scan {
+    source: Source,
+    query: Query,
+    sorting: Option<Sorting>,
+    batch: Vec<RawDocumentBuf>,
+    batch_bytes: usize,
+    counted: u64,
+    file: Arc<File>,
+    /// Keeps the file open as long as its snapshot is read.
+    _opened: Arc<Opened>,
+}
+
+enum Source {
+    Keys { table: Table, keys: std::vec::IntoIter<Vec<u8>> },
+    Range { range: Range<'static, &'static [u8], &'static [u8]>, direction: Direction },
+    Sorted(std::vec::IntoIter<RawDocumentBuf>),
+    Ended,
+}
+
+/// Documents that wait to be sorted.
+struct Sorting {
+    found: Vec<(Vec<u8>, RawDocumentBuf)>,
+    bytes: usize,
+    /// With a limit, no more than this many of the first need to be kept.
+    keep: Option<usize>,
+}
+
+/// One document by its `_id`, where it is asked for. redb panics on pages that contradict each other; that must not end
+/// the caller's thread, which is nobody's of ours.
+pub fn point(
+    file: &File,
+    opened: &Opened,
+    collection: &str,
+    query: &Query,
+) -> Result<Option<RawDocumentBuf>, StoreError> {
+    let found = catch_unwind(AssertUnwindSafe(|| find_point(file, opened, collection, query)));
+    found.unwrap_or_else(|_| Err(read_failure(file, &"the storage engine panicked")))
+}
+
+fn find_point(
+    file: &File,
+    opened: &Opened,
+    collection: &str,
+    query: &Query,
+) -> Result<Option<RawDocumentBuf>, StoreError> {
+    let AccessPath::Keys(keys) = &query.access else { return Ok(None) };
+    let (Some(key), 0) = (keys.first(), query.skip) else { return Ok(None) };
+    let Some(table) = open_table(file, opened, collection)? else { return Ok(None) };
+    let found = table.get(key.as_slice()).map_err(|error| read_failure(file, &error))?;
+    let Some(found) = found else { return Ok(None) };
+    let document = stored(file, found.value())?;
+    Ok(query.filter.matches(document).then(|| query.project(document)))
+}
+
+impl Scan {
+    /// `None` when the collection does not exist.
+    pub fn begin(
+        file: &Arc<File>,
+        opened: Arc<Opened>,
+        collection: &str,
+        query: Query,
+    ) -> Result<Option<Self>, StoreError> {
+        let Some(table) = open_table(file, &opened, collection)? else { return Ok(None) };
+        let mut counted = 0;
+        let walk = query.sort.walk();
+        let source = match &query.access {
+            _ if query.counting && query.filter.is_everything() => {
+                let all = table.len().map_err(|error| read_failure(file, &error))?;
+                counted = all.saturating_sub(query.skip).min(query.limit.unwrap_or(u64::MAX));
+                Source::Ended
+            }
+            AccessPath::Keys(keys) => {
+                let mut keys = keys.clone();
+                if walk == Some(Direction::Down) {
+                    keys.reverse();
+                }
+                Source::Keys { table, keys: keys.into_iter() }
+            }
+            AccessPath::Range(from, to) if crossed(from, to) => Source::Ended,
+            AccessPath::Range(from, to) => {
+                let bounds = (from.as_ref().map(Vec::as_slice), to.as_ref().map(Vec::as_slice));
+                let range = table.range::<&[u8]>(bounds).map_err(|error| read_failure(file, &error))?;
+                Source::Range { range, direction: walk.unwrap_or(Direction::Up) }
+            }
+        };
+        let sorting = walk.is_none().then(|| Sorting {
+            found: Vec::new(),
+            bytes: 0,
+            keep: query.limit.map(|limit| usize::try_from(limit.saturating_add(query.skip)).unwrap_or(usize::MAX)),
+        });
+        Ok(Some(Self {
+            source,
+            query,
+            sorting,
+            batch: Vec::new(),
+            batch_bytes: 0,
+            counted,
+            file: Arc::clone(file),
+            _opened: opened,
+        }))
+    }
+
+    /// Looks at some more documents. After an error the scan is over.
+    pub fn step(&mut self, bytes_max: usize) -> Result<Step, StoreError> {
+        for _ in 0..limits::SLICE_DOCUMENTS {
+            if self.query.limit == Some(0) && self.sorting.is_none() {
+                self.source = Source::Ended;
+            }
+            let Some(document) = self.next_match()? else {
+                if let Some(sorting) = self.sorting.take() {
+                    self.source = Source::Sorted(sorting.sorted().into_iter());
+                    continue;
+                }
+                return Ok(if self.query.counting { Step::Count(self.counted) } else { self.finished(true) });
+            };
+            let Found::Document(document) = document else { continue };
+            if let Some(sorting) = &mut self.sorting {
+                sorting.add(self.query.sort.key(&document)?, document)?;
+                continue;
+            }
+            self.batch_bytes += document.as_bytes().len();
+            self.batch.push(document);
+            if self.batch_bytes >= bytes_max {
+                return Ok(self.finished(self.query.limit == Some(0)));
+            }
+        }
+        Ok(Step::Unfinished)
+    }
+
+    fn finished(&mut self, exhausted: bool) -> Step {
+        self.batch_bytes = 0;
+        Step::Batch(Batch { documents: std::mem::take(&mut self.batch), exhausted })
+    }
+
+    /// The next document of the source, if it counts: matching, behind what is skipped, projected.
+    fn next_match(&mut self) -> Result<Option<Found>, StoreError> {
+        let failed = |error: redb::StorageError| read_failure(&self.file, &error);
+        let guard = match &mut self.source {
+            Source::Ended => return Ok(None),
+            Source::Sorted(documents) => {
+                let Some(document) = documents.next() else { return Ok(None) };
+                if !self.query.counts() {
+                    return Ok(Some(Found::Passed));
+                }
+                return Ok(Some(Found::Document(self.query.project(&document))));
+            }
+            Source::Keys { table, keys } => {
+                let Some(key) = keys.next() else { return Ok(None) };
+                let Some(value) = table.get(key.as_slice()).map_err(failed)? else { return Ok(Some(Found::Passed)) };
+                value
+            }
+            Source::Range { range, direction } => {
+                let next = if *direction == Direction::Up { range.next() } else { range.next_back() };
+                let Some(entry) = next else { return Ok(None) };
+                entry.map_err(failed)?.1
+            }
+        };
+        let document = stored(&self.file, guard.value())?;
+        if !self.query.filter.matches(document) {
+            return Ok(Some(Found::Passed));
+        }
+        if self.sorting.is_some() {
+            return Ok(Some(Found::Document(document.to_owned())));
+        }
+        if !self.query.counts() {
+            return Ok(Some(Found::Passed));
+        }
+        if self.query.counting {
+            self.counted += 1;
+            return Ok(Some(Found::Passed));
+        }
+        Ok(Some(Found::Document(self.query.project(document))))
+    }
+}
+
+enum Found {
+    Document(RawDocumentBuf),
+    Passed,
+}
+
+impl Query {
+    fn project(&self, document: &RawDocument) -> RawDocumentBuf {
+        match &self.projection {
+            Some(projection) => projection.apply(document),
+            None => document.to_owned(),
+        }
+    }
+
+    /// Takes one off what is still to be skipped, or off the limit; whether the document is part of the answer.
+    fn counts(&mut self) -> bool {
+        if self.skip > 0 {
+            self.skip -= 1;
+            return false;
+        }
+        if let Some(limit) = &mut self.limit {
+            *limit -= 1;
+        }
+        true
+    }
+}
+
+impl Sorting {
+    fn add(&mut self, key: Vec<u8>, document: RawDocumentBuf) -> Result<(), StoreError> {
+        self.bytes += key.len() + document.as_bytes().len();
+        self.found.push((key, document));
+        if let Some(keep) = self.keep
+            && self.found.len() >= keep.saturating_mul(2).max(64)
+        {
+            self.cut(keep);
+        }
+        if self.bytes > limits::SORT_BYTES_MAX {
+            return Err(StoreError::caller(
+                292,
+                "QueryExceededMemoryLimitNoDiskUseAllowed",
+                format!(
+                    "Sort exceeded memory limit of {} bytes, and sorting on disk is not supported: narrow the query or add \
+                     a limit",
+                    limits::SORT_BYTES_MAX
+                ),
+            ));
+        }
+        Ok(())
+    }
+
+    fn cut(&mut self, keep: usize) {
+        // Stable, so that equals stay in the order of their `_id`s.
+        self.found.sort_by(|left, right| left.0.cmp(&right.0));
+        self.found.truncate(keep);
+        self.bytes = self.found.iter().map(|(key, document)| key.len() + document.as_bytes().len()).sum();
+    }
+
+    fn sorted(mut self) -> Vec<RawDocumentBuf> {
+        self.cut(self.keep.unwrap_or(usize::MAX));
+        self.found.into_iter().map(|(_, document)| document).collect()
+    }
+}
+
+fn open_table(file: &File, opened: &Opened, collection: &str) -> Result<Option<Table>, StoreError> {
+    let snapshot = opened.database.begin_read().map_err(|error| read_failure(file, &error))?;
+    match snapshot.open_table(table(collection)) {
+        Ok(table) => Ok(Some(table)),
+        Err(TableError::TableDoesNotExist(_)) => Ok(None),
+        Err(error) => Err(read_failure(file, &error)),
+    }
+}
+
+/// Stored documents were checked when they were written.
+fn stored<'a>(file: &File, bytes: &'a [u8]) -> Result<&'a RawDocument, StoreError> {
+    RawDocument::from_bytes(bytes).map_err(|error| read_failure(file, &error))
+}
+
+fn read_failure(file: &File, error: &dyn std::fmt::Display) -> StoreError {
+    file.fail();
+    file.failure("read", error)
+}
+
+/// A range that ends before it begins is empty; redb would panic on it.
+pub fn crossed(from: &Bound<Vec<u8>>, to: &Bound<Vec<u8>>) -> bool {
+    match (from, to) {
+        (Bound::Included(from), Bound::Included(to)) => from > to,
+        (Bound::Included(from) | Bound::Excluded(from), Bound::Included(to) | Bound::Excluded(to)) => from >= to,
+        _ => false,
+    }
+}

@@ -1,0 +1,64 @@
+//! What can go wrong with stored documents, and whose fault it is.
+
+use std::fmt;
+
+/// Whose fault a failure is, and so who should hear of it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Fault {
+    /// The caller asked for something impossible; the text is for them.
+    Caller,
+    /// The store is at its limits or broken; the caller may try again, the operator should look.
+    Store,
+}
+
+/// A failed operation, in MongoDB's terms.
+#[derive(Debug, Clone, PartialEq)]
+pub struct StoreError {
+    pub fault: Fault,
+    /// MongoDB's error code where one is known, such as 11000; 0 where there is none.
+    pub code: i32,
+    /// MongoDB's name of the code, such as `DuplicateKey`.
+    pub code_name: &'static str,
+    /// For the caller. Names the operator, field or key that was wrong.
+    pub message: String,
+    /// For an ordered or unordered batch of writes: which element failed.
+    pub index: Option<usize>,
+}
+
+impl StoreError {
+    pub fn caller(code: i32, code_name: &'static str, message: impl Into<String>) -> Self {
+        Self { fault: Fault::Caller, code, code_name, message: message.into(), index: None }
+    }
+
+    /// Bad value: an operand or option of the wrong form.
+    pub fn bad_value(message: impl Into<String>) -> Self {
+        Self::caller(2, "BadValue", message)
+    }
+
+    /// An operator or option that MongoDB has and this store does not (yet); the message names it.
+    pub fn unsupported(message: impl Into<String>) -> Self {
+        Self::caller(115, "CommandNotSupported", message)
+    }
+
+    pub fn duplicate_key(message: impl Into<String>) -> Self {
+        Self::caller(11000, "DuplicateKey", message)
+    }
+
+    /// The store itself failed. The text goes to the operator's log as well.
+    pub fn store(message: impl Into<String>) -> Self {
+        Self { fault: Fault::Store, code: 8, code_name: "UnknownError", message: message.into(), index: None }
+    }
+
+    pub fn at(mut self, index: usize) -> Self {
+        self.index = Some(index);
+        self
+    }
+}
+
+impl fmt::Display for StoreError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.message)
+    }
+}
+
+impl std::error::Error for StoreError {}

@@ -1,0 +1,124 @@
+//! Whether a raw document is meant by a [`Filter`].
+
+use std::cmp::Ordering;
+
+use bson::raw::{RawArray, RawBsonRef, RawDocument};
+
+use super::{Comparison, Filter, Predicate};
+use crate::value::number::Number;
+use crate::value::path::{self, Leaf, Path};
+use crate::value::{Class, class_of, compare, same};
+
+impl Filter {
+    pub fn matches(&self, document: &RawDocument) -> bool {
+        match self {
+            Self::And(all) => all.iter().all(|one| one.matches(document)),
+            Self::Or(any) => any.iter().any(|one| one.matches(document)),
+            Self::Nor(none) => !none.iter().any(|one| one.matches(document)),
+            Self::Field(path, predicate) => predicate.at(document, path),
+        }
+    }
+}
+
+impl Predicate {
+    /// Whether something at the path satisfies it. Negations ask about all values there together.
+    fn at(&self, document: &RawDocument, path: &Path) -> bool {
+        match self {
+            Self::Not(these) => !these.iter().all(|one| one.at(document, path)),
+            Self::Every(these) => these.iter().all(|one| one.at(document, path)),
+            Self::Nothing => false,
+            // These ask about the array itself, not about its elements.
+            Self::Size(_) | Self::ElementIs(_) | Self::ElementHas(_) => {
+                path::any(document, path, Leaf::Whole, &mut |found| self.holds(found))
+            }
+            _ => path::any(document, path, Leaf::Elements, &mut |found| self.holds(found)),
+        }
+    }
+
+    /// Whether one value satisfies it; `None` is a place where nothing is.
+    fn holds(&self, found: Option<RawBsonRef<'_>>) -> bool {
+        match self {
+            Self::Compare(comparison, operand) => comparison.holds(found, operand.as_raw_bson_ref()),
+            Self::In { values, patterns } => {
+                values.iter().any(|operand| Comparison::Equal.holds(found, operand.as_raw_bson_ref()))
+                    || found.is_some_and(|found| patterns.iter().any(|pattern| pattern.holds(found)))
+            }
+            Self::Matches(pattern) => found.is_some_and(|found| pattern.holds(found)),
+            Self::Exists => found.is_some(),
+            Self::Type(types) => found.is_some_and(|found| types.holds(found.element_type())),
+            Self::Size(size) => match found {
+                Some(RawBsonRef::Array(array)) => array.into_iter().map_while(Result::ok).count() as i64 == *size,
+                _ => false,
+            },
+            Self::Mod { divisor, remainder } => {
+                let number = found.and_then(Number::of).and_then(Number::truncated);
+                // A wrapping remainder: the least long divided by -1 overflows and leaves 0.
+                number.is_some_and(|number| number.wrapping_rem(*divisor) == *remainder)
+            }
+            Self::ElementIs(_) | Self::ElementHas(_) => match found {
+                Some(RawBsonRef::Array(array)) => self.first_element(array).is_some(),
+                _ => false,
+            },
+            Self::Every(these) => these.iter().all(|one| one.holds(found)),
+            Self::Not(these) => !these.iter().all(|one| one.holds(found)),
+            Self::Nothing => false,
+        }
+    }
+
+    /// The first element of an array that an `$elemMatch` means; none for any other predicate.
+    pub fn first_element<'a>(&self, array: &'a RawArray) -> Option<RawBsonRef<'a>> {
+        let mut elements = array.into_iter().map_while(Result::ok);
+        match self {
+            Self::ElementIs(filter) => elements.find(|element| match element {
+                RawBsonRef::Document(document) => filter.matches(document),
+                // An array inside an array is a document whose names are its indexes.
+                RawBsonRef::Array(inner) => {
+                    RawDocument::from_bytes(inner.as_bytes()).is_ok_and(|document| filter.matches(document))
+                }
+                _ => false,
+            }),
+            Self::ElementHas(these) => elements.find(|element| these.iter().all(|one| one.holds(Some(*element)))),
+            _ => None,
+        }
+    }
+
+    /// Whether a lone value, not in any document, satisfies it: for `$pull` and `$elemMatch` over values.
+    pub fn holds_value(&self, value: RawBsonRef<'_>) -> bool {
+        self.holds(Some(value))
+    }
+}
+
+impl Comparison {
+    fn holds(self, found: Option<RawBsonRef<'_>>, operand: RawBsonRef<'_>) -> bool {
+        let null = matches!(operand, RawBsonRef::Null);
+        let Some(found) = found else {
+            // What is not there equals null, and nothing else.
+            return null && !matches!(self, Self::Greater | Self::Less);
+        };
+        if null && matches!(found, RawBsonRef::Undefined) {
+            return !matches!(self, Self::Greater | Self::Less);
+        }
+        let to_the_end = matches!(operand, RawBsonRef::MinKey | RawBsonRef::MaxKey);
+        if self == Self::Equal {
+            return class_of(found) == class_of(operand) && same(found, operand);
+        }
+        if class_of(found) != class_of(operand) && !to_the_end {
+            return false;
+        }
+        if class_of(operand) == Class::Number {
+            let nan = |value| Number::of(value).is_some_and(Number::is_nan);
+            let (left, right) = (nan(found), nan(operand));
+            if left || right {
+                return left && right && matches!(self, Self::GreaterOrEqual | Self::LessOrEqual);
+            }
+        }
+        let order = compare(found, operand);
+        match self {
+            Self::Equal => order == Ordering::Equal,
+            Self::Greater => order == Ordering::Greater,
+            Self::GreaterOrEqual => order != Ordering::Less,
+            Self::Less => order == Ordering::Less,
+            Self::LessOrEqual => order != Ordering::Greater,
+        }
+    }
+}

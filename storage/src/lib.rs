@@ -1,0 +1,27 @@
+//! Documents, and the words the other rooms speak.
+//!
+//! In: typed commands over raw BSON, each naming its tenant. Out: raw BSON, counts, errors in MongoDB's terms.
+//! A write is acknowledged when it is on stable storage: it survives `kill -9` at any instruction, and power loss.
+//!
+//! Not here: HTTP, V8, and the rules' language (its results arrive as [`model::DataRules`]).
+#![forbid(unsafe_code)]
+
+pub mod access;
+pub mod catalog;
+pub mod embedded;
+pub mod error;
+pub mod filter;
+pub mod limits;
+pub mod model;
+pub mod namespace;
+pub mod projection;
+pub mod sort;
+pub mod store;
+pub mod update;
+pub mod value;
+
+pub use catalog::Catalog;
+pub use embedded::Embedded;
+pub use error::{Fault, StoreError};
+pub use namespace::{Namespace, Tenant};
+pub use store::{Batch, Cursor, Delete, Find, Inserted, Store, Update, Updated};

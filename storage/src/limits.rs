@@ -1,0 +1,65 @@
+//! The numbers of this crate: unit, default, reason, and what the client sees when one is reached.
+
+/// Bytes the catalog reads at a time when it lists apps. Large enough that ten thousand apps are a handful of batches;
+/// nobody outside sees it.
+pub const CATALOG_BATCH_BYTES: usize = 4 * 1024 * 1024;
+
+/// Bytes of one document, as in MongoDB. A larger one is refused with `BSONObjectTooLarge` (10334).
+pub const DOCUMENT_BYTES_MAX: usize = 16 * 1024 * 1024;
+
+/// Levels of nesting of one document, filter or update, as in MongoDB; it bounds every recursion over documents. Deeper
+/// ones are refused with `Overflow` (15).
+pub const NESTING_MAX: usize = 100;
+
+/// Nulls an update may put between the end of an array and the index it writes to, as in MongoDB; without it one small
+/// update makes an array of any length. More is refused with `Location17419`.
+pub const ARRAY_PADDING_MAX: usize = 1_500_000;
+
+/// Threads of the embedded store that scan. Two, so that one long scan leaves the other to everybody else; scans take
+/// turns after each slice besides.
+pub const READER_THREADS: usize = 2;
+
+/// Threads of the embedded store that write. They mostly wait for the disk, so more than cores: four files can be synced
+/// at once.
+pub const WRITER_THREADS: usize = 4;
+
+/// Files of apps open at once. Each costs a file descriptor and its cache; common limits allow 1,024 descriptors. An app
+/// beyond this number waits some milliseconds while its file is opened and another is closed.
+pub const OPEN_FILES_MAX: usize = 256;
+
+/// Bytes of pages cached per open app file. The kernel's page cache stands behind it, so a small one is enough, and 256
+/// of them stay within 512 MiB.
+pub const APP_CACHE_BYTES: usize = 2 * 1024 * 1024;
+
+/// Bytes of pages cached of the catalog, which is read for every app at start and for every deployment.
+pub const CATALOG_CACHE_BYTES: usize = 32 * 1024 * 1024;
+
+/// Writes that share one commit, at most: bounds how long the first of them waits for the last.
+pub const GROUP_WRITES_MAX: usize = 1024;
+
+/// Bytes of documents in one commit, about, for the same reason.
+pub const GROUP_BYTES_MAX: usize = 16 * 1024 * 1024;
+
+/// Writes that may wait for one file. More are refused with a store error that asks to send fewer at once.
+pub const WAITING_WRITES_MAX: usize = 16 * 1024;
+
+/// Bytes of documents that may wait for one file; a single write may be larger. Refused as above.
+pub const WAITING_BYTES_MAX: usize = 64 * 1024 * 1024;
+
+/// Bytes that one update or delete may change, since it is planned in memory before it is applied. Refused with
+/// `ExceededMemoryLimit` (146).
+pub const UPDATE_BYTES_MAX: usize = 100 * 1024 * 1024;
+
+/// Bytes of documents and keys that one query may sort in memory, as in MongoDB. Refused with
+/// `QueryExceededMemoryLimitNoDiskUseAllowed` (292).
+pub const SORT_BYTES_MAX: usize = 100 * 1024 * 1024;
+
+/// Documents a scan looks at before others have a turn: about a millisecond's work.
+pub const SLICE_DOCUMENTS: usize = 1024;
+
+/// Bytes of the batch a query brings along when it is opened. Most answers are smaller and so take one hop.
+pub const FIRST_BATCH_BYTES: usize = 256 * 1024;
+
+/// Bytes one compiled regular expression may take. Counted repetitions make small patterns large: without a bound one
+/// filter could take all memory. Refused with `Location51091`.
+pub const REGEX_BYTES_MAX: usize = 1024 * 1024;

@@ -1,0 +1,22 @@
+//! The words all rooms share, one noun a file. Plain values: no I/O, no wire formats, no behaviour beyond telling what
+//! they are.
+//!
+//! Not here: how any of them is written to disk (catalog), to JSON (control-plane) or to a frame (isolate-pool).
+
+pub mod app;
+pub mod config;
+pub mod id;
+pub mod region;
+pub mod secret;
+pub mod snapshot;
+
+pub use app::{App, Environment};
+pub use config::{
+    AppConfig, DataSource, EndpointConfig, FunctionConfig, MethodFilter, ReturnType, RunAs, Validation, Value,
+};
+pub use id::*;
+pub use region::{DeploymentModel, ProviderRegion};
+pub use secret::SecretText;
+pub use snapshot::{
+    ActiveApp, ActiveEndpoint, ActiveFunction, ApiKeyIdentity, AppLimits, DataRules, RoleRule, Snapshot, Snapshots,
+};

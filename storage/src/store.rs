@@ -1,0 +1,90 @@
+//! The seam between Portico and where documents live.
+//!
+//! In: typed commands, each naming its tenant through a [`Namespace`], with filters, updates and documents as raw BSON.
+//! Out: counts, ids, and batches of raw BSON bounded in bytes.
+//!
+//! Not here: who may do what (`access`), what a deployed function calls these operations (`isolate-pool`), and any thread:
+//! a future may be polled from any executor, resolves without blocking it, and is ready at once when the answer is.
+
+use bson::raw::{RawBson, RawDocumentBuf};
+use futures_util::future::BoxFuture;
+
+use crate::error::StoreError;
+use crate::namespace::{Namespace, Tenant};
+
+pub type Answer<'a, T> = BoxFuture<'a, Result<T, StoreError>>;
+
+/// A query. Absent options are empty documents or zero.
+#[derive(Debug, Clone, Default)]
+pub struct Find {
+    pub filter: RawDocumentBuf,
+    pub projection: RawDocumentBuf,
+    pub sort: RawDocumentBuf,
+    pub skip: u64,
+    /// 0: no limit.
+    pub limit: u64,
+}
+
+#[derive(Debug, Clone, Default)]
+pub struct Update {
+    pub filter: RawDocumentBuf,
+    /// Operators (`$set` …), or a whole document that replaces the one found.
+    pub update: RawDocumentBuf,
+    pub multi: bool,
+    pub upsert: bool,
+}
+
+#[derive(Debug, Clone, Default)]
+pub struct Delete {
+    pub filter: RawDocumentBuf,
+    pub multi: bool,
+}
+
+/// What an insert did. When `error` is set, the documents before it (ordered) were inserted all the same.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct Inserted {
+    /// `_id`s of what was inserted, in order.
+    pub ids: Vec<RawBson>,
+    pub error: Option<StoreError>,
+}
+
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct Updated {
+    pub matched: u64,
+    pub modified: u64,
+    pub upserted_id: Option<RawBson>,
+}
+
+/// One batch of a cursor.
+#[derive(Debug, Default)]
+pub struct Batch {
+    pub documents: Vec<RawDocumentBuf>,
+    /// Whether this was the last one.
+    pub exhausted: bool,
+}
+
+/// An open query. Sees the collection as it was when the query began. Dropping it releases what it holds.
+pub trait Cursor: Send {
+    /// The next documents, at least one unless exhausted, at most about `bytes_max` of them (a single larger document is
+    /// returned alone).
+    fn next(&mut self, bytes_max: usize) -> Answer<'_, Batch>;
+}
+
+/// Where documents live. "Acknowledged" (a write future that resolved to `Ok`) means on stable storage: it survives
+/// `kill -9` and power loss.
+pub trait Store: Send + Sync + 'static {
+    fn find<'a>(&'a self, namespace: &'a Namespace, query: Find) -> Answer<'a, Box<dyn Cursor>>;
+    fn count<'a>(&'a self, namespace: &'a Namespace, query: Find) -> Answer<'a, u64>;
+    /// Documents without `_id` get a new ObjectId, put first.
+    fn insert<'a>(
+        &'a self,
+        namespace: &'a Namespace,
+        documents: Vec<RawDocumentBuf>,
+        ordered: bool,
+    ) -> Answer<'a, Inserted>;
+    fn update<'a>(&'a self, namespace: &'a Namespace, update: Update) -> Answer<'a, Updated>;
+    /// How many documents were deleted.
+    fn delete<'a>(&'a self, namespace: &'a Namespace, delete: Delete) -> Answer<'a, u64>;
+    /// Everything a tenant has, gone. For a deleted app.
+    fn drop_tenant(&self, tenant: Tenant) -> Answer<'_, ()>;
+}

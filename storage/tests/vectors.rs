@@ -1,0 +1,319 @@
+//! Replays the golden vectors (`tests/vectors/`) through the [`Store`] trait and prints, for each area, how many lines
+//! pass. A line the store cannot run is told by the store's own refusal (`CommandNotSupported`) or by a method or option
+//! that the trait does not offer; every other line must pass, except those listed in [`KNOWN`] with a reason.
+
+mod support;
+
+use std::collections::BTreeMap;
+
+use bson::raw::{RawBson, RawDocumentBuf};
+use bson::{Bson, Document};
+use portico_storage::embedded::{Embedded, Options};
+use portico_storage::model::AppId;
+use portico_storage::{Delete, Find, Inserted, Namespace, Store, StoreError, Tenant, Update, Updated};
+use serde_json::{Map, Value as Json};
+use support::{bson_of, find, raw, wait};
+
+/// Lines that do not pass, and why.
+const KNOWN: &[(&str, &str)] = &[];
+
+/// Lines that must pass in each area: what runs today must not quietly turn into a refusal. Raise a number when more pass.
+const PASSING: &[(&str, usize)] = &[
+    ("count", 7),
+    ("projection", 42),
+    ("query", 208),
+    ("roundtrip", 16),
+    ("scenario", 5),
+    ("sort", 23),
+    ("update", 193),
+    ("write", 17),
+];
+
+const NOT_SUPPORTED: i32 = 115;
+
+#[derive(Debug, PartialEq)]
+enum Outcome {
+    Passed,
+    /// The trait has no such method or option.
+    NotOffered,
+    /// The store said so itself.
+    NotSupported,
+    Failed(String),
+}
+
+#[test]
+fn golden_vectors() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = Embedded::open(dir.path(), Options::default()).unwrap();
+    let mut areas: BTreeMap<String, [usize; 4]> = BTreeMap::new();
+    let mut failures = Vec::new();
+    let mut known_that_pass = Vec::new();
+    let mut files: Vec<_> = std::fs::read_dir(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/vectors"))
+        .unwrap()
+        .map(|entry| entry.unwrap().path())
+        .filter(|path| path.extension().is_some_and(|extension| extension == "jsonl"))
+        .collect();
+    files.sort();
+    assert!(!files.is_empty());
+    for file in files {
+        for line in std::fs::read_to_string(&file).unwrap().lines() {
+            let case: Json = serde_json::from_str(line).unwrap();
+            let id = case["id"].as_str().unwrap().to_owned();
+            let counts = areas.entry(case["area"].as_str().unwrap().to_owned()).or_default();
+            let known = KNOWN.iter().any(|(known, _)| *known == id);
+            match replay(&store, &case) {
+                Outcome::Passed => {
+                    counts[0] += 1;
+                    if known {
+                        known_that_pass.push(id);
+                    }
+                }
+                Outcome::NotOffered => counts[2] += 1,
+                Outcome::NotSupported => counts[3] += 1,
+                Outcome::Failed(why) => {
+                    counts[1] += 1;
+                    if !known {
+                        failures.push(format!("{id} ({}): {why}", case["note"].as_str().unwrap_or_default()));
+                    }
+                }
+            }
+        }
+    }
+    println!("{:<14}{:>8}{:>8}{:>14}{:>16}", "area", "passed", "failed", "not offered", "not supported");
+    for (area, [passed, failed, not_offered, not_supported]) in &areas {
+        let total = passed + failed + not_offered + not_supported;
+        println!("{area:<14}{:>8}{failed:>8}{not_offered:>14}{not_supported:>16}", format!("{passed}/{total}"));
+    }
+    assert!(failures.is_empty(), "{} lines fail:\n{}", failures.len(), failures.join("\n"));
+    for (area, wanted) in PASSING {
+        assert!(areas[*area][0] >= *wanted, "only {} lines of {area} pass, {wanted} did", areas[*area][0]);
+    }
+    assert!(known_that_pass.is_empty(), "no longer to be excused: {known_that_pass:?}");
+}
+
+fn replay(store: &Embedded, case: &Json) -> Outcome {
+    let tenant = Tenant::App(AppId::new());
+    let outcome = replay_as(store, tenant, case);
+    wait(store.drop_tenant(tenant)).unwrap();
+    outcome
+}
+
+fn replay_as(store: &Embedded, tenant: Tenant, case: &Json) -> Outcome {
+    let collection = |name: &str| Namespace::new(tenant, "test", name);
+    let fill = |name: &str, documents: &Json| {
+        let documents: Vec<_> = documents.as_array().unwrap().iter().map(raw).collect();
+        let inserted = wait(store.insert(&collection(name), documents, true)).unwrap();
+        assert_eq!(inserted.error, None, "setup of {}", case["id"]);
+    };
+    if let Some(setup) = case.get("setup") {
+        fill("c", setup);
+    }
+    for (name, documents) in case.get("collections").and_then(Json::as_object).into_iter().flatten() {
+        fill(name, documents);
+    }
+    let expect = &case["expect"];
+    let single = case.get("call").map(|call| (call, expect));
+    let calls: Vec<(&Json, &Json)> = match single {
+        Some(single) => vec![single],
+        None => case["calls"].as_array().unwrap().iter().zip(expect["results"].as_array().unwrap()).collect(),
+    };
+    let unordered = case["unordered"] == true;
+    let compare = Compare { volatile: volatile(case), approximate: case["approx"] == true };
+    for (at, (call, expect)) in calls.into_iter().enumerate() {
+        let on = call["on"].as_str().unwrap_or("c");
+        let Some(answer) = perform(store, &collection(on), call) else { return Outcome::NotOffered };
+        let path = if case.get("call").is_some() { "result".to_owned() } else { format!("results.{at}.result") };
+        if let Err(outcome) = check(&compare, &path, expect, answer, unordered) {
+            return outcome;
+        }
+    }
+    let mut afterwards: Vec<(&str, &Json, &str)> = Vec::new();
+    if let Some(documents) = expect.get("documents") {
+        afterwards.push(("c", documents, "documents"));
+    }
+    for (name, documents) in expect.get("collections").and_then(Json::as_object).into_iter().flatten() {
+        afterwards.push((name, documents, "collections"));
+    }
+    for (name, documents, path) in afterwards {
+        let by_id = Find { sort: bson::rawdoc! { "_id": 1 }, ..Find::default() };
+        let found = list(find(store, &collection(name), by_id).unwrap());
+        if !compare.same(path, &bson_of(documents), &found) {
+            return Outcome::Failed(format!("{path} afterwards: {found}, expected {}", bson_of(documents)));
+        }
+    }
+    Outcome::Passed
+}
+
+/// What a call gave: a result and, for batches, the error beside it.
+type Answer = (Option<Bson>, Option<StoreError>);
+
+/// `None` when the trait does not offer it.
+fn perform(store: &Embedded, at: &Namespace, call: &Json) -> Option<Answer> {
+    let document = |name: &str| call.get(name).map(raw).unwrap_or_default();
+    let number = |name: &str| call.get(name).and_then(Json::as_i64).unwrap_or(0).unsigned_abs();
+    let empty = Map::new();
+    let options = call.get("options").and_then(Json::as_object).unwrap_or(&empty);
+    let flag = |name: &str| options.get(name).and_then(Json::as_bool);
+    let offered: &[&str] = match call["method"].as_str().unwrap() {
+        "find" | "count" | "insertOne" | "deleteOne" | "deleteMany" => &[],
+        "insertMany" => &["ordered"],
+        "updateOne" | "updateMany" | "replaceOne" => &["upsert"],
+        _ => return None,
+    };
+    // The trait's numbers have no sign: a negative skip cannot be asked for.
+    if call.get("skip").and_then(Json::as_i64).is_some_and(|skip| skip < 0) {
+        return None;
+    }
+    if options.keys().any(|option| !offered.contains(&option.as_str())) || call["update"].is_array() {
+        return None;
+    }
+    let query = || Find {
+        filter: document("filter"),
+        projection: document("projection"),
+        sort: document("sort"),
+        skip: number("skip"),
+        limit: number("limit"),
+    };
+    let update = |change: &str, multi| Update {
+        filter: document("filter"),
+        update: document(change),
+        multi,
+        upsert: flag("upsert").unwrap_or(false),
+    };
+    let counted = |outcome: Result<u64, StoreError>, name: Option<&str>| match (outcome, name) {
+        (Ok(count), None) => (Some(Bson::Int32(count as i32)), None),
+        (Ok(count), Some(name)) => {
+            (Some(Bson::Document([(name.to_owned(), Bson::Int32(count as i32))].into_iter().collect())), None)
+        }
+        (Err(error), _) => (None, Some(error)),
+    };
+    Some(match call["method"].as_str().unwrap() {
+        "find" => match find(store, at, query()) {
+            Ok(found) => (Some(list(found)), None),
+            Err(error) => (None, Some(error)),
+        },
+        "count" => counted(wait(store.count(at, query())), None),
+        "insertOne" => inserted(wait(store.insert(at, vec![document("document")], true)), true),
+        "insertMany" => {
+            let documents = call["documents"].as_array().unwrap().iter().map(raw).collect();
+            inserted(wait(store.insert(at, documents, flag("ordered").unwrap_or(true))), false)
+        }
+        "deleteOne" | "deleteMany" => {
+            let multi = call["method"] == "deleteMany";
+            counted(wait(store.delete(at, Delete { filter: document("filter"), multi })), Some("deletedCount"))
+        }
+        "replaceOne" => updated(wait(store.update(at, update("replacement", false)))),
+        method => updated(wait(store.update(at, update("update", method == "updateMany")))),
+    })
+}
+
+fn list(documents: Vec<RawDocumentBuf>) -> Bson {
+    Bson::Array(documents.iter().map(|document| Bson::Document(Document::try_from(document).unwrap())).collect())
+}
+
+fn value(raw: RawBson) -> Bson {
+    Bson::try_from(raw).unwrap()
+}
+
+fn inserted(outcome: Result<Inserted, StoreError>, one: bool) -> Answer {
+    match outcome {
+        Err(error) => (None, Some(error)),
+        Ok(Inserted { ids, error }) if one => {
+            let result = ids.into_iter().next().map(|id| Bson::Document(bson::doc! { "insertedId": value(id) }));
+            (result, error)
+        }
+        Ok(Inserted { ids, error }) => {
+            let ids: Vec<_> = ids.into_iter().map(value).collect();
+            (Some(Bson::Document(bson::doc! { "insertedCount": ids.len() as i32, "insertedIds": ids })), error)
+        }
+    }
+}
+
+fn updated(outcome: Result<Updated, StoreError>) -> Answer {
+    match outcome {
+        Err(error) => (None, Some(error)),
+        Ok(Updated { matched, modified, upserted_id }) => {
+            let result = bson::doc! {
+                "matchedCount": matched as i32,
+                "modifiedCount": modified as i32,
+                "upsertedCount": i32::from(upserted_id.is_some()),
+                "upsertedId": upserted_id.map_or(Bson::Null, value),
+            };
+            (Some(Bson::Document(result)), None)
+        }
+    }
+}
+
+fn check(compare: &Compare, path: &str, expect: &Json, answer: Answer, unordered: bool) -> Result<(), Outcome> {
+    let (result, error) = answer;
+    match (expect.get("error"), &error) {
+        (_, Some(error)) if error.code == NOT_SUPPORTED => return Err(Outcome::NotSupported),
+        (None, Some(error)) => return Err(Outcome::Failed(format!("refused: {} {error}", error.code))),
+        (Some(expected), None) => {
+            let got = result.map(|result| result.to_string()).unwrap_or_default();
+            return Err(Outcome::Failed(format!("expected the error {expected}, got {got}")));
+        }
+        (Some(expected), Some(error)) => {
+            let wrong = expected.get("code").and_then(Json::as_i64).is_some_and(|code| code != i64::from(error.code));
+            if wrong {
+                return Err(Outcome::Failed(format!("expected the error {expected}, got {} {error}", error.code)));
+            }
+        }
+        (None, None) => {}
+    }
+    let (Some(expected), Some(result)) = (expect.get("result"), result) else { return Ok(()) };
+    let (mut expected, mut result) = (bson_of(expected), result);
+    if unordered {
+        for list in [&mut expected, &mut result] {
+            if let Bson::Array(values) = list {
+                values.sort_by_key(|value| value.to_string());
+            }
+        }
+    }
+    if compare.same(path, &expected, &result) {
+        Ok(())
+    } else {
+        Err(Outcome::Failed(format!("got {result}, expected {expected}")))
+    }
+}
+
+fn volatile(case: &Json) -> Vec<String> {
+    let paths = case.get("volatile").and_then(Json::as_array).into_iter().flatten();
+    paths.map(|path| path.as_str().unwrap().to_owned()).collect()
+}
+
+/// Exact comparison: types, field order, signs of zero, zeros at the end of decimals; only NaN equals NaN.
+struct Compare {
+    volatile: Vec<String>,
+    approximate: bool,
+}
+
+impl Compare {
+    fn same(&self, path: &str, left: &Bson, right: &Bson) -> bool {
+        if self.volatile.iter().any(|volatile| volatile == path) {
+            return left.element_type() == right.element_type();
+        }
+        match (left, right) {
+            (Bson::Document(left), Bson::Document(right)) => {
+                left.len() == right.len()
+                    && left.iter().zip(right).all(|((left_name, left), (right_name, right))| {
+                        left_name == right_name && self.same(&format!("{path}.{left_name}"), left, right)
+                    })
+            }
+            (Bson::Array(left), Bson::Array(right)) => {
+                left.len() == right.len()
+                    && left
+                        .iter()
+                        .zip(right)
+                        .enumerate()
+                        .all(|(at, (left, right))| self.same(&format!("{path}.{at}"), left, right))
+            }
+            (Bson::Double(left), Bson::Double(right)) if left.is_nan() => right.is_nan(),
+            (Bson::Double(left), Bson::Double(right)) => {
+                left.to_bits() == right.to_bits()
+                    || (self.approximate && (left - right).abs() <= 1e-12 * left.abs().max(right.abs()))
+            }
+            (left, right) => left == right,
+        }
+    }
+}
