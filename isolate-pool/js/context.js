@@ -1,0 +1,115 @@
+// Gives: `context`, one per call, shared by the functions the call executes. Members are made when first read, so a
+// function pays only for what it uses; each call has its own copies, and what it changes in them no other call sees.
+//
+// Absent: `context.http`, which says so when read.
+(function (portico) {
+  "use strict";
+  const { JSONParse, JSONStringify, ObjectKeys, PromiseReject, StringIncludes, fail } = portico;
+
+  class Context {
+    #call;
+    #action;
+    #flat;
+    #userJson;
+    #system;
+    #made; // members made so far
+
+    constructor(call, action, flat, userJson, system) {
+      this.#call = call;
+      this.#action = action;
+      this.#flat = flat;
+      this.#userJson = userJson;
+      this.#system = system;
+    }
+
+    #once(name, make) {
+      const made = (this.#made ??= { __proto__: null });
+      return name in made ? made[name] : (made[name] = make());
+    }
+
+    get app() { return this.#once("app", () => JSONParse(appJson)); }
+    get environment() { return this.#once("environment", () => JSONParse(environmentJson)); }
+    get user() { return this.#once("user", () => parse(this.#userJson)); }
+
+    /** Undefined in calls that no request caused, such as a trigger's. */
+    get request() {
+      return this.#once("request", () =>
+        this.#flat === undefined ? undefined : portico.contextRequest(this.#flat, this.#action));
+    }
+
+    get values() { return this.#once("values", () => ({ get: valueOf })); }
+
+    get services() {
+      return this.#once("services", () => {
+        const call = this.#call;
+        return { get: (name) => (isDataSource(name) ? new portico.Client(call, name) : undefined) };
+      });
+    }
+
+    get functions() {
+      return this.#once("functions", () => ({ execute: (name, ...values) => this.#execute(name, values) }));
+    }
+
+    get http() {
+      throw fail("NotAvailable", "context.http is not available in this version of Portico");
+    }
+
+    runningAsSystem() { return this.#system; }
+
+    /** What the other function returns, as it returns it; it sees this same context and writes to the same log. */
+    #execute(name, values) {
+      let exported;
+      try {
+        exported = portico.instantiate(`${name}`, this, new portico.Console(this.#call));
+      } catch (error) {
+        return PromiseReject(error);
+      }
+      return exported(...values);
+    }
+  }
+
+  let appJson = "{}";
+  let environmentJson = "{}";
+  let valuesJson = "{}";
+  let values; // name -> value of primitive type, or the JSON text of another
+  let dataSources;
+
+  /** Called once, when the isolate takes its app. */
+  function take(app, values, environment) {
+    appJson = app;
+    valuesJson = values;
+    environmentJson = environment;
+  }
+
+  function valueOf(name) {
+    if (values === undefined) {
+      values = { __proto__: null };
+      const parsed = JSONParse(valuesJson);
+      for (const key of ObjectKeys(parsed)) {
+        const value = parsed[key];
+        values[key] = value !== null && typeof value === "object" ? { json: JSONStringify(value) } : value;
+      }
+    }
+    const value = values[name];
+    return value !== null && typeof value === "object" ? JSONParse(value.json) : value;
+  }
+
+  function isDataSource(name) {
+    if (dataSources === undefined) {
+      dataSources = { __proto__: null, "mongodb-atlas": true, "mongodb-datafederation": true };
+      for (const source of JSONParse(appJson).dataSources ?? []) dataSources[source] = true;
+    }
+    return dataSources[name] === true;
+  }
+
+  /** The user document is stored, so it may hold Extended JSON; most do not, and plain parsing is faster. */
+  function parse(text) {
+    return StringIncludes(text, '"$') ? portico.ejsonParse(text) : JSONParse(text);
+  }
+
+  // A constructor takes the number of a call; a tenant must not make one for another call.
+  delete Context.prototype.constructor;
+
+  portico.Context = Context;
+  portico.takeApp = take;
+})(globalThis.__portico);

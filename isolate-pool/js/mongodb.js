@@ -1,0 +1,335 @@
+// Gives: the client behind `context.services.get("mongodb-atlas")`: databases, collections, cursors. Every operation is
+// one `natives.documents(call, service, database, collection, operation, arguments)`, started when it is called.
+// Arguments: insertOne {document}, insertMany {documents, ordered}, find {filter, projection?, sort?, skip?, limit?},
+// findOne {filter, projection?}, count {filter, limit?}, updateOne and updateMany {filter, update, upsert}, replaceOne
+// {filter, replacement, upsert}, deleteOne and deleteMany {filter}, getMore {cursor}, closeCursor {cursor}.
+//
+// Absent: aggregation, distinct, findOneAnd…, bulk writes, sessions. They exist as methods that say so.
+(function (portico) {
+  "use strict";
+  const { Number } = portico.globals;
+  const { ArrayIsArray, NumberIsInteger, ObjectKeys, PromiseReject, WeakSetAdd, fail, kind, placed, shown } =
+    portico;
+
+  /** Promises of `count`: put un-awaited into a result they become a 64-bit integer, as the platform always did. */
+  const counts = new WeakSet();
+
+  class Client {
+    #call;
+    #service;
+
+    constructor(call, service) {
+      this.#call = call;
+      this.#service = service;
+    }
+
+    db(name) { return new Database(this.#call, this.#service, checkName("database", name)); }
+  }
+
+  class Database {
+    #call;
+    #service;
+    #name;
+
+    constructor(call, service, name) {
+      this.#call = call;
+      this.#service = service;
+      this.#name = name;
+    }
+
+    collection(name) { return new Collection(this.#call, this.#service, this.#name, checkName("collection", name)); }
+  }
+
+  class Collection {
+    #call;
+    #service;
+    #database;
+    #name;
+
+    constructor(call, service, database, name) {
+      this.#call = call;
+      this.#service = service;
+      this.#database = database;
+      this.#name = name;
+    }
+
+    /** Async, so that whatever is wrong with the arguments rejects; the operation still starts before it returns. */
+    async #run(operation, args) {
+      try {
+        return (await this.#ask(operation, args)).v;
+      } catch (error) {
+        throw placed(error);
+      }
+    }
+
+    #ask(operation, args) {
+      return portico.natives.documents(this.#call, this.#service, this.#database, this.#name, operation, args);
+    }
+
+    async insertOne(document, options) {
+      allow("insertOne", options, NONE);
+      return this.#run("insertOne", { document: checkDocument("insertOne", "the document", document) });
+    }
+
+    async insertMany(documents, options) {
+      allow("insertMany", options, ["ordered"]);
+      if (!ArrayIsArray(documents)) {
+        throw wrong(`collection.insertMany: the documents must be an array, but got ${shown(documents)}`);
+      }
+      if (documents.length === 0) throw wrong("must provide at least one element");
+      for (let index = 0; index < documents.length; index++) {
+        checkDocument("insertMany", `document ${index}`, documents[index]);
+      }
+      return this.#run("insertMany", { documents, ordered: options?.ordered !== false });
+    }
+
+    find(filter, projection, options) {
+      allow("find", options, ["projection", "sort", "skip", "limit"]);
+      const args = { filter: checkFilter("find", filter) };
+      const fields = projection ?? options?.projection;
+      if (fields !== undefined && fields !== null) args.projection = checkDocument("find", "the projection", fields);
+      const cursor = new Cursor((operation, args) => this.#ask(operation, args), args);
+      if (options?.sort !== undefined) cursor.sort(options.sort);
+      if (options?.skip !== undefined) cursor.skip(options.skip);
+      if (options?.limit !== undefined) cursor.limit(options.limit);
+      return cursor;
+    }
+
+    async findOne(filter, projection, options) {
+      allow("findOne", options, ["projection"]);
+      const args = { filter: checkFilter("findOne", filter) };
+      const fields = projection ?? options?.projection;
+      if (fields !== undefined && fields !== null) args.projection = checkDocument("findOne", "the projection", fields);
+      return this.#run("findOne", args);
+    }
+
+    count(filter, options) {
+      const promise = this.#count("count", filter, options);
+      WeakSetAdd(counts, promise);
+      return promise;
+    }
+
+    countDocuments(filter, options) {
+      const promise = this.#count("countDocuments", filter, options);
+      WeakSetAdd(counts, promise);
+      return promise;
+    }
+
+    async #count(method, filter, options) {
+      allow(method, options, ["limit"]);
+      const args = { filter: checkFilter(method, filter) };
+      if (options?.limit !== undefined) args.limit = checkAmount("limit", options.limit);
+      return Number(await this.#run("count", args));
+    }
+
+    async updateOne(filter, update, options) { return this.#update("updateOne", filter, update, options); }
+
+    async updateMany(filter, update, options) { return this.#update("updateMany", filter, update, options); }
+
+    #update(operation, filter, update, options) {
+      allow(operation, options, ["upsert"]);
+      if (ArrayIsArray(update)) throw unavailable(`collection.${operation} with an update made of aggregation stages`);
+      checkDocument(operation, "the update", update);
+      return this.#run(operation, { filter: checkFilter(operation, filter), update, upsert: options?.upsert === true });
+    }
+
+    async replaceOne(filter, replacement, options) {
+      allow("replaceOne", options, ["upsert"]);
+      checkDocument("replaceOne", "the replacement", replacement);
+      const upsert = options?.upsert === true;
+      return this.#run("replaceOne", { filter: checkFilter("replaceOne", filter), replacement, upsert });
+    }
+
+    async deleteOne(filter, options) {
+      allow("deleteOne", options, NONE);
+      return this.#run("deleteOne", { filter: checkFilter("deleteOne", filter) });
+    }
+
+    async deleteMany(filter, options) {
+      allow("deleteMany", options, NONE);
+      return this.#run("deleteMany", { filter: checkFilter("deleteMany", filter) });
+    }
+  }
+
+  /**
+   * What a query found, fetched in batches when asked for. Not a promise; a cursor that a function returns becomes an
+   * array. Each batch continues where the one before ended, and two readers at once share one fetch.
+   */
+  class Cursor {
+    #documents;
+    #args;
+    #batch = [];
+    #index = 0;
+    #id; // undefined before the first batch, then the host's handle, then `null` when there is no more
+    #fetching;
+
+    constructor(documents, args) {
+      this.#documents = documents;
+      this.#args = args;
+    }
+
+    sort(order) { return this.#shape("sort", checkDocument("find", "the sort order", order)); }
+    skip(amount) { return this.#shape("skip", checkAmount("skip", amount)); }
+    limit(amount) { return this.#shape("limit", checkAmount("limit", amount)); }
+    projection(fields) { return this.#shape("projection", checkDocument("find", "the projection", fields)); }
+    project(fields) { return this.projection(fields); }
+
+    #shape(name, value) {
+      if (this.#id !== undefined || this.#fetching !== undefined) {
+        throw wrong(`cursor.${name}: the cursor has already been read from`);
+      }
+      this.#args[name] = value;
+      return this;
+    }
+
+    async next() {
+      while (this.#index >= this.#batch.length) {
+        if (this.#id === null) return undefined;
+        await this.#fetch();
+      }
+      return this.#batch[this.#index++];
+    }
+
+    async hasNext() {
+      while (this.#index >= this.#batch.length) {
+        if (this.#id === null) return false;
+        await this.#fetch();
+      }
+      return true;
+    }
+
+    async toArray() {
+      const all = [];
+      for (;;) {
+        while (this.#index < this.#batch.length) all[all.length] = this.#batch[this.#index++];
+        if (this.#id === null) return all;
+        await this.#fetch();
+      }
+    }
+
+    async close() {
+      const id = this.#id;
+      this.#id = null;
+      this.#batch = [];
+      this.#index = 0;
+      if (id !== undefined && id !== null) await this.#documents("closeCursor", { cursor: id });
+    }
+
+    [Symbol.asyncIterator]() {
+      return {
+        next: async () => {
+          const value = await this.next();
+          return { value, done: value === undefined };
+        },
+        return: async (value) => {
+          await this.close();
+          return { value, done: true };
+        },
+      };
+    }
+
+    #fetch() {
+      return (this.#fetching ??= this.#read());
+    }
+
+    async #read() {
+      try {
+        const first = this.#id === undefined;
+        const answer = await this.#documents(first ? "find" : "getMore", first ? this.#args : { cursor: this.#id });
+        const closed = this.#id === null; // closed while the batch was under way
+        this.#batch = closed ? [] : answer.v;
+        this.#index = 0;
+        const more = isOpen(answer.cursor);
+        if (closed && more) await this.#documents("closeCursor", { cursor: answer.cursor });
+        this.#id = more && !closed ? answer.cursor : null;
+      } catch (error) {
+        this.#id = null;
+        throw placed(error);
+      } finally {
+        this.#fetching = undefined;
+      }
+    }
+
+    static is(value) { return #documents in value; }
+  }
+
+  function isOpen(id) {
+    if (id === undefined || id === null) return false;
+    return typeof id === "object" && id[kind] === 4 ? !(id.low === 0 && id.high === 0) : id !== 0;
+  }
+
+  // --------------------------------------------------------------------------------------------------- not there (yet)
+
+  /** Methods that answer with their name; those that return a promise on the real service reject. */
+  function missing(constructor, object, throwing, rejecting) {
+    for (const [names, answer] of [[throwing, (error) => { throw error; }], [rejecting, PromiseReject]]) {
+      for (const name of names) {
+        const value = function () {
+          return answer(unavailable(`${object}.${name}`));
+        };
+        const descriptor = { __proto__: null, value, writable: true, enumerable: false, configurable: true };
+        portico.ObjectDefine(constructor.prototype, name, descriptor);
+      }
+    }
+  }
+
+  missing(Client, "client", ["admin", "startSession"], []);
+  missing(Database, "db", ["aggregate"], ["getCollectionNames"]);
+  missing(
+    Collection,
+    "collection",
+    ["aggregate", "initializeOrderedBulkOp", "initializeUnorderedBulkOp", "watch"],
+    ["bulkWrite", "distinct", "findOneAndDelete", "findOneAndReplace", "findOneAndUpdate"],
+  );
+
+  // --------------------------------------------------------------------------------------------------------- arguments
+
+  const NONE = [];
+  const wrong = (message) => fail("InvalidParameter", message);
+  const unavailable = (what) => fail("NotAvailable", `${what} is not available in this version of Portico`);
+
+  /** An option we would have to ignore is refused: an update without its arrayFilters changes the wrong things. */
+  function allow(operation, options, names) {
+    if (options === undefined || options === null) return;
+    if (typeof options !== "object") {
+      throw wrong(`collection.${operation}: the options must be an object, but got ${shown(options)}`);
+    }
+    const keys = ObjectKeys(options);
+    for (let index = 0; index < keys.length; index++) {
+      if (options[keys[index]] === undefined || names.includes(keys[index])) continue;
+      throw unavailable(`collection.${operation}: the option '${keys[index]}'`);
+    }
+  }
+
+  function checkName(what, name) {
+    if (typeof name === "string" && name !== "") return name;
+    throw wrong(`the name of a ${what} must be a string, but was ${shown(name)}`);
+  }
+
+  function checkDocument(operation, what, document) {
+    if (document === null || typeof document !== "object" || ArrayIsArray(document) || document[kind] !== undefined) {
+      throw wrong(`collection.${operation}: ${what} must be a document, but got ${shown(document)}`);
+    }
+    return document;
+  }
+
+  function checkFilter(operation, filter) {
+    return filter === undefined || filter === null ? {} : checkDocument(operation, "the query", filter);
+  }
+
+  function checkAmount(what, amount) {
+    const number = Number(amount);
+    if (NumberIsInteger(number) && number >= 0) return number;
+    throw wrong(`${what} must be an integer of at least 0, but was ${shown(amount)}`);
+  }
+
+  // A constructor takes the number of a call; a tenant must not make one for another call.
+  delete Client.prototype.constructor;
+  delete Database.prototype.constructor;
+  delete Collection.prototype.constructor;
+  delete Cursor.prototype.constructor;
+
+  portico.Client = Client;
+  portico.Cursor = Cursor;
+  portico.counts = counts;
+})(globalThis.__portico);

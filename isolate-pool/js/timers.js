@@ -1,0 +1,57 @@
+// Gives: setTimeout, setInterval, setImmediate, their clear functions, and queueMicrotask where the engine has none.
+//
+// Absent: the waiting. The host owns the clock, ties a timer to the call that set it, and drops it with that call.
+(function (portico) {
+  "use strict";
+  const { Math, Number, Promise, TypeError } = portico.globals;
+  const { PromiseThen, publish } = portico;
+
+  /** Longest delay, milliseconds: what fits in an int32, as everywhere. A longer one fires at once, as everywhere. */
+  const DELAY_MAX = 0x7fffffff;
+
+  function start(callback, delay, repeat, values) {
+    if (typeof callback !== "function") {
+      throw new TypeError(`a timer needs a function to call, but got ${portico.shown(callback)}`);
+    }
+    const call = portico.currentCall();
+    const number = Number(delay);
+    const wait = number >= 1 && number <= DELAY_MAX ? Math.trunc(number) : 1;
+    const run = () => {
+      portico.enteredCall = call;
+      callback(...values);
+    };
+    return portico.natives.timer(call, delay === 0 && !repeat ? 0 : wait, repeat, run);
+  }
+
+  function clear(id) {
+    const number = Number(id);
+    if (portico.NumberIsInteger(number)) portico.natives.clearTimer(number);
+  }
+
+  publish("setTimeout", function setTimeout(callback, delay, ...values) {
+    return start(callback, delay, false, values);
+  });
+  publish("setInterval", function setInterval(callback, delay, ...values) {
+    return start(callback, delay, true, values);
+  });
+  publish("setImmediate", function setImmediate(callback, ...values) { return start(callback, 0, false, values); });
+  publish("clearTimeout", function clearTimeout(id) { clear(id); });
+  publish("clearInterval", function clearInterval(id) { clear(id); });
+  publish("clearImmediate", function clearImmediate(id) { clear(id); });
+
+  if (globalThis.queueMicrotask === undefined) {
+    const done = Promise.resolve();
+    publish("queueMicrotask", function queueMicrotask(callback) {
+      if (typeof callback !== "function") throw new TypeError("queueMicrotask needs a function to call");
+      PromiseThen(done, () => { callback(); });
+    });
+  }
+
+  /** The call entered last. Between awaits of interleaved calls only the host knows better, so it is asked first. */
+  portico.enteredCall = 0;
+  portico.currentCall = function currentCall() {
+    const current = portico.natives.currentCall;
+    const call = current === undefined ? undefined : current();
+    return call === undefined ? portico.enteredCall : call;
+  };
+})(globalThis.__portico);

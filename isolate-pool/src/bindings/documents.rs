@@ -1,0 +1,73 @@
+//! Document operations: `documents(call, service, database, collection, operation, arguments)` gives a promise of the
+//! answer.
+//!
+//! The arguments are encoded here and now, so that what a function changes afterwards is not what is stored.
+
+use super::desk::Asked;
+use super::{call_of, desk, shapes};
+use crate::engine::error::{Stop, string};
+use crate::engine::writing;
+use crate::limits;
+
+/// Encoded operations that may wait to be sent at the end of one turn, bytes, over all calls of an isolate.
+const ASKED_BYTES_MAX: usize = 64 * 1024 * 1024;
+
+pub fn documents<'s>(
+    scope: &mut v8::PinScope<'s, '_>,
+    arguments: v8::FunctionCallbackArguments<'s>,
+    mut answer: v8::ReturnValue<'s, v8::Value>,
+) {
+    match start(scope, &arguments) {
+        Ok(promise) => answer.set(promise.into()),
+        Err(stop) => stop.throw(scope),
+    }
+}
+
+fn start<'s>(
+    scope: &mut v8::PinScope<'s, '_>,
+    arguments: &v8::FunctionCallbackArguments<'s>,
+) -> Result<v8::Local<'s, v8::Promise>, Stop> {
+    let call = call_of(scope, arguments);
+    let shapes = shapes(scope);
+    let names = [1, 2, 3, 4].map(|index| arguments.get(index).to_rust_string_lossy(scope));
+    let [service, database, collection, operation] = &names;
+    let encoded = writing::document(scope, &shapes, arguments.get(5))?;
+    let parts = [
+        ("service", service.as_str()),
+        ("database", database.as_str()),
+        ("collection", collection.as_str()),
+        ("operation", operation.as_str()),
+    ];
+    let command = writing::envelope(&parts, "arguments", &encoded);
+    let resolver = v8::PromiseResolver::new(scope).ok_or(Stop::Thrown)?;
+    // Nothing below runs JavaScript, so the desk may be held.
+    let desk = desk(scope);
+    let mut desk = desk.borrow_mut();
+    if desk.asked_bytes + command.len() > ASKED_BYTES_MAX {
+        return Err(Stop::refused(format!(
+            "document operations of more than {ASKED_BYTES_MAX} bytes were started at once"
+        )));
+    }
+    let Some(open) = desk.calls.get_mut(&call) else {
+        return Err(Stop::refused("the call this operation belongs to is over"));
+    };
+    if !open.has_room() {
+        return Err(Stop::refused(overflow()));
+    }
+    let number = open.next_operation();
+    open.operations.insert(number, v8::Global::new(scope, resolver));
+    desk.asked_bytes += command.len();
+    desk.asked.push(Asked { call, operation: number, command });
+    Ok(resolver.get_promise(scope))
+}
+
+/// What a call that queued too much is told.
+pub fn overflow() -> String {
+    format!("exceeded max async work queue size of {}", limits::ASYNC_OPERATIONS_MAX)
+}
+
+/// An error made by us for a promise to be rejected with.
+pub fn error<'s>(scope: &mut v8::PinScope<'s, '_>, message: &str) -> v8::Local<'s, v8::Value> {
+    let text = string(scope, message);
+    v8::Exception::error(scope, text)
+}

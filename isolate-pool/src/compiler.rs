@@ -1,0 +1,22 @@
+//! Compiling a deployment before it goes live: which functions do not compile and where, and V8's code cache of those
+//! that do.
+//!
+//! In: sources with the paths errors should name. Out: one answer per source, in order.
+//! Not here: what a broken source means for the deployment (control-plane).
+
+use futures_util::future::BoxFuture;
+
+pub use crate::link::frame::CompileError;
+
+/// One source to compile.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Source {
+    /// As errors and stacks name it: `functions/<name>.js`.
+    pub path: String,
+    pub text: String,
+}
+
+/// Someone who compiles. The real one is a host process of its own; `Err` of the whole is the platform's failure.
+pub trait Compile: Send + Sync + 'static {
+    fn compile(&self, sources: Vec<Source>) -> BoxFuture<'static, Result<Vec<Result<Vec<u8>, CompileError>>, String>>;
+}

@@ -1,0 +1,102 @@
+//! Compiling a function's source, with and without V8's code cache.
+//!
+//! In: a tenant's source and its name. Out: a factory `function(exports, context, console)` whose lines are the tenant's
+//! lines, or where the source is wrong.
+//! The parameters are not text around the source, so a source cannot close the function early and escape from it.
+
+use super::error::string;
+use crate::link::frame::CompileError;
+
+const PARAMETERS: [&str; 3] = ["exports", "context", "console"];
+
+/// A compiled function.
+pub struct Compiled<'s> {
+    pub factory: v8::Local<'s, v8::Function>,
+    /// There was a cache and V8 took it.
+    pub from_cache: bool,
+}
+
+/// `functions/<name>.js`, as errors and stacks name the source.
+pub fn path(name: &str) -> String {
+    format!("functions/{name}.js")
+}
+
+/// Compiles `source`, from `code_cache` when there is one that fits this V8.
+pub fn compile<'s>(
+    scope: &mut v8::PinScope<'s, '_>,
+    path: &str,
+    source: &str,
+    code_cache: &[u8],
+) -> Result<Compiled<'s>, CompileError> {
+    let options = if code_cache.is_empty() {
+        v8::script_compiler::CompileOptions::NoCompileOptions
+    } else {
+        v8::script_compiler::CompileOptions::ConsumeCodeCache
+    };
+    compile_with(scope, path, source, code_cache, options)
+}
+
+/// Compiles everything in `source` at once and gives the code cache of it.
+pub fn code_cache(scope: &mut v8::PinScope<'_, '_>, path: &str, source: &str) -> Result<Vec<u8>, CompileError> {
+    let compiled = compile_with(scope, path, source, &[], v8::script_compiler::CompileOptions::EagerCompile)?;
+    Ok(compiled.factory.create_code_cache().map(|cache| cache.to_vec()).unwrap_or_default())
+}
+
+fn compile_with<'s>(
+    scope: &mut v8::PinScope<'s, '_>,
+    path: &str,
+    source: &str,
+    code_cache: &[u8],
+    options: v8::script_compiler::CompileOptions,
+) -> Result<Compiled<'s>, CompileError> {
+    let outer = scope;
+    let compiled = {
+        v8::tc_scope!(let scope, outer);
+        let body = format!("{source}\n;return exports;");
+        let Some(text) = v8::String::new(scope, &body) else {
+            return Err(CompileError {
+                message: "SyntaxError: the source is too long".to_owned(),
+                line: 1,
+                column: 1,
+                source_line: String::new(),
+            });
+        };
+        let name = string(scope, path);
+        let origin = v8::ScriptOrigin::new(scope, name.into(), 0, 0, false, 0, None, false, false, false, None);
+        let mut source = if code_cache.is_empty() {
+            v8::script_compiler::Source::new(text, Some(&origin))
+        } else {
+            let cached = v8::script_compiler::CachedData::new(code_cache);
+            v8::script_compiler::Source::new_with_cached_data(text, Some(&origin), cached)
+        };
+        let parameters = PARAMETERS.map(|name| string(scope, name));
+        let reason = v8::script_compiler::NoCacheReason::NoReason;
+        let factory = v8::script_compiler::compile_function(scope, &mut source, &parameters, &[], options, reason);
+        match factory {
+            Some(factory) => {
+                let from_cache =
+                    !code_cache.is_empty() && source.get_cached_data().is_some_and(|cached| !cached.rejected());
+                Ok((v8::Global::new(scope, factory), from_cache))
+            }
+            None => Err(problem(scope)),
+        }
+    };
+    let (factory, from_cache) = compiled?;
+    Ok(Compiled { factory: v8::Local::new(outer, factory), from_cache })
+}
+
+fn problem(scope: &mut v8::PinnedRef<'_, v8::TryCatch<'_, '_, v8::HandleScope<'_>>>) -> CompileError {
+    let message = match scope.exception() {
+        Some(exception) => exception.to_rust_string_lossy(scope),
+        None => "compiling was stopped".to_owned(),
+    };
+    let Some(place) = scope.message() else {
+        return CompileError { message, line: 0, column: 0, source_line: String::new() };
+    };
+    CompileError {
+        message,
+        line: place.get_line_number(scope).unwrap_or(0) as u32,
+        column: place.get_start_column() as u32 + 1,
+        source_line: place.get_source_line(scope).map(|line| line.to_rust_string_lossy(scope)).unwrap_or_default(),
+    }
+}

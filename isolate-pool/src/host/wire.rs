@@ -1,0 +1,123 @@
+//! The host's ends of the links: bytes in, frames out of them; frames in, bytes out.
+//!
+//! Sockets never block. Output that a peer does not take waits here, and a peer that leaves too much waiting is not read
+//! from until it takes some: what is asked for is then bounded by what is answered.
+
+use std::io::{self, Read, Write};
+use std::os::fd::{AsFd, BorrowedFd};
+use std::os::unix::net::UnixStream;
+
+/// Waiting output past which a link is not read from, bytes.
+const OUT_BYTES_MAX: usize = 8 * 1024 * 1024;
+
+/// Room made for one read. Larger than most requests, so that one read per turn is the rule.
+const READ_BYTES: usize = 64 * 1024;
+
+/// Most bytes read from one link in one turn before its frames are handled and others get theirs.
+const TURN_BYTES_MAX: usize = 1024 * 1024;
+
+/// Buffers larger than this are given back once they are empty.
+const KEPT_BYTES: usize = 256 * 1024;
+
+pub struct Wire {
+    stream: UnixStream,
+    received: Vec<u8>,
+    used: usize,
+    pub out: Vec<u8>,
+    sent: usize,
+}
+
+impl Wire {
+    pub fn new(stream: UnixStream) -> io::Result<Self> {
+        stream.set_nonblocking(true)?;
+        Ok(Self { stream, received: Vec::new(), used: 0, out: Vec::new(), sent: 0 })
+    }
+
+    pub fn fd(&self) -> BorrowedFd<'_> {
+        self.stream.as_fd()
+    }
+
+    /// Reads what is there. `false` when the peer is gone.
+    pub fn fill(&mut self) -> io::Result<bool> {
+        self.received.drain(..self.used);
+        self.used = 0;
+        let start = self.received.len();
+        loop {
+            let length = self.received.len();
+            if length - start >= TURN_BYTES_MAX {
+                return Ok(true);
+            }
+            self.received.resize(length + READ_BYTES, 0);
+            match self.stream.read(&mut self.received[length..]) {
+                Ok(0) => {
+                    self.received.truncate(length);
+                    return Ok(false);
+                }
+                Ok(read) => {
+                    self.received.truncate(length + read);
+                    if read < READ_BYTES {
+                        return Ok(true);
+                    }
+                }
+                Err(error) => {
+                    self.received.truncate(length);
+                    match error.kind() {
+                        io::ErrorKind::WouldBlock => return Ok(true),
+                        io::ErrorKind::Interrupted => {}
+                        _ => return Err(error),
+                    }
+                }
+            }
+        }
+    }
+
+    /// Takes what was received; give it back with [`Self::put_back`], and how much of it was used.
+    pub fn take_received(&mut self) -> Vec<u8> {
+        std::mem::take(&mut self.received)
+    }
+
+    pub fn put_back(&mut self, received: Vec<u8>, used: usize) {
+        self.received = received;
+        self.used = used;
+        if used == self.received.len() {
+            self.received.clear();
+            self.used = 0;
+            if self.received.capacity() > KEPT_BYTES {
+                self.received = Vec::new();
+            }
+        }
+    }
+
+    /// Sends what the peer takes.
+    pub fn flush(&mut self) -> io::Result<()> {
+        while self.sent < self.out.len() {
+            match self.stream.write(&self.out[self.sent..]) {
+                Ok(0) => return Err(io::ErrorKind::WriteZero.into()),
+                Ok(sent) => self.sent += sent,
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => break,
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(error) => return Err(error),
+            }
+        }
+        if self.sent == self.out.len() {
+            self.out.clear();
+            self.sent = 0;
+            if self.out.capacity() > KEPT_BYTES {
+                self.out = Vec::new();
+            }
+        } else if self.sent > OUT_BYTES_MAX {
+            self.out.drain(..self.sent);
+            self.sent = 0;
+        }
+        Ok(())
+    }
+
+    pub fn has_output(&self) -> bool {
+        self.sent < self.out.len()
+    }
+
+    /// Whether the peer takes its answers, so that it may ask for more.
+    pub fn may_read(&self) -> bool {
+        self.out.len() - self.sent < OUT_BYTES_MAX
+    }
+}

@@ -1,0 +1,79 @@
+//! Every bound of the room where strangers' code runs, with its unit, its reason and what is seen when it is met.
+
+/// Wall time of one call, milliseconds. App Services' documented limit. Past it: `execution time limit exceeded`.
+pub const RUN_TIME_MS: u32 = 300_000;
+
+/// V8 heap of one isolate, MiB. App Services' documented limit. Past it: `memory limit exceeded`, and the isolate is
+/// replaced.
+pub const HEAP_MIB: u32 = 350;
+
+/// Asynchronous operations one call may have in progress or queued. App Services' documented limit; the error text is
+/// grepped for, so it names the number.
+pub const ASYNC_OPERATIONS_MAX: usize = 1_000;
+
+/// Longest frame on a link, bytes. Carries the largest request (18 MB) or document batch with room for its head. A host
+/// that announces a longer one is ended.
+pub const FRAME_BYTES_MAX: usize = 40 * 1024 * 1024;
+
+/// Most bytes of documents one answer carries; the rest comes through `getMore`.
+pub const BATCH_BYTES_MAX: usize = 4 * 1024 * 1024;
+const _: () = assert!(BATCH_BYTES_MAX * 2 < FRAME_BYTES_MAX, "a batch, and the one document past it, fit in a frame");
+
+/// Largest answer of a function, bytes. Past it the call fails with a message that names the limit.
+pub const RESPONSE_BYTES_MAX: usize = 32 * 1024 * 1024;
+const _: () = assert!(RESPONSE_BYTES_MAX < FRAME_BYTES_MAX, "an answer fits in a frame");
+
+/// Console lines kept per call. App Services kept 25; its users asked for more. Further lines are counted, not kept.
+pub const CONSOLE_LINES_MAX: usize = 1_000;
+
+/// Bytes kept of one console line.
+pub const CONSOLE_LINE_BYTES_MAX: usize = 16 * 1024;
+
+/// Bytes of console lines kept per call, so that lines × length cannot fill the gateway.
+pub const CONSOLE_BYTES_MAX: usize = 256 * 1024;
+
+/// How long one invocation may keep a host's thread before new work of others goes elsewhere, milliseconds.
+pub const HOG_MS: u64 = 10;
+
+/// How long before the host is given to that app alone and another takes its place, milliseconds. Longer than a cold
+/// load, so that a large app's first call does not count as a hog.
+pub const HOG_DEMOTE_MS: u64 = 100;
+const _: () = assert!(HOG_DEMOTE_MS > HOG_MS);
+
+/// Links one host may serve: the gateway's cores and one for the control plane.
+pub const LINKS_MAX: usize = 64;
+
+/// Pause before a host that died young is replaced, milliseconds; doubled with each in a row, up to 64 times.
+pub const RESTART_BACKOFF_MS: u64 = 50;
+
+/// A host that dies within this time of its start died young, milliseconds.
+pub const HOST_YOUNG_MS: u64 = 1_000;
+
+/// Hosts that may be given to single apps because those keep the thread. Past it, hogs share with their neighbours until
+/// their time limit ends them.
+pub const HEAVY_HOSTS_MAX: usize = 4;
+
+/// How long a heavy host must have had nothing to do before its app goes home, milliseconds.
+pub const HEAVY_CALM_MS: u64 = 30_000;
+
+/// How long a call waits for a host to come up, milliseconds. Past it: 503.
+pub const HOST_WAIT_MS: u64 = 2_000;
+
+/// How long compiling one deployment may take, milliseconds. Past it the deployment fails with a text that says so.
+pub const COMPILE_MS: u64 = 30_000;
+
+/// How long the compile host is kept without work, milliseconds. It costs memory, and starting it costs about 50 ms.
+pub const COMPILE_HOST_IDLE_MS: u64 = 30_000;
+
+/// Isolates without an app that a host keeps ready, so that a cold call does not wait for one to be made (4 ms).
+pub const BLANK_ISOLATES: usize = 4;
+
+/// Memory the isolates of one host may hold before those idle longest are given up, MiB. Their apps load anew.
+pub const HOST_MEMORY_MIB: u64 = 1_024;
+
+/// How long an isolate may have nothing to do before it is given up, milliseconds.
+pub const ISOLATE_IDLE_MS: u64 = 600_000;
+
+/// How long an isolate of a superseded deployment is kept without work, milliseconds. Gateway cores switch to a new
+/// deployment one after the other, so the old one may be asked for once more.
+pub const SUPERSEDED_IDLE_MS: u64 = 1_000;

@@ -1,0 +1,43 @@
+//! What a host may ask of the platform, and the trait through which it is answered.
+//!
+//! A host names the invocation it asks for and nothing else about whom it acts for: the app and the identity come from
+//! what the gateway remembers of that invocation. A host that lies can therefore only lie about its own calls.
+
+use futures_util::future::BoxFuture;
+
+use storage::model::{AppId, BundleId};
+
+/// Something a call asks for.
+#[derive(Debug, Clone, PartialEq)]
+pub enum HostCall {
+    /// The code of the app the invocation belongs to. Answered with an encoded [`crate::Bundle`].
+    Bundle,
+    /// A document operation, as one BSON document
+    /// `{"service": s, "database": s, "collection": s, "operation": s, "arguments": {…}}`. Answered with `{"v": result}`.
+    /// `operation` is the method's name (`insertOne`, `find`, …), plus `getMore` and `closeCursor` with
+    /// `arguments: {"cursor": int64}`. A `find` answers `{"v": [documents], "cursor": int64}` where cursor is 0 when
+    /// exhausted.
+    Documents(Vec<u8>),
+}
+
+/// Why the platform said no.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Refusal {
+    /// `error_code` of the platform's error, such as `NoMatchingRuleFound`, or MongoDB's code name.
+    pub code: String,
+    pub message: String,
+    /// MongoDB's numeric code, 0 when there is none.
+    pub number: i32,
+}
+
+/// State that belongs to one invocation on the platform's side, such as its open cursors. Dropped when the call ends.
+pub trait Session: Send + Sync {
+    /// Answers one document operation (see [`HostCall::Documents`]) with a BSON document.
+    fn documents(&self, command: Vec<u8>) -> BoxFuture<'static, Result<Vec<u8>, Refusal>>;
+}
+
+/// The platform, as seen from the pool.
+pub trait Services: Send + Sync + 'static {
+    /// The encoded bundle of an app. `Err` is told to the operator; the client hears of a platform failure.
+    fn bundle(&self, app: AppId, bundle: BundleId) -> BoxFuture<'static, Result<std::sync::Arc<[u8]>, String>>;
+}
