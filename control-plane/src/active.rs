@@ -1,0 +1,178 @@
+//! From records to what requests are checked against.
+//!
+//! In: an app's record, its live configuration, secrets, keys and settings. Out: an [`ActiveApp`], published in the
+//! snapshot. Whatever changes one of the inputs calls [`ControlPlane::republish`] afterwards; there is no other way into
+//! the snapshot, so what is served is always what the catalog says.
+//!
+//! Not here: code. A host that needs it asks `bundles`.
+
+use std::collections::HashMap;
+use std::fmt;
+use std::sync::Arc;
+
+use storage::StoreError;
+use storage::catalog::{StoredApiKey, StoredSecret};
+use storage::model::{
+    ActiveApp, ActiveEndpoint, ActiveFunction, ApiKeyIdentity, App, AppConfig, AppId, AppLimits, BundleId,
+    DeploymentId, FunctionConfig, SecretText, Validation,
+};
+
+use crate::settings::AppSettings;
+use crate::vault::Vault;
+use crate::{ControlPlane, payload, rules};
+
+/// Whether hosts must load the app anew.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum NewBundle {
+    /// Code, values or secrets changed.
+    Yes,
+    /// Only who may call changed.
+    No,
+}
+
+/// Why an app could not be published.
+#[derive(Debug)]
+pub(crate) enum ActivateError {
+    Store(StoreError),
+    /// A record cannot be read; the text names it.
+    Damaged(String),
+}
+
+impl fmt::Display for ActivateError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Store(error) => error.fmt(f),
+            Self::Damaged(what) => f.write_str(what),
+        }
+    }
+}
+
+impl From<StoreError> for ActivateError {
+    fn from(error: StoreError) -> Self {
+        Self::Store(error)
+    }
+}
+
+impl ControlPlane {
+    /// Makes the snapshot say what the catalog says about one app. Calls for one app must follow one another.
+    pub(crate) async fn republish(&self, app: AppId, new_bundle: NewBundle) -> Result<(), ActivateError> {
+        let Some(app) = self.catalog.app(app).await? else { return Ok(()) };
+        let Some(live) = app.live else { return Ok(()) };
+        let deployment = self
+            .catalog
+            .deployment(live)
+            .await?
+            .ok_or_else(|| ActivateError::Damaged(format!("the live deployment {live} is missing")))?;
+        let config = payload::recall(&deployment.config).map_err(ActivateError::Damaged)?.config;
+        let secrets = open_secrets(&self.vault, app.id, &self.catalog.secrets(app.id).await?);
+        let api_keys = self.catalog.api_keys(app.id).await?;
+        let settings = AppSettings::recall(&self.catalog.settings(app.id).await?);
+        let kept = match new_bundle {
+            NewBundle::No => self.snapshots.load().find(app.client_app_id.as_str()).map(|active| active.bundle),
+            NewBundle::Yes => None,
+        };
+        let bundle = kept.unwrap_or_else(|| self.bundles.announce(app.id, live));
+        let active = active_app(&app, live, bundle, &config, &secrets, &api_keys, &settings, self.limits)
+            .map_err(ActivateError::Damaged)?;
+        self.logs.hide(app.id, secrets.into_values().collect());
+        self.snapshots.publish(active);
+        Ok(())
+    }
+}
+
+/// The app's secrets by name. One that does not open is left out and named in the operator's log; whatever needs it is
+/// refused there.
+pub(crate) fn open_secrets(vault: &Vault, app: AppId, stored: &[StoredSecret]) -> HashMap<String, SecretText> {
+    let mut secrets = HashMap::new();
+    for secret in stored {
+        match vault.unseal(app, secret.id, &secret.sealed) {
+            Ok(text) => {
+                secrets.insert(secret.name.clone(), text);
+            }
+            Err(_) => tracing::error!(%app, secret = secret.name, "this secret does not open with the vault's key"),
+        }
+    }
+    secrets
+}
+
+#[expect(
+    clippy::too_many_arguments,
+    reason = "each is one record; a struct of them would be made and taken apart here only"
+)]
+fn active_app(
+    app: &App,
+    deployment: DeploymentId,
+    bundle: BundleId,
+    config: &AppConfig,
+    secrets: &HashMap<String, SecretText>,
+    api_keys: &[StoredApiKey],
+    settings: &AppSettings,
+    limits: AppLimits,
+) -> Result<ActiveApp, String> {
+    let functions: HashMap<String, Arc<ActiveFunction>> =
+        config.functions.iter().map(|one| (one.name.clone(), Arc::new(active_function(one)))).collect();
+    let mut routes: HashMap<String, Vec<Arc<ActiveEndpoint>>> = HashMap::new();
+    for endpoint in config.endpoints.iter().filter(|endpoint| !endpoint.disabled) {
+        let missing = |what: &str| format!("endpoint '{}': {what} does not exist", endpoint.route);
+        let mut function = functions
+            .get(&endpoint.function_name)
+            .cloned()
+            .ok_or_else(|| missing(&format!("function '{}'", endpoint.function_name)))?;
+        // An endpoint's own rule guards its calls as if it were the function's.
+        if endpoint.can_evaluate.as_ref().is_some_and(|rule| !rules::always_true(rule)) && !function.guarded {
+            function = Arc::new(ActiveFunction { guarded: true, ..ActiveFunction::clone(&function) });
+        }
+        let secret = match (endpoint.validation, &endpoint.secret_name) {
+            (Validation::None, _) => None,
+            (_, Some(name)) => Some(secrets.get(name).cloned().ok_or_else(|| missing(&format!("secret \"{name}\"")))?),
+            (_, None) => return Err(missing("its secret")),
+        };
+        routes.entry(endpoint.route.clone()).or_default().push(Arc::new(ActiveEndpoint {
+            id: endpoint.id,
+            route: endpoint.route.clone(),
+            method: endpoint.method,
+            function,
+            validation: endpoint.validation,
+            secret,
+            respond_result: endpoint.respond_result,
+            return_type: endpoint.return_type,
+            fetch_custom_user_data: endpoint.fetch_custom_user_data,
+            create_user_on_auth: endpoint.create_user_on_auth,
+        }));
+    }
+    let api_keys = api_keys
+        .iter()
+        .map(|key| (key.hash, ApiKeyIdentity { id: key.id, name: key.name.clone(), disabled: key.disabled }))
+        .collect();
+    Ok(ActiveApp {
+        id: app.id,
+        client_app_id: app.client_app_id.clone(),
+        group: app.group,
+        domain: app.domain,
+        name: app.name.clone(),
+        deployment,
+        bundle,
+        deployment_model: app.deployment_model,
+        provider_region: app.provider_region.clone(),
+        location: app.location.clone(),
+        routes,
+        functions,
+        api_keys_enabled: payload::api_keys_enabled(config),
+        api_keys: Arc::new(api_keys),
+        allowed_request_origins: config.allowed_request_origins.clone(),
+        access_list: settings.networks(),
+        limits: settings.limits(limits),
+        rules: rules::reduce(config),
+    })
+}
+
+fn active_function(function: &FunctionConfig) -> ActiveFunction {
+    ActiveFunction {
+        id: function.id,
+        name: function.name.clone(),
+        private: function.private,
+        run_as: function.run_as(),
+        guarded: !rules::always_true(&function.can_evaluate),
+        disable_arg_logs: function.disable_arg_logs,
+    }
+}

@@ -1,0 +1,73 @@
+//! The Admin API, one resource a file, in the order of App Services' public reference.
+//!
+//! In: requests under `/api/admin/v3.0` and `/api/private/v1.0`. Out: JSON, errors included, for whatever address and
+//! method. Every handler's signature says what was proven before it runs: an [`request::InApp`] is an app of a group of
+//! the caller, whom the method is allowed to.
+//!
+//! Not here: what a change does (`change`, `publish`), and users' requests, which the gateway answers.
+
+mod api_keys;
+mod apps;
+mod auth_providers;
+mod drafts;
+mod endpoints;
+mod error;
+mod functions;
+mod import;
+mod logs;
+mod regions;
+mod request;
+mod secrets;
+mod security;
+mod services;
+mod session;
+#[cfg(test)]
+mod tests;
+mod values;
+
+use std::fmt;
+use std::sync::Arc;
+
+use axum::Router;
+use axum::extract::DefaultBodyLimit;
+use axum::response::Response;
+use axum::routing::get;
+use serde_json::json;
+use sha2::{Digest, Sha256};
+
+use crate::ControlPlane;
+use crate::limits::ADMIN_BODY_BYTES_MAX;
+use error::{ApiError, ok};
+
+pub fn router(control: Arc<ControlPlane>) -> Router {
+    let admin = Router::new()
+        .merge(session::routes())
+        .merge(apps::routes())
+        .merge(drafts::routes())
+        .merge(import::routes())
+        .merge(endpoints::routes())
+        .merge(functions::routes())
+        .merge(values::routes())
+        .merge(secrets::routes())
+        .merge(api_keys::routes())
+        .merge(auth_providers::routes())
+        .merge(services::routes())
+        .merge(security::routes())
+        .merge(logs::routes());
+    Router::new()
+        .nest("/api/admin/v3.0", admin)
+        .route("/api/private/v1.0/version", get(version))
+        .layer(DefaultBodyLimit::max(ADMIN_BODY_BYTES_MAX))
+        .method_not_allowed_fallback(|| async { ApiError::wrong_method() })
+        .fallback(|| async { ApiError::no_such_route() })
+        .with_state(control)
+}
+
+async fn version() -> Response {
+    ok(&json!({ "version": env!("CARGO_PKG_VERSION") }))
+}
+
+/// An id, 24 hexadecimal digits, for what is known by name only: the same for the same name, another for another owner.
+fn derived_id(owner: impl fmt::Display, what: &str, name: &str) -> String {
+    hex::encode(&Sha256::digest(format!("{owner}\0{what}\0{name}"))[..12])
+}

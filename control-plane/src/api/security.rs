@@ -1,0 +1,152 @@
+//! From where an app may be called: `…/security/…`. Origins are configuration and go through drafts; the access list is
+//! the instance's own and acts at once.
+
+use std::sync::Arc;
+
+use axum::Router;
+use axum::extract::State;
+use axum::response::Response;
+use axum::routing::{get, patch};
+use bson::oid::ObjectId;
+use serde_json::{Value as Json, json};
+
+use storage::model::AppId;
+
+use super::error::{ApiError, created, no_content, ok};
+use super::request::{InApp, Item, Payload};
+use crate::ControlPlane;
+use crate::active::NewBundle;
+use crate::change::ChangeError;
+use crate::limits::ACCESS_LIST_MAX;
+use crate::publish::PublishError;
+use crate::settings::{AccessEntry, AppSettings, network};
+
+pub fn routes() -> Router<Arc<ControlPlane>> {
+    Router::new()
+        .route("/groups/{group}/apps/{app}/security/allowed_request_origins", get(origins).post(set_origins))
+        .route("/groups/{group}/apps/{app}/security/access_list", get(access_list).post(add))
+        .route("/groups/{group}/apps/{app}/security/access_list/{id}", patch(change).delete(remove))
+}
+
+async fn origins(State(control): State<Arc<ControlPlane>>, within: InApp) -> Result<Response, ApiError> {
+    Ok(ok(&control.working_config(&within.app).await?.config.allowed_request_origins.into()))
+}
+
+/// Replaces the list.
+async fn set_origins(
+    State(control): State<Arc<ControlPlane>>,
+    within: InApp,
+    payload: Payload,
+) -> Result<Response, ApiError> {
+    let origins: Vec<String> = payload.parse()?;
+    let set: Result<(), ChangeError<ApiError>> = control
+        .change(within.app.id, &within.sender, |stored| {
+            stored.config.allowed_request_origins = origins;
+            Ok(())
+        })
+        .await;
+    set?;
+    Ok(no_content())
+}
+
+fn entry_json(entry: &AccessEntry) -> Json {
+    json!({
+        "_id": entry.id.to_hex(),
+        "address": entry.address,
+        "comment": entry.comment,
+        "includes_current": entry.includes_current,
+    })
+}
+
+async fn access_list(State(control): State<Arc<ControlPlane>>, within: InApp) -> Result<Response, ApiError> {
+    let settings = AppSettings::recall(&control.catalog.settings(within.app.id).await?);
+    let entries: Vec<Json> = settings.access_list.iter().map(entry_json).collect();
+    Ok(ok(&json!({ "allowed_ips": entries })))
+}
+
+async fn add(State(control): State<Arc<ControlPlane>>, within: InApp, payload: Payload) -> Result<Response, ApiError> {
+    let fields = payload.object()?;
+    let address = address_of(fields.get("address"))?.ok_or_else(|| ApiError::missing("address"))?;
+    let comment = fields.get("comment").and_then(Json::as_str).unwrap_or_default().to_owned();
+    let entry = AccessEntry { id: ObjectId::new(), address, comment, includes_current: false };
+    let json = entry_json(&entry);
+    control
+        .edit_settings(within.app.id, |settings| {
+            if settings.access_list.len() >= ACCESS_LIST_MAX {
+                return Err(ApiError::invalid(format!("an access list has at most {ACCESS_LIST_MAX} entries")));
+            }
+            if settings.access_list.iter().any(|other| other.address == entry.address) {
+                let message = format!("'{}' is on the access list already", entry.address);
+                return Err(ApiError::conflict("AllowedIPAlreadyExists", message));
+            }
+            settings.access_list.push(entry);
+            Ok(())
+        })
+        .await?;
+    Ok(created(&json))
+}
+
+async fn change(
+    State(control): State<Arc<ControlPlane>>,
+    within: InApp,
+    Item(id): Item<ObjectId>,
+    payload: Payload,
+) -> Result<Response, ApiError> {
+    let fields = payload.object()?;
+    let address = address_of(fields.get("address"))?;
+    let comment = fields.get("comment").and_then(Json::as_str).map(str::to_owned);
+    let json = control
+        .edit_settings(within.app.id, |settings| {
+            let entry = settings.access_list.iter_mut().find(|entry| entry.id == id).ok_or_else(|| missing(id))?;
+            entry.address = address.unwrap_or_else(|| entry.address.clone());
+            entry.comment = comment.unwrap_or_else(|| entry.comment.clone());
+            Ok(entry_json(entry))
+        })
+        .await?;
+    Ok(ok(&json))
+}
+
+async fn remove(
+    State(control): State<Arc<ControlPlane>>,
+    within: InApp,
+    Item(id): Item<ObjectId>,
+) -> Result<Response, ApiError> {
+    control
+        .edit_settings(within.app.id, |settings| {
+            let before = settings.access_list.len();
+            settings.access_list.retain(|entry| entry.id != id);
+            if settings.access_list.len() == before { Err(missing(id)) } else { Ok(()) }
+        })
+        .await?;
+    Ok(no_content())
+}
+
+impl ControlPlane {
+    async fn edit_settings<T>(
+        &self,
+        app: AppId,
+        edit: impl FnOnce(&mut AppSettings) -> Result<T, ApiError>,
+    ) -> Result<T, ApiError> {
+        let _alone = self.changing.of(app).await;
+        let mut settings = AppSettings::recall(&self.catalog.settings(app).await?);
+        let result = edit(&mut settings)?;
+        self.catalog.put_settings(app, &settings.keep()).await?;
+        self.republish(app, NewBundle::No).await.map_err(PublishError::from)?;
+        Ok(result)
+    }
+}
+
+fn address_of(json: Option<&Json>) -> Result<Option<String>, ApiError> {
+    match json {
+        None | Some(Json::Null) => Ok(None),
+        Some(Json::String(address)) if network(address).is_some() => Ok(Some(address.clone())),
+        Some(Json::String(address)) => {
+            Err(ApiError::invalid(format!("address: '{address}' is not an IP address or a network in CIDR form")))
+        }
+        Some(_) => Err(ApiError::invalid("address: must be a string")),
+    }
+}
+
+fn missing(id: ObjectId) -> ApiError {
+    ApiError::not_found("AllowedIPNotFound", format!("allowed IP not found: 'ObjectID(\"{id}\")'"))
+}

@@ -1,0 +1,208 @@
+//! What hosts load, made when a host asks for it.
+//!
+//! In: a bundle id that was announced when its app was published. Out: the encoded bundle, made from the deployment, its
+//! code cache and the app's values and secrets as they are now. A few are kept ready; the id of a replaced bundle can be
+//! asked for until every call that was admitted with it must have ended.
+//!
+//! Not here: when a bundle is replaced (`active`).
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Instant;
+
+use futures_util::future::BoxFuture;
+use serde_json::{Map, Value as Json, json};
+
+use isolate_pool::{Bundle, BundleFunction};
+use storage::Catalog;
+use storage::catalog::Deployment;
+use storage::model::{App, AppConfig, AppId, BundleId, DeploymentId, RunAs, SecretText};
+
+use crate::active::open_secrets;
+use crate::limits::{BUNDLE_CACHE_BYTES_MAX, OLD_BUNDLE_LIFE};
+use crate::payload;
+use crate::vault::Vault;
+
+/// Makes and keeps bundles. Cheap to clone; every clone is the same.
+#[derive(Clone)]
+pub struct Bundles {
+    catalog: Catalog,
+    vault: Arc<Vault>,
+    known: Arc<Mutex<Known>>,
+}
+
+#[derive(Default)]
+struct Known {
+    origins: HashMap<BundleId, Origin>,
+    current: HashMap<AppId, BundleId>,
+    ready: HashMap<BundleId, Ready>,
+    ready_bytes: usize,
+    uses: u64,
+}
+
+#[derive(Clone, Copy)]
+struct Origin {
+    app: AppId,
+    deployment: DeploymentId,
+    replaced: Option<Instant>,
+}
+
+struct Ready {
+    encoded: Arc<[u8]>,
+    last_use: u64,
+}
+
+impl Bundles {
+    pub fn new(catalog: Catalog, vault: Arc<Vault>) -> Self {
+        Self { catalog, vault, known: Arc::default() }
+    }
+
+    /// A new id for what `deployment` is from now on. The app's former bundle is on its way out.
+    pub fn announce(&self, app: AppId, deployment: DeploymentId) -> BundleId {
+        let bundle = BundleId::new();
+        let now = Instant::now();
+        let mut known = self.lock();
+        let former = known.current.insert(app, bundle);
+        if let Some(origin) = former.and_then(|former| known.origins.get_mut(&former)) {
+            origin.replaced = Some(now);
+        }
+        known.origins.insert(bundle, Origin { app, deployment, replaced: None });
+        if let Some(former) = former {
+            known.drop_ready(former);
+            known.forget_old(app, now);
+        }
+        bundle
+    }
+
+    /// Forgets everything about a deleted app.
+    pub fn forget(&self, app: AppId) {
+        let mut known = self.lock();
+        let gone: Vec<BundleId> =
+            known.origins.iter().filter(|(_, origin)| origin.app == app).map(|(id, _)| *id).collect();
+        for id in gone {
+            known.origins.remove(&id);
+            known.drop_ready(id);
+        }
+        known.current.remove(&app);
+    }
+
+    pub fn encoded(&self, app: AppId, bundle: BundleId) -> BoxFuture<'static, Result<Arc<[u8]>, String>> {
+        let bundles = self.clone();
+        Box::pin(async move { bundles.make(app, bundle).await })
+    }
+
+    async fn make(&self, app: AppId, bundle: BundleId) -> Result<Arc<[u8]>, String> {
+        let origin = {
+            let mut known = self.lock();
+            let origin = known.origins.get(&bundle).copied().filter(|origin| origin.app == app);
+            let origin = origin.ok_or_else(|| format!("bundle {bundle} of app {app} is not known any more"))?;
+            if let Some(encoded) = known.use_ready(bundle) {
+                return Ok(encoded);
+            }
+            origin
+        };
+        let failed = |error: storage::StoreError| format!("bundle {bundle} of app {app}: {error}");
+        let missing = |what: &str| format!("bundle {bundle} of app {app}: {what} is gone");
+        let record = self.catalog.app(app).await.map_err(failed)?.ok_or_else(|| missing("the app"))?;
+        let deployment = self
+            .catalog
+            .deployment(origin.deployment)
+            .await
+            .map_err(failed)?
+            .ok_or_else(|| missing("its deployment"))?;
+        let secrets = open_secrets(&self.vault, app, &self.catalog.secrets(app).await.map_err(failed)?);
+        let config = payload::recall(&deployment.config)?.config;
+        let encoded: Arc<[u8]> = bundle_of(&record, &deployment, &config, &secrets).encode().into();
+        let mut known = self.lock();
+        if known.origins.get(&bundle).is_some_and(|origin| origin.replaced.is_none()) {
+            known.keep_ready(bundle, encoded.clone());
+        }
+        Ok(encoded)
+    }
+
+    fn lock(&self) -> std::sync::MutexGuard<'_, Known> {
+        self.known.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Known {
+    fn use_ready(&mut self, bundle: BundleId) -> Option<Arc<[u8]>> {
+        self.uses += 1;
+        let ready = self.ready.get_mut(&bundle)?;
+        ready.last_use = self.uses;
+        Some(ready.encoded.clone())
+    }
+
+    fn keep_ready(&mut self, bundle: BundleId, encoded: Arc<[u8]>) {
+        self.drop_ready(bundle);
+        self.ready_bytes += encoded.len();
+        self.uses += 1;
+        self.ready.insert(bundle, Ready { encoded, last_use: self.uses });
+        while self.ready_bytes > BUNDLE_CACHE_BYTES_MAX {
+            let oldest = self.ready.iter().min_by_key(|(_, ready)| ready.last_use).map(|(id, _)| *id);
+            let Some(oldest) = oldest else { break };
+            self.drop_ready(oldest);
+        }
+    }
+
+    fn drop_ready(&mut self, bundle: BundleId) {
+        if let Some(ready) = self.ready.remove(&bundle) {
+            self.ready_bytes -= ready.encoded.len();
+        }
+    }
+
+    fn forget_old(&mut self, app: AppId, now: Instant) {
+        self.origins.retain(|_, origin| {
+            origin.app != app || origin.replaced.is_none_or(|replaced| now.duration_since(replaced) < OLD_BUNDLE_LIFE)
+        });
+    }
+}
+
+fn bundle_of(app: &App, deployment: &Deployment, config: &AppConfig, secrets: &HashMap<String, SecretText>) -> Bundle {
+    let functions = config.functions.iter().map(|function| BundleFunction {
+        name: function.name.clone(),
+        source: function.source.clone(),
+        code_cache: deployment
+            .code_cache
+            .get_binary(&function.name)
+            .map_or_else(|_| Vec::new(), |cache| cache.bytes.to_vec()),
+        system: function.run_as() == RunAs::System,
+    });
+    Bundle {
+        app_json: app_json(app, deployment, config).to_string(),
+        values_json: Json::Object(values(config, secrets)).to_string(),
+        environment_json: json!({
+            "tag": config.environment.tag(),
+            "values": config.environments.get(config.environment.file_stem()).cloned().unwrap_or_default(),
+        })
+        .to_string(),
+        functions: functions.collect(),
+    }
+}
+
+fn app_json(app: &App, deployment: &Deployment, config: &AppConfig) -> Json {
+    let deployed =
+        jiff::Timestamp::from_second(deployment.deployed_at).map(|time| time.to_string()).unwrap_or_default();
+    json!({
+        "id": app.id.to_hex(),
+        "clientAppId": app.client_app_id.as_str(),
+        "name": app.name,
+        "projectId": app.group.to_hex(),
+        "deployment": { "model": app.deployment_model.as_str(), "providerRegion": app.provider_region.to_string() },
+        "lastDeployed": deployed,
+        "dataSources": config.data_sources.iter().map(|source| source.name.as_str()).collect::<Vec<_>>(),
+    })
+}
+
+/// Name to content of every value, secrets filled in and environment values put in place.
+fn values(config: &AppConfig, secrets: &HashMap<String, SecretText>) -> Map<String, Json> {
+    let mut values = Map::new();
+    for value in &config.values {
+        let content = match (value.from_secret, &value.value) {
+            (true, Json::String(name)) => secrets.get(name).map_or(Json::Null, |secret| secret.reveal().into()),
+            _ => payload::expand(&value.value, config),
+        };
+        values.insert(value.name.clone(), content);
+    }
+    values
+}

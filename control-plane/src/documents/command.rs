@@ -1,0 +1,351 @@
+//! A command document, read totally: `{service, database, collection, operation, arguments}`.
+//!
+//! In: bytes from a host. Out: an [`Operation`] whose every argument was understood, or a refusal that names what was not.
+
+use bson::raw::{RawArray, RawBsonRef, RawDocument, RawDocumentBuf};
+
+use isolate_pool::services::Refusal;
+use storage::{Find, Update};
+
+use super::{delete, refusal};
+use crate::limits::{DOCUMENT_DEPTH_MAX, NAMESPACE_NAME_LENGTH_MAX};
+
+#[derive(Debug)]
+pub struct Command {
+    pub service: String,
+    /// Database and collection.
+    pub namespace: (String, String),
+    pub operation: Operation,
+}
+
+#[derive(Debug)]
+pub enum Operation {
+    InsertOne { document: RawDocumentBuf },
+    InsertMany { documents: Vec<RawDocumentBuf>, ordered: bool },
+    Find(Find),
+    FindOne(Find),
+    Count(Find),
+    Update(Update),
+    Delete(storage::Delete),
+    GetMore { cursor: i64 },
+    CloseCursor { cursor: i64 },
+}
+
+impl Command {
+    pub fn read(bytes: &[u8]) -> Result<Self, Refusal> {
+        let command = RawDocument::from_bytes(bytes).map_err(|_| wrong("the command is not a document"))?;
+        whole(command, 0)?;
+        let text = |key: &str| match command.get(key) {
+            Ok(Some(RawBsonRef::String(text))) => Ok(text),
+            Ok(None) => Ok(""),
+            _ => Err(wrong(format!("{key} must be a string"))),
+        };
+        let arguments = match command.get("arguments") {
+            Ok(Some(RawBsonRef::Document(arguments))) => arguments,
+            _ => return Err(wrong("arguments must be a document")),
+        };
+        let name = text("operation")?;
+        let operation = operation(name, Arguments::of(name, arguments))?;
+        if !matches!(operation, Operation::GetMore { .. } | Operation::CloseCursor { .. }) {
+            database_name(text("database")?)?;
+            collection_name(text("collection")?)?;
+        }
+        let namespace = (text("database")?.to_owned(), text("collection")?.to_owned());
+        Ok(Self { service: text("service")?.to_owned(), namespace, operation })
+    }
+}
+
+fn operation(name: &str, mut arguments: Arguments<'_>) -> Result<Operation, Refusal> {
+    let operation = match name {
+        "insertOne" => Operation::InsertOne { document: arguments.required("document")? },
+        "insertMany" => Operation::InsertMany {
+            documents: arguments.documents("documents")?,
+            ordered: arguments.flag("ordered")?.unwrap_or(true),
+        },
+        "find" => Operation::Find(Find {
+            filter: arguments.document("filter")?,
+            projection: arguments.document("projection")?,
+            sort: arguments.document("sort")?,
+            skip: arguments.count("skip")?,
+            limit: arguments.count("limit")?,
+        }),
+        "findOne" => Operation::FindOne(Find {
+            filter: arguments.document("filter")?,
+            projection: arguments.document("projection")?,
+            sort: arguments.document("sort")?,
+            skip: arguments.count("skip")?,
+            limit: 1,
+        }),
+        "count" => Operation::Count(Find {
+            filter: arguments.document("filter")?,
+            limit: arguments.count("limit")?,
+            ..Find::default()
+        }),
+        "updateOne" | "updateMany" => {
+            let update = arguments.required("update")?;
+            if !has_operators(&update) {
+                return Err(wrong("the update operation document must contain atomic operators"));
+            }
+            Operation::Update(arguments.update(update, name == "updateMany")?)
+        }
+        "replaceOne" => {
+            let replacement = arguments.required("replacement")?;
+            if has_operators(&replacement) {
+                return Err(wrong("the replace operation document must not contain atomic operators"));
+            }
+            Operation::Update(arguments.update(replacement, false)?)
+        }
+        "deleteOne" => delete(arguments.document("filter")?, false),
+        "deleteMany" => delete(arguments.document("filter")?, true),
+        "getMore" => Operation::GetMore { cursor: arguments.cursor()? },
+        "closeCursor" => Operation::CloseCursor { cursor: arguments.cursor()? },
+        other => {
+            return Err(Refusal {
+                code: "CommandNotSupported".to_owned(),
+                message: format!("operation '{other}' is not supported"),
+                number: 115,
+            });
+        }
+    };
+    arguments.nothing_else()?;
+    Ok(operation)
+}
+
+/// The arguments of one operation; what was not asked for is refused in the end, since leaving out, say, a collation
+/// would change what the command means.
+struct Arguments<'a> {
+    operation: &'a str,
+    document: &'a RawDocument,
+    asked: Vec<&'static str>,
+}
+
+impl<'a> Arguments<'a> {
+    fn of(operation: &'a str, document: &'a RawDocument) -> Self {
+        Self { operation, document, asked: Vec::with_capacity(5) }
+    }
+
+    fn get(&mut self, key: &'static str) -> Result<Option<RawBsonRef<'a>>, Refusal> {
+        self.asked.push(key);
+        let value = self.document.get(key).map_err(|_| self.not(key, "readable"))?;
+        Ok(value.filter(|value| !matches!(value, RawBsonRef::Null | RawBsonRef::Undefined)))
+    }
+
+    fn required(&mut self, key: &'static str) -> Result<RawDocumentBuf, Refusal> {
+        match self.get(key)? {
+            Some(RawBsonRef::Document(document)) => Ok(document.to_owned()),
+            _ => Err(self.not(key, "a document")),
+        }
+    }
+
+    fn document(&mut self, key: &'static str) -> Result<RawDocumentBuf, Refusal> {
+        match self.get(key)? {
+            None => Ok(RawDocumentBuf::new()),
+            Some(RawBsonRef::Document(document)) => Ok(document.to_owned()),
+            Some(_) => Err(self.not(key, "a document")),
+        }
+    }
+
+    fn documents(&mut self, key: &'static str) -> Result<Vec<RawDocumentBuf>, Refusal> {
+        let Some(RawBsonRef::Array(list)) = self.get(key)? else { return Err(self.not(key, "an array")) };
+        let documents = list.into_iter().map(|item| match item {
+            Ok(RawBsonRef::Document(document)) => Ok(document.to_owned()),
+            _ => Err(self.not(key, "an array of documents")),
+        });
+        documents.collect()
+    }
+
+    fn flag(&mut self, key: &'static str) -> Result<Option<bool>, Refusal> {
+        match self.get(key)? {
+            None => Ok(None),
+            Some(RawBsonRef::Boolean(flag)) => Ok(Some(flag)),
+            Some(_) => Err(self.not(key, "true or false")),
+        }
+    }
+
+    /// A number of documents. JavaScript has one kind of number, so a whole double counts as well.
+    fn count(&mut self, key: &'static str) -> Result<u64, Refusal> {
+        let number = match self.get(key)? {
+            None => Some(0),
+            Some(RawBsonRef::Int32(number)) => u64::try_from(number).ok(),
+            Some(RawBsonRef::Int64(number)) => u64::try_from(number).ok(),
+            Some(RawBsonRef::Double(number)) if number >= 0.0 && number.fract() == 0.0 && number < 1e15 => {
+                Some(number as u64)
+            }
+            Some(_) => None,
+        };
+        number.ok_or_else(|| self.not(key, "a whole number of at least 0"))
+    }
+
+    fn cursor(&mut self) -> Result<i64, Refusal> {
+        match self.get("cursor")? {
+            Some(RawBsonRef::Int64(cursor)) => Ok(cursor),
+            Some(RawBsonRef::Int32(cursor)) => Ok(i64::from(cursor)),
+            _ => Err(self.not("cursor", "a cursor id")),
+        }
+    }
+
+    fn update(&mut self, update: RawDocumentBuf, multi: bool) -> Result<Update, Refusal> {
+        let filter = self.document("filter")?;
+        Ok(Update { filter, update, multi, upsert: self.flag("upsert")?.unwrap_or(false) })
+    }
+
+    fn nothing_else(&self) -> Result<(), Refusal> {
+        for element in self.document {
+            let Ok((key, value)) = element else { return Err(wrong("arguments cannot be read")) };
+            let given = !matches!(value, RawBsonRef::Null | RawBsonRef::Undefined);
+            if given && !self.asked.contains(&key.as_str()) {
+                return Err(Refusal {
+                    code: "CommandNotSupported".to_owned(),
+                    message: format!("{}: option '{key}' is not supported", self.operation),
+                    number: 115,
+                });
+            }
+        }
+        Ok(())
+    }
+
+    fn not(&self, key: &str, what: &str) -> Refusal {
+        wrong(format!("{}: {key} must be {what}", self.operation))
+    }
+}
+
+fn has_operators(document: &RawDocument) -> bool {
+    matches!(document.into_iter().next(), Some(Ok((key, _))) if key.as_str().starts_with('$'))
+}
+
+fn database_name(name: &str) -> Result<(), Refusal> {
+    let refused = |one: char| matches!(one, '/' | '\\' | '.' | ' ' | '"' | '$' | '\0');
+    match name.is_empty() || name.len() > NAMESPACE_NAME_LENGTH_MAX || name.contains(refused) {
+        true => Err(invalid_namespace(format!("invalid database name: '{}'", shown(name)))),
+        false => Ok(()),
+    }
+}
+
+fn collection_name(name: &str) -> Result<(), Refusal> {
+    let refused =
+        name.contains(['$', '\0']) || name.starts_with("system.") || name.starts_with('.') || name.ends_with('.');
+    match name.is_empty() || name.len() > NAMESPACE_NAME_LENGTH_MAX || refused {
+        true => Err(invalid_namespace(format!("invalid collection name: '{}'", shown(name)))),
+        false => Ok(()),
+    }
+}
+
+/// As much of a name as an error repeats.
+fn shown(name: &str) -> String {
+    name.chars().take(NAMESPACE_NAME_LENGTH_MAX).flat_map(char::escape_debug).collect()
+}
+
+fn invalid_namespace(message: String) -> Refusal {
+    Refusal { code: "InvalidNamespace".to_owned(), message, number: 73 }
+}
+
+fn wrong(message: impl Into<String>) -> Refusal {
+    Refusal { number: 2, ..refusal("BadValue", message.into()) }
+}
+
+/// Whether every element can be read and nothing nests too deep for whoever recurses into it later.
+fn whole(document: &RawDocument, depth: usize) -> Result<(), Refusal> {
+    if depth > DOCUMENT_DEPTH_MAX {
+        return Err(wrong(format!("a document nests deeper than {DOCUMENT_DEPTH_MAX} levels")));
+    }
+    for element in document {
+        let Ok((_, value)) = element else { return Err(wrong("the command cannot be read")) };
+        whole_value(value, depth)?;
+    }
+    Ok(())
+}
+
+fn whole_array(array: &RawArray, depth: usize) -> Result<(), Refusal> {
+    if depth > DOCUMENT_DEPTH_MAX {
+        return Err(wrong(format!("a document nests deeper than {DOCUMENT_DEPTH_MAX} levels")));
+    }
+    for element in array {
+        whole_value(element.map_err(|_| wrong("the command cannot be read"))?, depth)?;
+    }
+    Ok(())
+}
+
+fn whole_value(value: RawBsonRef<'_>, depth: usize) -> Result<(), Refusal> {
+    match value {
+        RawBsonRef::Document(inner) => whole(inner, depth + 1),
+        RawBsonRef::Array(inner) => whole_array(inner, depth + 1),
+        RawBsonRef::JavaScriptCodeWithScope(inner) => whole(inner.scope, depth + 1),
+        _ => Ok(()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use bson::rawdoc;
+
+    fn refused(command: RawDocumentBuf) -> String {
+        Command::read(command.as_bytes()).unwrap_err().message
+    }
+
+    fn command(operation: &str, arguments: RawDocumentBuf) -> RawDocumentBuf {
+        rawdoc! { "service": "mongodb-atlas", "database": "db", "collection": "c", "operation": operation, "arguments": arguments }
+    }
+
+    #[test]
+    fn what_is_not_understood_is_refused_by_name() {
+        for (operation, arguments, expected) in [
+            ("aggregate", rawdoc! {}, "operation 'aggregate' is not supported"),
+            ("insertOne", rawdoc! {}, "insertOne: document must be a document"),
+            ("insertMany", rawdoc! { "documents": [1] }, "insertMany: documents must be an array of documents"),
+            ("find", rawdoc! { "filter": 1 }, "find: filter must be a document"),
+            ("find", rawdoc! { "limit": -1 }, "find: limit must be a whole number of at least 0"),
+            ("find", rawdoc! { "collation": { "locale": "de" } }, "find: option 'collation' is not supported"),
+            (
+                "updateOne",
+                rawdoc! { "update": { "a": 1 } },
+                "the update operation document must contain atomic operators",
+            ),
+            (
+                "replaceOne",
+                rawdoc! { "replacement": { "$set": { "a": 1 } } },
+                "the replace operation document must not contain atomic operators",
+            ),
+            ("getMore", rawdoc! { "cursor": "1" }, "getMore: cursor must be a cursor id"),
+        ] {
+            assert_eq!(refused(command(operation, arguments)), expected);
+        }
+        for (database, collection, expected) in [
+            ("", "c", "invalid database name: ''"),
+            ("a.b", "c", "invalid database name: 'a.b'"),
+            ("db", "", "invalid collection name: ''"),
+            ("db", "system.users", "invalid collection name: 'system.users'"),
+            ("db", "$cmd", "invalid collection name: '$cmd'"),
+        ] {
+            let command =
+                rawdoc! { "database": database, "collection": collection, "operation": "count", "arguments": {} };
+            assert_eq!(refused(command), expected);
+        }
+    }
+
+    #[test]
+    fn no_bytes_are_too_strange() {
+        let good = command("find", rawdoc! { "filter": { "a": { "$in": [1, "x", { "b": true }] } }, "limit": 3 });
+        assert!(Command::read(good.as_bytes()).is_ok());
+        for cut in 0..good.as_bytes().len() {
+            assert!(Command::read(&good.as_bytes()[..cut]).is_err());
+        }
+        // Every single byte changed: some are still commands, none may panic.
+        for at in 0..good.as_bytes().len() {
+            for flip in [0x01, 0x80, 0xff] {
+                let mut bytes = good.as_bytes().to_vec();
+                bytes[at] ^= flip;
+                let _ = Command::read(&bytes);
+            }
+        }
+    }
+
+    #[test]
+    fn a_document_that_nests_too_deep_is_refused() {
+        let mut deep = rawdoc! {};
+        for _ in 0..5_000 {
+            deep = rawdoc! { "a": deep };
+        }
+        assert!(refused(command("insertOne", rawdoc! { "document": deep })).contains("nests deeper"));
+    }
+}

@@ -1,0 +1,257 @@
+//! Documents for running functions.
+//!
+//! In: one command of a call, as BSON from a host. A host may be owned by an attacker, so the command is hostile input:
+//! read totally, bounded in depth, every key known or refused. Whose documents and as whom was decided when the call was
+//! admitted and cannot be said in a command. Out: `{"v": result}`, or why not, in MongoDB's words where it has some.
+//!
+//! Not here: what the rules mean (`storage::access`) and what a filter means (`storage`).
+
+mod command;
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use bson::raw::{RawArrayBuf, RawBson, RawDocumentBuf};
+use bson::rawdoc;
+use futures_util::future::BoxFuture;
+
+use isolate_pool::limits::BATCH_BYTES_MAX;
+use isolate_pool::services::{Refusal, Session};
+use storage::access::{self, Denied};
+use storage::model::ActiveApp;
+use storage::{Cursor, Delete, Fault, Find, Namespace, Store, StoreError, Tenant, Update};
+
+use crate::limits::{OPEN_CURSORS_MAX, READ_DOCUMENTS_MAX};
+use command::{Command, Operation};
+
+/// The data source an app has without configuring any.
+const DEFAULT_SERVICE: &str = "mongodb-atlas";
+
+/// One call's access to documents, with the cursors it has open.
+pub struct DocumentSession(Arc<Inner>);
+
+struct Inner {
+    store: Arc<dyn Store>,
+    app: Arc<ActiveApp>,
+    system: bool,
+    cursors: Mutex<Cursors>,
+}
+
+#[derive(Default)]
+struct Cursors {
+    open: HashMap<i64, OpenCursor>,
+    made: i64,
+}
+
+struct OpenCursor {
+    cursor: Box<dyn Cursor>,
+    /// Documents it has given out.
+    read: u64,
+}
+
+impl DocumentSession {
+    pub fn new(store: Arc<dyn Store>, app: Arc<ActiveApp>, system: bool) -> Self {
+        Self(Arc::new(Inner { store, app, system, cursors: Mutex::default() }))
+    }
+}
+
+impl Session for DocumentSession {
+    fn documents(&self, command: Vec<u8>) -> BoxFuture<'static, Result<Vec<u8>, Refusal>> {
+        let inner = self.0.clone();
+        Box::pin(async move {
+            let command = Command::read(&command)?;
+            inner.run(command).await.map(RawDocumentBuf::into_bytes)
+        })
+    }
+}
+
+impl Inner {
+    async fn run(&self, command: Command) -> Result<RawDocumentBuf, Refusal> {
+        let Command { service, namespace, operation } = command;
+        match operation {
+            Operation::GetMore { cursor } => return self.more(cursor).await,
+            Operation::CloseCursor { cursor } => {
+                self.lock().open.remove(&cursor);
+                return Ok(rawdoc! { "v": RawBson::Null });
+            }
+            _ => {}
+        }
+        if service != DEFAULT_SERVICE && !self.app.rules.contains_key(&service) {
+            return Err(refusal("ServiceNotFound", format!("service not found: '{service}'")));
+        }
+        let (database, collection) = namespace;
+        for wanted in operation.access() {
+            match self.permit(&service, &database, &collection, *wanted) {
+                Ok(()) => {}
+                Err(Denied::ReadsNothing) => return Ok(operation.nothing_there()),
+                Err(denied) => return Err(refusal(denied.code_name(), denied.to_string())),
+            }
+        }
+        let namespace = Namespace::new(Tenant::App(self.app.id), database, collection);
+        self.perform(&namespace, operation).await
+    }
+
+    fn permit(&self, service: &str, database: &str, collection: &str, wanted: access::Operation) -> Result<(), Denied> {
+        if self.system {
+            return Ok(());
+        }
+        access::permit(self.app.rules.get(service), database, collection, wanted)
+    }
+
+    async fn perform(&self, at: &Namespace, operation: Operation) -> Result<RawDocumentBuf, Refusal> {
+        match operation {
+            Operation::InsertOne { document } => {
+                let inserted = self.store.insert(at, vec![document], true).await.map_err(told)?;
+                if let Some(error) = inserted.error {
+                    return Err(told(error));
+                }
+                let id = inserted.ids.into_iter().next().unwrap_or(RawBson::Null);
+                Ok(rawdoc! { "v": { "insertedId": id } })
+            }
+            Operation::InsertMany { documents, ordered } => {
+                let inserted = self.store.insert(at, documents, ordered).await.map_err(told)?;
+                if let Some(error) = inserted.error {
+                    return Err(told(error));
+                }
+                let ids: RawArrayBuf = inserted.ids.into_iter().collect();
+                Ok(rawdoc! { "v": { "insertedIds": ids } })
+            }
+            Operation::Find(query) => self.find(at, query).await,
+            Operation::FindOne(query) => {
+                let mut cursor = self.store.find(at, query).await.map_err(told)?;
+                let batch = cursor.next(BATCH_BYTES_MAX).await.map_err(told)?;
+                let found = batch.documents.into_iter().next().map_or(RawBson::Null, RawBson::Document);
+                Ok(rawdoc! { "v": found })
+            }
+            Operation::Count(query) => {
+                let count = self.store.count(at, query).await.map_err(told)?;
+                Ok(rawdoc! { "v": count_of(count) })
+            }
+            Operation::Update(update) => self.update(at, update).await,
+            Operation::Delete(delete) => {
+                let deleted = self.store.delete(at, delete).await.map_err(told)?;
+                Ok(rawdoc! { "v": { "deletedCount": count_of(deleted) } })
+            }
+            Operation::GetMore { .. } | Operation::CloseCursor { .. } => {
+                unreachable!("commands about an open cursor were answered before the namespace was looked at")
+            }
+        }
+    }
+
+    async fn update(&self, at: &Namespace, update: Update) -> Result<RawDocumentBuf, Refusal> {
+        let updated = self.store.update(at, update).await.map_err(told)?;
+        let mut result = rawdoc! {
+            "matchedCount": count_of(updated.matched),
+            "modifiedCount": count_of(updated.modified),
+        };
+        if let Some(id) = updated.upserted_id {
+            result.append(bson::raw::cstr!("upsertedId"), id);
+        }
+        Ok(rawdoc! { "v": result })
+    }
+
+    async fn find(&self, at: &Namespace, mut query: Find) -> Result<RawDocumentBuf, Refusal> {
+        if self.lock().open.len() >= OPEN_CURSORS_MAX {
+            return Err(refusal("CursorLimit", format!("a call may have at most {OPEN_CURSORS_MAX} cursors open")));
+        }
+        // One more than may be returned, so that the limit is met with an error and not with silence.
+        query.limit = match query.limit {
+            0 => READ_DOCUMENTS_MAX + 1,
+            limit => limit.min(READ_DOCUMENTS_MAX + 1),
+        };
+        let cursor = self.store.find(at, query).await.map_err(told)?;
+        self.batch(None, OpenCursor { cursor, read: 0 }).await
+    }
+
+    async fn more(&self, id: i64) -> Result<RawDocumentBuf, Refusal> {
+        let open = self.lock().open.remove(&id);
+        let open = open.ok_or_else(|| Refusal {
+            code: "CursorNotFound".to_owned(),
+            message: format!("cursor id {id} not found"),
+            number: 43,
+        })?;
+        self.batch(Some(id), open).await
+    }
+
+    /// The next documents of a cursor, which is kept when there are more.
+    async fn batch(&self, id: Option<i64>, mut open: OpenCursor) -> Result<RawDocumentBuf, Refusal> {
+        let batch = open.cursor.next(BATCH_BYTES_MAX).await.map_err(told)?;
+        open.read += batch.documents.len() as u64;
+        if open.read > READ_DOCUMENTS_MAX {
+            return Err(refusal("QueryLimit", format!("a query returns at most {READ_DOCUMENTS_MAX} documents")));
+        }
+        let mut documents = RawArrayBuf::new();
+        for document in batch.documents {
+            documents.push(document);
+        }
+        let id = match batch.exhausted {
+            true => 0,
+            false => {
+                let mut cursors = self.lock();
+                let id = id.unwrap_or_else(|| {
+                    cursors.made += 1;
+                    cursors.made
+                });
+                cursors.open.insert(id, open);
+                id
+            }
+        };
+        Ok(rawdoc! { "v": documents, "cursor": id })
+    }
+
+    fn lock(&self) -> std::sync::MutexGuard<'_, Cursors> {
+        self.cursors.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Operation {
+    /// What the rules must allow for it.
+    fn access(&self) -> &'static [access::Operation] {
+        use access::Operation as Access;
+        match self {
+            Self::InsertOne { .. } | Self::InsertMany { .. } => &[Access::Insert],
+            Self::Find(_) | Self::FindOne(_) | Self::Count(_) => &[Access::Read],
+            Self::Update(Update { upsert: true, .. }) => &[Access::Update, Access::Insert],
+            Self::Update(_) => &[Access::Update],
+            Self::Delete(_) => &[Access::Delete],
+            Self::GetMore { .. } | Self::CloseCursor { .. } => &[],
+        }
+    }
+
+    /// What a caller sees who may read nothing here.
+    fn nothing_there(&self) -> RawDocumentBuf {
+        match self {
+            Self::Find(_) => rawdoc! { "v": RawArrayBuf::new(), "cursor": 0_i64 },
+            Self::Count(_) => rawdoc! { "v": 0_i64 },
+            _ => rawdoc! { "v": RawBson::Null },
+        }
+    }
+}
+
+fn count_of(count: u64) -> i64 {
+    i64::try_from(count).unwrap_or(i64::MAX)
+}
+
+fn refusal(code: &str, message: String) -> Refusal {
+    Refusal { code: code.to_owned(), message, number: 0 }
+}
+
+/// A store's error as a function sees it. What broke inside the store is for the operator.
+fn told(error: StoreError) -> Refusal {
+    match error.fault {
+        Fault::Caller => Refusal { code: error.code_name.to_owned(), message: error.message, number: error.code },
+        Fault::Store => {
+            tracing::error!(%error, "the document store failed");
+            Refusal {
+                code: "InternalServerError".to_owned(),
+                message: "the document store failed".to_owned(),
+                number: error.code,
+            }
+        }
+    }
+}
+
+/// The delete of one or of many.
+fn delete(filter: RawDocumentBuf, multi: bool) -> Operation {
+    Operation::Delete(Delete { filter, multi })
+}

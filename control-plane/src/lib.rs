@@ -1,0 +1,220 @@
+//! The life of a change: draft, check, compile, publish, seen by every request.
+//!
+//! In: Admin API requests as an axum `Router`; no listener. Out: deployments in the catalog and the current
+//! [`storage::model::Snapshots`]; bundles for hosts that ask; answers to functions' document operations; log files.
+//!
+//! The rooms inside, in the order a change passes them: `api` (one resource a file, the only status codes), `payload`
+//! (the JSON of imports and exports), `check` (everything that can be wrong), `publish` (compile, then flip one record),
+//! `active` (what requests are checked against), `services` (what hosts load). `documents` answers running functions,
+//! `logs` keeps what they said, `vault` keeps secrets.
+//!
+//! Not here: sockets, V8's insides, and how documents are stored.
+#![forbid(unsafe_code)]
+
+mod active;
+mod admins;
+mod api;
+mod bundles;
+mod change;
+mod check;
+mod diff;
+pub mod directory;
+mod documents;
+pub mod export;
+pub mod limits;
+pub mod logs;
+pub mod payload;
+mod publish;
+mod rules;
+mod sessions;
+mod settings;
+mod vault;
+
+use std::collections::HashMap;
+use std::fmt;
+use std::io;
+use std::path::PathBuf;
+use std::sync::{Arc, Mutex, PoisonError, Weak};
+
+use futures_util::TryStreamExt;
+use futures_util::future::BoxFuture;
+
+use isolate_pool::compiler::Compile;
+use isolate_pool::services::{Services, Session};
+use storage::model::{ActiveApp, AppId, AppLimits, BundleId, ProviderRegion, Snapshots};
+use storage::{Catalog, Store, StoreError};
+
+pub use admins::{AdminKey, AdminKeySettings, LocalLogin, Role};
+pub use logs::LogSink;
+pub use publish::PublishError;
+
+/// What the control plane needs to know, decided by whoever starts it.
+pub struct ControlPlaneConfig {
+    /// Where the admin key pair, the vault's key and the logs lie.
+    pub data_dir: PathBuf,
+    pub store: Arc<dyn Store>,
+    pub snapshots: Arc<Snapshots>,
+    pub compiler: Arc<dyn Compile>,
+    /// Parts of the first key pair that the operator set.
+    pub admin_key: AdminKeySettings,
+    /// Further key pairs, each with a group of its own or a lesser role.
+    pub more_admin_keys: Vec<AdminKey>,
+    /// The development login, off unless set.
+    pub local_login: Option<LocalLogin>,
+    /// Where clients reach this Portico, without a slash at the end: `http://localhost:8080`.
+    pub base_url: String,
+    /// Where this node is; new apps live here unless they say otherwise.
+    pub region: ProviderRegion,
+    /// Legacy location code of that region; echoed.
+    pub location: String,
+    /// Bounds of every app's calls that were not set for the app alone.
+    pub limits: AppLimits,
+}
+
+/// Why the control plane could not start.
+#[derive(Debug)]
+pub enum OpenError {
+    /// A file of the data directory; the text names it.
+    File(PathBuf, io::Error),
+    Store(StoreError),
+}
+
+impl fmt::Display for OpenError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::File(path, error) => write!(f, "{}: {error}", path.display()),
+            Self::Store(error) => write!(f, "the catalog cannot be read: {error}"),
+        }
+    }
+}
+
+impl std::error::Error for OpenError {}
+
+impl From<StoreError> for OpenError {
+    fn from(error: StoreError) -> Self {
+        Self::Store(error)
+    }
+}
+
+/// One Portico's control plane.
+pub struct ControlPlane {
+    catalog: Catalog,
+    vault: Arc<vault::Vault>,
+    admins: admins::Admins,
+    sessions: sessions::Sessions,
+    snapshots: Arc<Snapshots>,
+    compiler: Arc<dyn Compile>,
+    bundles: bundles::Bundles,
+    logs: LogSink,
+    place: Place,
+    limits: AppLimits,
+    changing: ChangeLocks,
+}
+
+/// Where this node is and how clients reach it.
+#[derive(Debug, Clone)]
+struct Place {
+    base_url: String,
+    region: ProviderRegion,
+    location: String,
+}
+
+impl ControlPlane {
+    /// Loads the catalog and publishes every app that has a live deployment, without loading any code. An app whose
+    /// records are damaged is left out and named in the log; the others are served.
+    pub async fn open(config: ControlPlaneConfig) -> Result<Arc<Self>, OpenError> {
+        let file = |name: &str| config.data_dir.join(name);
+        std::fs::create_dir_all(&config.data_dir).map_err(|error| OpenError::File(config.data_dir.clone(), error))?;
+        let vault_path = file("vault.key");
+        let vault = vault::Vault::open(&vault_path).map_err(|error| OpenError::File(vault_path, error))?;
+        let vault = Arc::new(vault);
+        let admin_path = file("admin-key.json");
+        let admins = admins::Admins::open(&admin_path, config.admin_key, config.more_admin_keys, config.local_login)
+            .map_err(|error| OpenError::File(admin_path, error))?;
+        let logs_path = file("logs");
+        let logs = LogSink::open(logs_path.clone()).map_err(|error| OpenError::File(logs_path, error))?;
+        let catalog = Catalog::new(config.store);
+        let sessions = sessions::Sessions::open(&vault, &catalog).await?;
+        let control_plane = Arc::new(Self {
+            bundles: bundles::Bundles::new(catalog.clone(), vault.clone()),
+            catalog,
+            vault,
+            admins,
+            sessions,
+            snapshots: config.snapshots,
+            compiler: config.compiler,
+            logs,
+            place: Place { base_url: config.base_url, region: config.region, location: config.location },
+            limits: config.limits,
+            changing: ChangeLocks::default(),
+        });
+        control_plane.publish_all().await?;
+        Ok(control_plane)
+    }
+
+    /// The Admin API. Whoever serves it bounds connections and time; bodies are bounded here.
+    pub fn router(self: &Arc<Self>) -> axum::Router {
+        api::router(self.clone())
+    }
+
+    /// The key pair of the first group.
+    pub fn first_admin_key(&self) -> &AdminKey {
+        self.admins.first()
+    }
+
+    /// Where entries of answered requests go.
+    pub fn logs(&self) -> &LogSink {
+        &self.logs
+    }
+
+    /// Answers one call's document operations, as the rules of its app allow them to whoever is not `system`.
+    pub fn session(&self, app: Arc<ActiveApp>, system: bool) -> Arc<dyn Session> {
+        Arc::new(documents::DocumentSession::new(self.catalog.store().clone(), app, system))
+    }
+
+    async fn publish_all(self: &Arc<Self>) -> Result<(), StoreError> {
+        let apps = self.catalog.apps().await?;
+        futures_util::stream::iter(apps.into_iter().filter(|app| app.live.is_some()).map(Ok))
+            .try_for_each_concurrent(limits::OPENING_APPS_MAX, |app| async move {
+                if let Err(error) = self.republish(app.id, active::NewBundle::Yes).await {
+                    tracing::error!(app = %app.client_app_id, %error, "this app is not served");
+                }
+                Ok(())
+            })
+            .await
+    }
+}
+
+impl Services for ControlPlane {
+    fn bundle(&self, app: AppId, bundle: BundleId) -> BoxFuture<'static, Result<Arc<[u8]>, String>> {
+        self.bundles.encoded(app, bundle)
+    }
+}
+
+impl fmt::Debug for ControlPlane {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("ControlPlane")
+    }
+}
+
+/// One lock per app that is being changed: changes of one app follow one another, those of different apps do not wait.
+#[derive(Debug, Default)]
+struct ChangeLocks(Mutex<HashMap<AppId, Weak<tokio::sync::Mutex<()>>>>);
+
+impl ChangeLocks {
+    async fn of(&self, app: AppId) -> tokio::sync::OwnedMutexGuard<()> {
+        let lock = {
+            let mut locks = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+            match locks.get(&app).and_then(Weak::upgrade) {
+                Some(lock) => lock,
+                None => {
+                    locks.retain(|_, lock| lock.strong_count() > 0);
+                    let lock = Arc::new(tokio::sync::Mutex::new(()));
+                    locks.insert(app, Arc::downgrade(&lock));
+                    lock
+                }
+            }
+        };
+        lock.lock_owned().await
+    }
+}

@@ -1,0 +1,61 @@
+//! One log entry: what the gateway hands over when a request is answered.
+//!
+//! Made on a gateway core, so it holds references and raw bytes; turning it into JSON, with credentials redacted, is the
+//! log thread's work.
+
+use std::sync::Arc;
+
+use storage::model::{ActiveApp, ActiveEndpoint, CorrelationId};
+
+/// What kind of request an entry is about.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum LogKind {
+    Endpoint,
+    Function,
+}
+
+/// One request's entry.
+#[derive(Debug, Clone)]
+pub struct LogEntry {
+    pub kind: LogKind,
+    pub correlation: CorrelationId,
+    pub app: Arc<ActiveApp>,
+    /// None when the request was refused before an endpoint was found.
+    pub endpoint: Option<Arc<ActiveEndpoint>>,
+    /// Path only.
+    pub request_url: String,
+    pub request_method: String,
+    pub remote_ip: String,
+    /// Epoch milliseconds.
+    pub started_ms: i64,
+    /// Epoch milliseconds.
+    pub completed_ms: i64,
+    pub user_id: Option<String>,
+    /// What the client was sent.
+    pub status: u16,
+    pub error: Option<LoggedError>,
+    /// Bytes × milliseconds.
+    pub mem_time_usage: u64,
+    /// One per `console.*` call.
+    pub messages: Vec<String>,
+    pub request: Option<RequestRecord>,
+}
+
+#[derive(Debug, Clone)]
+pub struct LoggedError {
+    pub message: String,
+    pub code: String,
+    /// More than the client was told: which credential failed and why, or the stack.
+    pub detail: String,
+}
+
+/// The request as it came, for `endpoint_args`.
+#[derive(Debug, Clone)]
+pub struct RequestRecord {
+    pub query: Option<String>,
+    /// `Name: value` lines ended by CRLF, already checked.
+    pub headers: Vec<u8>,
+    /// At most [`crate::limits::LOGGED_BODY_BYTES_MAX`].
+    pub body: Vec<u8>,
+    pub body_truncated: bool,
+}
