@@ -1,0 +1,38 @@
+//! The command line's bounds. They stand apart from the gateway's since they hold in another process: a client that
+//! waits, and gives up, by itself.
+
+use std::time::Duration;
+
+/// How long a connection may take. A server that is there accepts in milliseconds, one across the world in one second.
+pub const CONNECT_TIME_MAX: Duration = Duration::from_secs(5);
+
+/// How long one Admin API call may take. An import compiles nothing; the slowest is an export of a large app.
+pub const CALL_TIME_MAX: Duration = Duration::from_secs(60);
+
+/// Longest answer that is read, bytes. The largest is an export. Past it: the command fails and says so.
+pub const ANSWER_BYTES_MAX: usize = 64 * 1024 * 1024;
+
+/// Most bytes an export may unpack to. A small archive that unpacks to a full disk is an old trick.
+pub const UNPACKED_BYTES_MAX: u64 = 256 * 1024 * 1024;
+
+/// Most files an export may hold.
+pub const UNPACKED_FILES_MAX: usize = 20_000;
+
+/// How often a deployment is asked whether it is done.
+pub const DEPLOYMENT_POLL: Duration = Duration::from_millis(250);
+
+/// How long a deployment may stay undecided before the command stops waiting. The server compiles for at most a minute.
+pub const DEPLOYMENT_TIME_MAX: Duration = Duration::from_secs(120);
+
+/// How often `logs --tail` asks for new entries.
+pub const TAIL_POLL: Duration = Duration::from_secs(1);
+
+/// How far back `logs --tail` asks again, since an entry is dated by the start of its call and appears at its end.
+/// Calls that take longer than this can be missed by a tail; they are in the list.
+pub const TAIL_OVERLAP: Duration = Duration::from_secs(30);
+
+/// How many parents are searched for an app's root file; realm-cli looks as far.
+pub const PARENTS_MAX: usize = 8;
+
+/// Entries per page of `GET …/logs`; the server allows no more.
+pub const LOG_PAGE_MAX: usize = 100;

@@ -1,0 +1,268 @@
+//! `portico.toml` as a person writes it. Every key may be left out; unknown ones are refused.
+
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use serde::Deserialize;
+use storage::model::{AppLimits, ProviderRegion};
+
+use super::{AdminKey, ConfigError, Overrides};
+use crate::families::Families;
+use crate::rt::Driver;
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Config {
+    /// Where everything is kept. Default `./portico-data`. `PORTICO_DATA`.
+    pub data: Option<PathBuf>,
+    /// Base URLs are `data.<domain>` and `<region>.<cloud>.data.<domain>`. Default `localhost`. `PORTICO_DOMAIN`.
+    pub domain: Option<String>,
+    /// This node's region, such as `us-east-1`. `PORTICO_REGION`.
+    pub region: Option<String>,
+    /// This node's cloud, such as `aws`. `PORTICO_CLOUD`.
+    pub cloud: Option<String>,
+    /// What links in error bodies begin with. Default `http://localhost:<port>`. `PORTICO_BASE_URL`.
+    pub base_url: Option<String>,
+    /// Gateway threads. Default one per CPU. `PORTICO_CORES`.
+    pub cores: Option<usize>,
+    /// Isolate hosts that apps are spread over, beside the spare. Default one per CPU. `PORTICO_HOSTS`.
+    pub hosts: Option<usize>,
+    /// `auto`, `io_uring` or `epoll`. Default `auto`. `PORTICO_DRIVER`.
+    pub driver: Option<String>,
+    /// What is logged to standard error, as a `tracing` filter. Default `info`. `PORTICO_LOG`.
+    pub log: Option<String>,
+    /// `text` or `json`. Default `text`. `PORTICO_LOG_FORMAT`.
+    pub log_format: Option<String>,
+    /// Seconds that calls in progress may take to finish after SIGTERM. Default 30. `PORTICO_DRAIN_S`.
+    pub drain_s: Option<u64>,
+    /// Addresses to serve. Default `127.0.0.1:8080` with every family. `PORTICO_LISTEN` gives one address instead.
+    #[serde(default, rename = "listener")]
+    pub listeners: Vec<Listener>,
+    #[serde(default)]
+    pub admin: Admin,
+    #[serde(default)]
+    pub limits: Limits,
+    #[serde(skip)]
+    no_samples: bool,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Listener {
+    /// `address:port`.
+    pub address: String,
+    /// Some of `endpoint`, `client`, `admin`, `metrics`, `health`. Default all.
+    pub families: Option<Vec<String>>,
+}
+
+#[derive(Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Admin {
+    /// Default: made on first start, in `admin-key.json` of the data directory. `PORTICO_ADMIN_PUBLIC_KEY`.
+    pub public_key: Option<String>,
+    /// `PORTICO_ADMIN_PRIVATE_KEY`.
+    pub private_key: Option<String>,
+    /// 24 hexadecimal digits. `PORTICO_GROUP_ID`.
+    pub group_id: Option<String>,
+}
+
+impl std::fmt::Debug for Admin {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Admin").field("public_key", &self.public_key).finish_non_exhaustive()
+    }
+}
+
+/// Bounds on every app's calls.
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Limits {
+    /// Wall time of one call, milliseconds. Default 300000. `PORTICO_RUN_TIME_MS`.
+    pub run_time_ms: Option<u32>,
+    /// V8 heap of one isolate, MiB. Default 350. `PORTICO_HEAP_MIB`.
+    pub heap_mib: Option<u32>,
+    /// Calls one app may have in progress. Default 10000. `PORTICO_CALLS_MAX`.
+    pub calls_max: Option<u32>,
+}
+
+impl Config {
+    pub fn read(path: &Path) -> Result<Self, ConfigError> {
+        let text = std::fs::read_to_string(path)
+            .map_err(|error| ConfigError(format!("cannot read {}: {error}", path.display())))?;
+        Self::parse(&text, &path.display().to_string())
+    }
+
+    /// `name` is what errors call the text.
+    pub fn parse(text: &str, name: &str) -> Result<Self, ConfigError> {
+        toml::from_str(text).map_err(|error| ConfigError(format!("{name}: {error}")))
+    }
+
+    /// Takes what `PORTICO_…` variables say.
+    pub fn environment(&mut self, variable: impl Fn(&str) -> Option<String>) -> Result<(), ConfigError> {
+        fn number<T: std::str::FromStr>(
+            name: &str,
+            text: Option<String>,
+            into: &mut Option<T>,
+        ) -> Result<(), ConfigError> {
+            if let Some(text) = text {
+                let wrong = || ConfigError(format!("{name}: '{text}' is not a whole number in range"));
+                *into = Some(text.parse().map_err(|_| wrong())?);
+            }
+            Ok(())
+        }
+        let text = |name: &str, into: &mut Option<String>| {
+            if let Some(value) = variable(name) {
+                *into = Some(value);
+            }
+        };
+        if let Some(data) = variable("PORTICO_DATA") {
+            self.data = Some(data.into());
+        }
+        if let Some(address) = variable("PORTICO_LISTEN") {
+            self.listeners = vec![Listener { address, families: None }];
+        }
+        text("PORTICO_DOMAIN", &mut self.domain);
+        text("PORTICO_REGION", &mut self.region);
+        text("PORTICO_CLOUD", &mut self.cloud);
+        text("PORTICO_BASE_URL", &mut self.base_url);
+        text("PORTICO_DRIVER", &mut self.driver);
+        text("PORTICO_LOG", &mut self.log);
+        text("PORTICO_LOG_FORMAT", &mut self.log_format);
+        text("PORTICO_ADMIN_PUBLIC_KEY", &mut self.admin.public_key);
+        text("PORTICO_ADMIN_PRIVATE_KEY", &mut self.admin.private_key);
+        text("PORTICO_GROUP_ID", &mut self.admin.group_id);
+        number("PORTICO_CORES", variable("PORTICO_CORES"), &mut self.cores)?;
+        number("PORTICO_HOSTS", variable("PORTICO_HOSTS"), &mut self.hosts)?;
+        number("PORTICO_DRAIN_S", variable("PORTICO_DRAIN_S"), &mut self.drain_s)?;
+        number("PORTICO_RUN_TIME_MS", variable("PORTICO_RUN_TIME_MS"), &mut self.limits.run_time_ms)?;
+        number("PORTICO_HEAP_MIB", variable("PORTICO_HEAP_MIB"), &mut self.limits.heap_mib)?;
+        number("PORTICO_CALLS_MAX", variable("PORTICO_CALLS_MAX"), &mut self.limits.calls_max)
+    }
+
+    /// Takes what the command line says.
+    pub fn flags(&mut self, flags: Overrides) {
+        if let Some(address) = flags.listen {
+            self.listeners = vec![Listener { address, families: None }];
+        }
+        self.data = flags.data.or(self.data.take());
+        self.domain = flags.domain.or(self.domain.take());
+        self.region = flags.region.or(self.region.take());
+        self.cloud = flags.cloud.or(self.cloud.take());
+        self.no_samples = flags.no_samples;
+    }
+
+    pub fn check(self) -> Result<super::Config, ConfigError> {
+        let cpus = std::thread::available_parallelism().map_or(1, usize::from);
+        let mut listeners = Vec::new();
+        for (index, listener) in self.listeners.iter().enumerate() {
+            let address: SocketAddr = listener.address.parse().map_err(|_| {
+                let said = &listener.address;
+                ConfigError(format!(
+                    "listener[{index}].address: '{said}' is not an address and port, such as 0.0.0.0:8080"
+                ))
+            })?;
+            let families = match &listener.families {
+                None => Families::ALL,
+                Some(names) => Families::parse(names.iter().map(String::as_str))
+                    .map_err(|name| ConfigError(format!("listener[{index}].families: there is no family '{name}'")))?,
+            };
+            listeners.push((address, families));
+        }
+        if listeners.is_empty() {
+            listeners.push((SocketAddr::from(([127, 0, 0, 1], 8080)), Families::ALL));
+        }
+        let domain = self.domain.unwrap_or_else(|| "localhost".to_owned()).to_ascii_lowercase();
+        let named = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'.');
+        if domain.is_empty() || !domain.bytes().all(named) || domain.starts_with('.') || domain.ends_with('.') {
+            return Err(ConfigError(format!("domain: '{domain}' is not a domain name")));
+        }
+        let label = |what: &str, text: Option<String>, default: &str| {
+            let text = text.unwrap_or_else(|| default.to_owned());
+            let good = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'-';
+            if text.is_empty() || !text.bytes().all(good) {
+                return Err(ConfigError(format!(
+                    "{what}: '{text}' is not a name of lower-case letters, digits and hyphens"
+                )));
+            }
+            Ok(text)
+        };
+        let cloud = label("cloud", self.cloud, "aws")?;
+        if cloud.contains('-') {
+            return Err(ConfigError(format!("cloud: '{cloud}' has a hyphen, which separates cloud and region")));
+        }
+        let region = ProviderRegion { cloud, region: label("region", self.region, "us-east-1")? };
+        let driver = match self.driver.as_deref() {
+            None | Some("auto") => None,
+            Some("io_uring") => Some(Driver::Ring),
+            Some("epoll") => Some(Driver::Epoll),
+            Some(other) => return Err(ConfigError(format!("driver: '{other}' is none of auto, io_uring, epoll"))),
+        };
+        let log_json = match self.log_format.as_deref() {
+            None | Some("text") => false,
+            Some("json") => true,
+            Some(other) => return Err(ConfigError(format!("log_format: '{other}' is neither text nor json"))),
+        };
+        if self.admin.public_key.is_some() != self.admin.private_key.is_some() {
+            let missing = if self.admin.public_key.is_some() { "private_key" } else { "public_key" };
+            return Err(ConfigError(format!("admin.{missing}: set both halves of the key pair, or none")));
+        }
+        let within = |what: &str, value: u64, from: u64, to: u64| {
+            if (from..=to).contains(&value) {
+                Ok(value)
+            } else {
+                Err(ConfigError(format!("{what}: {value} is not between {from} and {to}")))
+            }
+        };
+        let defaults = &self.limits;
+        let limits = AppLimits {
+            run_time_ms: within(
+                "limits.run_time_ms",
+                u64::from(defaults.run_time_ms.unwrap_or(isolate_pool::limits::RUN_TIME_MS)),
+                1,
+                86_400_000,
+            )? as u32,
+            heap_mib: within(
+                "limits.heap_mib",
+                u64::from(defaults.heap_mib.unwrap_or(isolate_pool::limits::HEAP_MIB)),
+                16,
+                4096,
+            )? as u32,
+            calls_max: within(
+                "limits.calls_max",
+                u64::from(defaults.calls_max.unwrap_or(crate::limits::CALLS_MAX)),
+                1,
+                1_000_000,
+            )? as u32,
+        };
+        let port = listeners[0].0.port();
+        Ok(super::Config {
+            data: self.data.unwrap_or_else(|| "portico-data".into()),
+            base_url: match self.base_url {
+                Some(url) if url.starts_with("http://") || url.starts_with("https://") => {
+                    url.trim_end_matches('/').to_owned()
+                }
+                Some(url) => {
+                    return Err(ConfigError(format!("base_url: '{url}' does not begin with http:// or https://")));
+                }
+                None => format!("http://localhost:{port}"),
+            },
+            domain,
+            region,
+            listeners,
+            cores: within("cores", self.cores.unwrap_or(cpus) as u64, 1, isolate_pool::limits::LINKS_MAX as u64)?
+                as usize,
+            hosts: within("hosts", self.hosts.unwrap_or(cpus) as u64, 1, 256)? as usize,
+            driver,
+            admin: AdminKey {
+                public: self.admin.public_key,
+                private: self.admin.private_key,
+                group_id: self.admin.group_id,
+            },
+            limits,
+            drain: Duration::from_secs(within("drain_s", self.drain_s.unwrap_or(30), 0, 3600)?),
+            log: self.log.unwrap_or_else(|| "info".to_owned()),
+            log_json,
+            samples: !self.no_samples,
+        })
+    }
+}

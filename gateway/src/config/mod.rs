@@ -1,0 +1,147 @@
+//! Settings: what a person wrote, checked, with nothing left undecided.
+//!
+//! In, each overriding the one before: defaults, `portico.toml`, environment variables `PORTICO_…`, command-line flags.
+//! Out: [`Config`], or one sentence that names the setting and what is wrong with it, before any port opens.
+
+pub mod file;
+
+use std::fmt;
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use storage::model::{AppLimits, ProviderRegion};
+
+use crate::families::Families;
+use crate::rt::Driver;
+
+/// What code uses.
+#[derive(Debug, Clone)]
+pub struct Config {
+    pub data: PathBuf,
+    pub domain: String,
+    pub region: ProviderRegion,
+    pub base_url: String,
+    pub listeners: Vec<(SocketAddr, Families)>,
+    pub cores: usize,
+    pub hosts: usize,
+    /// None: the ring where the kernel gives one, epoll elsewhere.
+    pub driver: Option<Driver>,
+    pub admin: AdminKey,
+    pub limits: AppLimits,
+    pub drain: Duration,
+    /// `tracing` filter for the log on standard error.
+    pub log: String,
+    pub log_json: bool,
+    /// Whether an empty data directory gets the sample app.
+    pub samples: bool,
+}
+
+/// The admin key pair, where it is set rather than made on first start.
+#[derive(Clone, Default)]
+pub struct AdminKey {
+    pub public: Option<String>,
+    pub private: Option<String>,
+    pub group_id: Option<String>,
+}
+
+impl fmt::Debug for AdminKey {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("AdminKey")
+            .field("public", &self.public)
+            .field("group_id", &self.group_id)
+            .finish_non_exhaustive()
+    }
+}
+
+/// A setting that cannot be used.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ConfigError(pub String);
+
+impl fmt::Display for ConfigError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+/// Flags of `serve` and `dev`, none of which must be given.
+#[derive(Debug, Clone, Default)]
+pub struct Overrides {
+    pub listen: Option<String>,
+    pub data: Option<PathBuf>,
+    pub domain: Option<String>,
+    pub region: Option<String>,
+    pub cloud: Option<String>,
+    pub no_samples: bool,
+}
+
+impl Config {
+    /// Reads everything that has a say. `file`: the `--config` path; without one `./portico.toml` is read if it exists.
+    pub fn read(
+        file: Option<&Path>,
+        environment: impl Fn(&str) -> Option<String>,
+        flags: Overrides,
+    ) -> Result<Self, ConfigError> {
+        let default = Path::new("portico.toml");
+        let path = file.or_else(|| default.exists().then_some(default));
+        let mut written = match path {
+            Some(path) => file::Config::read(path)?,
+            None => file::Config::default(),
+        };
+        written.environment(environment)?;
+        written.flags(flags);
+        written.check()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn read(toml: &str, environment: &[(&str, &str)]) -> Result<Config, ConfigError> {
+        let mut written: file::Config = file::Config::parse(toml, "portico.toml")?;
+        written.environment(|name| {
+            environment.iter().find(|(other, _)| *other == name).map(|(_, value)| (*value).to_owned())
+        })?;
+        written.check()
+    }
+
+    #[test]
+    fn without_settings_it_serves_this_machine_only() {
+        let config = read("", &[]).unwrap();
+        assert_eq!(config.listeners, [("127.0.0.1:8080".parse().unwrap(), Families::ALL)]);
+        assert_eq!(config.base_url, "http://localhost:8080");
+        assert!(config.cores >= 1 && config.hosts >= 1);
+    }
+
+    #[test]
+    fn the_example_configuration_says_the_defaults() {
+        let example = read(include_str!("../../../deploy/portico.toml"), &[]).unwrap();
+        assert_eq!(format!("{example:?}"), format!("{:?}", read("", &[]).unwrap()));
+    }
+
+    #[test]
+    fn the_environment_overrides_the_file() {
+        let config =
+            read("domain = \"a.example\"\n[limits]\nrun_time_ms = 5", &[("PORTICO_DOMAIN", "b.example")]).unwrap();
+        assert_eq!((config.domain.as_str(), config.limits.run_time_ms), ("b.example", 5));
+    }
+
+    #[test]
+    fn a_setting_that_cannot_be_used_is_named() {
+        for (toml, environment, named) in [
+            ("domian = \"x\"", &[][..], "domian"),
+            ("cores = 1000", &[], "cores"),
+            ("driver = \"kqueue\"", &[], "driver"),
+            ("[[listener]]\naddress = \"nowhere\"", &[], "listener[0].address"),
+            ("[[listener]]\naddress = \"127.0.0.1:1\"\nfamilies = [\"endpont\"]", &[], "listener[0].families"),
+            ("", &[("PORTICO_CORES", "two")], "PORTICO_CORES"),
+            ("[limits]\nheap_mib = 1", &[], "limits.heap_mib"),
+            ("[admin]\npublic_key = \"only\"", &[], "admin.private_key"),
+            ("domain = \"\"", &[], "domain"),
+        ] {
+            let error = read(toml, environment).expect_err(toml);
+            assert!(error.0.contains(named), "{toml:?} gave {error}");
+        }
+    }
+}

@@ -1,0 +1,373 @@
+//! One connection: bytes in, requests through, answers out, in the order they came.
+//!
+//! In: an accepted stream. Out: nothing; when it returns the connection is closed. Answers to pipelined requests gather in
+//! one buffer and are sent when nothing more can be answered without reading.
+//!
+//! Every wait has a deadline (see `limits`): for the first byte of a request, for its head, for its body, for the peer to
+//! take an answer. A refused request closes the connection, since where the next one begins cannot be known.
+
+use std::net::SocketAddr;
+use std::rc::Rc;
+use std::time::Instant;
+
+use bytes::Bytes;
+use storage::model::CorrelationId;
+
+use crate::bridge::Pieces;
+use crate::core::Core;
+use crate::families::{Families, Family};
+use crate::http1::encode::{self, Length, Turn};
+use crate::http1::{Fields, Framing, Head, Intake, Method, Progress, Refusal};
+use crate::journey;
+use crate::limits;
+use crate::record::epoch_ms;
+use crate::request::Request;
+use crate::respond::{self, Answer};
+use crate::rt::{Deadline, Stream};
+
+/// Serves one connection to its end.
+pub async fn serve(core: Rc<Core>, stream: Stream, peer: SocketAddr, families: Families) {
+    let _counted = Counted::new(&core);
+    let deadline = core.wheel.watch(limits::IDLE_MS);
+    let mut connection = Connection {
+        stream,
+        peer,
+        families,
+        deadline,
+        input: Vec::with_capacity(limits::BUFFER_BYTES),
+        start: 0,
+        output: Vec::new(),
+        fields: Fields::default(),
+        core,
+    };
+    // How it ended matters to nobody but the peer, who has been told.
+    let _ = connection.run().await;
+    connection.stream.shutdown().await;
+}
+
+struct Connection {
+    core: Rc<Core>,
+    stream: Stream,
+    peer: SocketAddr,
+    families: Families,
+    deadline: Rc<Deadline>,
+    /// What was read; requests before `start` are answered.
+    input: Vec<u8>,
+    start: usize,
+    output: Vec<u8>,
+    fields: Fields,
+}
+
+/// The connection is over.
+struct Closed;
+
+type Open<T> = Result<T, Closed>;
+
+impl Connection {
+    async fn run(&mut self) -> Open<()> {
+        loop {
+            let head = self.head().await?;
+            let body = self.body(&head).await?;
+            let close = self.request(&head, body.clone()).await?;
+            self.start = body.end.max(self.start);
+            if close {
+                return self.flush().await;
+            }
+        }
+    }
+
+    /// The next request's head, waiting for it if need be.
+    async fn head(&mut self) -> Open<Head> {
+        let mut begun = false;
+        loop {
+            match Head::parse(&self.input[self.start..], &mut self.fields) {
+                Ok(Some(head)) => return Ok(head),
+                Ok(None) => {}
+                Err(refusal) => return self.refuse(refusal).await,
+            }
+            self.flush().await?;
+            let empty = self.start == self.input.len();
+            if empty {
+                if self.core.draining() {
+                    return Err(Closed);
+                }
+                self.input.clear();
+                self.start = 0;
+                // A large body is over; its memory goes back.
+                if self.input.capacity() > limits::BUFFER_BYTES * 4 {
+                    self.input = Vec::with_capacity(limits::BUFFER_BYTES);
+                }
+                self.deadline.set(self.core.wheel.now_ms() + limits::IDLE_MS);
+            } else if !begun {
+                begun = true;
+                self.deadline.set(self.core.wheel.now_ms() + limits::HEAD_MS);
+            }
+            self.deadline.set_idle(empty);
+            let read = self.read().await;
+            self.deadline.set_idle(false);
+            if read.is_err() && !empty && self.deadline.expired() {
+                return self.give_up().await;
+            }
+            read?;
+        }
+    }
+
+    /// The whole body of `head`: where it lies in the input. The next request begins at its end or, for a chunked one, is
+    /// moved there.
+    async fn body(&mut self, head: &Head) -> Open<std::ops::Range<usize>> {
+        let begin = self.start + head.head_bytes;
+        if head.framing == Framing::Empty {
+            return Ok(begin..begin);
+        }
+        let largest = limits::BODY_BYTES_MAX.max(limits::ADMIN_BODY_BYTES_MAX);
+        let max = match self.family(head) {
+            Family::Endpoint | Family::Client => limits::BODY_BYTES_MAX,
+            Family::Admin => limits::ADMIN_BODY_BYTES_MAX,
+            Family::Metrics | Family::Health | Family::None => limits::OTHER_BODY_BYTES_MAX,
+        };
+        debug_assert!(max <= largest);
+        let mut intake = match Intake::new(head.framing, max) {
+            Ok(intake) => intake,
+            Err(refusal) => return self.refuse(refusal).await,
+        };
+        if head.expect_continue && self.input.len() == begin {
+            self.output.extend_from_slice(encode::CONTINUE);
+        }
+        let mut due = self.core.wheel.now_ms() + limits::BODY_MS;
+        let mut paid = 0;
+        loop {
+            match intake.receive(&mut self.input, begin) {
+                Ok(Progress::Complete { body, next }) => {
+                    // Chunk lines between the body and what follows are closed up, so that both lie where we say.
+                    self.input.drain(body.end..next);
+                    return Ok(body);
+                }
+                Ok(Progress::Waiting) => {}
+                Err(refusal) => return self.refuse(refusal).await,
+            }
+            self.flush().await?;
+            // Room for what was announced, though never more than doubles: an announcement costs the sender nothing.
+            let announced = intake.outstanding().unwrap_or(limits::BUFFER_BYTES as u64) as usize;
+            self.input.reserve(announced.min(self.input.len().max(limits::BUFFER_BYTES)));
+            // Every so many bytes buy a second.
+            let gathered = intake.gathered() as u64;
+            due += (gathered - paid) * 1_000 / limits::BODY_BYTES_PER_S_MIN;
+            paid = gathered;
+            self.deadline.set(due);
+            if self.read().await.is_err() {
+                return if self.deadline.expired() { self.give_up().await } else { Err(Closed) };
+            }
+        }
+    }
+
+    fn family(&self, head: &Head) -> Family {
+        let bytes = &self.input[self.start..];
+        let named = self.core.parts.node.read_host(text(head.host.of(bytes)));
+        Family::of(text(head.path(bytes)), named.app.is_some())
+    }
+
+    /// Answers one request. True when the connection is to be closed after it.
+    async fn request(&mut self, head: &Head, body: std::ops::Range<usize>) -> Open<bool> {
+        let started = Instant::now();
+        let bytes = &self.input[self.start..self.start + head.head_bytes];
+        let request = Request {
+            method: text(head.method_name.of(bytes)),
+            path: text(head.path(bytes)),
+            query: head.query(bytes).map(text),
+            named: self.core.parts.node.read_host(text(head.host.of(bytes))),
+            headers: self.fields.iter(bytes).map(|(name, value)| (text(name), value)).collect(),
+            header_lines: bytes,
+            body: &self.input[body],
+            peer: self.peer.ip(),
+            correlation: CorrelationId::new(),
+            started,
+            started_ms: epoch_ms(),
+        };
+        let family = Family::of(request.path, request.named.app.is_some());
+        let answer = if !self.families.serves(family) {
+            respond::nothing_here()
+        } else {
+            match family {
+                Family::Endpoint => {
+                    let answer = journey::answer(&self.core, &request).await;
+                    return Ok(encode_answer(&self.core, &mut self.output, head, &answer));
+                }
+                Family::Client | Family::Admin => match self.cross(head, &request).await {
+                    Some((response, pieces)) => {
+                        let status = response.status.as_u16();
+                        let close = self.stream_out(head, response, pieces).await?;
+                        self.core.parts.metrics.request(family, status, started.elapsed());
+                        return Ok(close);
+                    }
+                    None => respond::control_plane_gone(),
+                },
+                Family::Metrics => respond::metrics(&self.core),
+                Family::Health => respond::health(&self.core),
+                Family::None => respond::nothing_here(),
+            }
+        };
+        self.core.parts.metrics.request(family, answer.status, started.elapsed());
+        Ok(encode_answer(&self.core, &mut self.output, head, &answer))
+    }
+
+    /// Hands the request to the control plane's router.
+    async fn cross(&self, head: &Head, request: &Request<'_>) -> Option<(http::response::Parts, Pieces)> {
+        // The target alone: who is asked for is decided by the listener, not by the Host a client chose.
+        let target = text(head.target.of(request.header_lines));
+        let target = if head.authority.is_some() { request.path } else { target };
+        let mut crossing = http::Request::builder().method(request.method).uri(target);
+        for (name, value) in &request.headers {
+            crossing = crossing.header(*name, *value);
+        }
+        let crossing = match crossing.body(Bytes::copy_from_slice(request.body)) {
+            Ok(crossing) => crossing,
+            // Valid HTTP that the router's types cannot hold; nothing it serves looks like that.
+            Err(_) => http::Request::get("/unroutable").body(Bytes::new()).ok()?,
+        };
+        let response = self.core.remote.wait(self.core.parts.bridge.cross(crossing)).await?;
+        Some(response.into_parts())
+    }
+
+    /// Sends the router's response as its body comes.
+    async fn stream_out(&mut self, head: &Head, response: http::response::Parts, mut pieces: Pieces) -> Open<bool> {
+        let known = response
+            .headers
+            .get(http::header::CONTENT_LENGTH)
+            .and_then(|length| length.to_str().ok())
+            .and_then(|length| length.parse().ok());
+        let length = known.map_or(Length::Chunked, Length::Known);
+        let headers = response.headers.iter().map(|(name, value)| (name.as_str().as_bytes(), value.as_bytes()));
+        let date = self.core.date.get();
+        let turn = Turn {
+            date: &date,
+            head_only: head.method == Method::Head,
+            close: !head.keep_alive || self.core.draining(),
+        };
+        let written = encode::head(&mut self.output, response.status.as_u16(), headers, length, turn);
+        while let Some(piece) = self.core.remote.wait(pieces.next()).await {
+            // A body that breaks off must not look whole: the connection ends in the middle of it.
+            let piece = piece.map_err(|_| Closed)?;
+            if written.bodyless {
+                continue;
+            }
+            match length {
+                Length::Known(_) => self.output.extend_from_slice(&piece),
+                Length::Chunked => encode::chunk(&mut self.output, &piece),
+            }
+            if self.output.len() >= limits::BUFFER_BYTES {
+                self.flush().await?;
+            }
+        }
+        if length == Length::Chunked && !written.bodyless {
+            self.output.extend_from_slice(encode::LAST_CHUNK);
+        }
+        Ok(written.close)
+    }
+
+    /// Reads what has come. `Err` when the peer closed, the connection broke, or the deadline came.
+    async fn read(&mut self) -> Open<()> {
+        if self.start > 0 && self.input.len() == self.input.capacity() {
+            self.input.drain(..self.start);
+            self.start = 0;
+        }
+        if self.input.capacity() == self.input.len() {
+            self.input.reserve(limits::BUFFER_BYTES);
+        }
+        let input = std::mem::take(&mut self.input);
+        let (read, input) = self.stream.read(input, &self.deadline).await;
+        self.input = input;
+        match read {
+            Ok(0) | Err(_) => Err(Closed),
+            Ok(_) => Ok(()),
+        }
+    }
+
+    /// Sends everything that was answered.
+    async fn flush(&mut self) -> Open<()> {
+        if self.output.is_empty() {
+            return Ok(());
+        }
+        let output = std::mem::take(&mut self.output);
+        let patience = limits::SEND_MS + output.len() as u64 * 1_000 / limits::BODY_BYTES_PER_S_MIN;
+        self.deadline.set(self.core.wheel.now_ms() + patience);
+        let (sent, mut output) = self.stream.write(output, &self.deadline).await;
+        output.clear();
+        if output.capacity() <= limits::BUFFER_BYTES * 4 {
+            self.output = output;
+        }
+        sent.map_err(|_| Closed)
+    }
+
+    /// Answers bytes that are no request, and closes.
+    async fn refuse<T>(&mut self, refusal: Refusal) -> Open<T> {
+        metrics::counter!("portico_http1_refused_total", "reason" => refusal.reason.name()).increment(1);
+        tracing::debug!(peer = %self.peer, reason = refusal.reason.name(), offset = refusal.offset, "refused a request");
+        self.last_words(respond::not_a_request(refusal.reason)).await
+    }
+
+    /// Answers a sender that stopped in the middle, and closes.
+    async fn give_up<T>(&mut self) -> Open<T> {
+        self.last_words(respond::too_slow()).await
+    }
+
+    async fn last_words<T>(&mut self, answer: Answer) -> Open<T> {
+        self.core.parts.metrics.request(Family::None, answer.status, std::time::Duration::ZERO);
+        let date = self.core.date.get();
+        let turn = Turn { date: &date, head_only: false, close: true };
+        encode::answer(&mut self.output, answer.status, lines(&answer), &answer.body, turn);
+        // An expired deadline stays expired; what is left to say gets one of its own.
+        self.deadline = self.core.wheel.watch(limits::SEND_MS);
+        self.flush().await?;
+        self.stream.shutdown().await;
+        self.linger().await;
+        Err(Closed)
+    }
+
+    /// Takes in a little of what the peer is still sending: closing with unread bytes would reset the connection, and the
+    /// peer might never see the answer.
+    async fn linger(&mut self) {
+        self.deadline.set(self.core.wheel.now_ms() + limits::LINGER_MS);
+        let mut left = limits::LINGER_BYTES;
+        while left > 0 {
+            self.input.clear();
+            self.start = 0;
+            if self.read().await.is_err() {
+                return;
+            }
+            left = left.saturating_sub(self.input.len());
+        }
+    }
+}
+
+/// Encodes an answer. True when the connection is to be closed after it.
+fn encode_answer(core: &Core, output: &mut Vec<u8>, head: &Head, answer: &Answer) -> bool {
+    let date = core.date.get();
+    let close = !head.keep_alive || core.draining();
+    let turn = Turn { date: &date, head_only: head.method == Method::Head, close };
+    encode::answer(output, answer.status, lines(answer), &answer.body, turn).close
+}
+
+fn lines(answer: &Answer) -> impl Iterator<Item = (&[u8], &[u8])> {
+    answer.headers.iter().map(|(name, value)| (name.as_bytes(), value.as_bytes()))
+}
+
+/// Heads are checked byte by byte to be visible ASCII where text is meant; anything else reads as empty and finds nothing.
+fn text(bytes: &[u8]) -> &str {
+    std::str::from_utf8(bytes).unwrap_or_default()
+}
+
+/// One of the core's connections.
+struct Counted(Rc<Core>);
+
+impl Counted {
+    fn new(core: &Rc<Core>) -> Self {
+        core.connections.set(core.connections.get() + 1);
+        Self(core.clone())
+    }
+}
+
+impl Drop for Counted {
+    fn drop(&mut self) {
+        self.0.connections.set(self.0.connections.get() - 1);
+    }
+}

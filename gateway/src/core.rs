@@ -1,0 +1,227 @@
+//! One gateway core: a thread, its ring, its connections and its links to the hosts. Cores share nothing that is written
+//! while serving; what they share is read through an atomic pointer (the snapshot) or sent by message.
+//!
+//! In: the parts the process has made ([`Parts`]) and this core's number. Out: nothing; it runs until it is told to drain
+//! and its last connection is done.
+
+use std::cell::{Cell, RefCell};
+use std::collections::HashMap;
+use std::future::Future;
+use std::net::TcpListener;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+
+use control_plane::ControlPlane;
+use control_plane::logs::{LogEntry, LogSink};
+use isolate_pool::link::page::now_ms;
+use isolate_pool::supervisor::{HostEvent, Supervisor};
+use storage::model::{AppId, Snapshots};
+
+use crate::bridge::Bridge;
+use crate::families::Families;
+use crate::hosts::{Hosts, LOOK_EVERY};
+use crate::http1::HttpDate;
+use crate::limits;
+use crate::listener;
+use crate::metrics::Metrics;
+use crate::node::Node;
+use crate::rt::{self, Bell, Deadline, Driver, Inbox, Wheel};
+
+/// What reaches a core from other threads.
+pub enum Message {
+    Wake(rt::Wake),
+    Host(HostEvent),
+    Supervisor(Arc<Supervisor>),
+    /// Stop accepting, finish what is in progress, end.
+    Drain,
+}
+
+/// How to await, on this core, what other threads complete.
+#[derive(Clone)]
+pub struct Remote(Bell<Message>);
+
+impl Remote {
+    pub async fn wait<F: Future>(&self, future: F) -> F::Output {
+        let bell = self.0.clone();
+        rt::foreign(future, move |wake| bell.send(Message::Wake(wake))).await
+    }
+}
+
+/// What every core is given.
+#[derive(Clone)]
+pub struct Parts {
+    pub node: Arc<Node>,
+    pub snapshots: Arc<Snapshots>,
+    pub control: Arc<ControlPlane>,
+    pub bridge: Bridge,
+    pub logs: LogSink,
+    pub metrics: Metrics,
+}
+
+/// One core's state, shared by its tasks.
+pub struct Core {
+    pub index: usize,
+    pub parts: Parts,
+    pub hosts: Rc<Hosts>,
+    pub remote: Remote,
+    pub wheel: Wheel,
+    /// `Date` header value of this second.
+    pub date: Cell<HttpDate>,
+    pub connections: Cell<usize>,
+    draining: Cell<bool>,
+    /// Calls in progress per app, for the concurrency limit.
+    calls: RefCell<HashMap<AppId, u32>>,
+    entries: RefCell<Vec<LogEntry>>,
+}
+
+impl Core {
+    pub fn draining(&self) -> bool {
+        self.draining.get()
+    }
+
+    /// Counts a call of `app` in, unless it has `calls_max` already. The count goes down when the permit is dropped.
+    pub fn permit(self: &Rc<Self>, app: AppId, calls_max: u32) -> Option<Permit> {
+        let mut calls = self.calls.borrow_mut();
+        let count = calls.entry(app).or_default();
+        if *count >= calls_max {
+            return None;
+        }
+        *count += 1;
+        Some(Permit { core: self.clone(), app })
+    }
+
+    /// Keeps a log entry until the next tick, or sends all when many have gathered.
+    pub fn log(&self, entry: LogEntry) {
+        let mut entries = self.entries.borrow_mut();
+        entries.push(entry);
+        if entries.len() >= limits::LOG_BATCH {
+            self.parts.logs.append(std::mem::take(&mut entries));
+        }
+    }
+
+    fn flush_log(&self) {
+        let mut entries = self.entries.borrow_mut();
+        if !entries.is_empty() {
+            self.parts.logs.append(std::mem::take(&mut entries));
+        }
+    }
+}
+
+/// One call of an app in progress on this core.
+pub struct Permit {
+    core: Rc<Core>,
+    app: AppId,
+}
+
+impl Drop for Permit {
+    fn drop(&mut self) {
+        let mut calls = self.core.calls.borrow_mut();
+        if let Some(count) = calls.get_mut(&self.app) {
+            *count -= 1;
+            if *count == 0 {
+                calls.remove(&self.app);
+            }
+        }
+    }
+}
+
+/// A core that is about to run.
+pub struct Start {
+    pub index: usize,
+    pub driver: Driver,
+    pub parts: Parts,
+    pub bell: Bell<Message>,
+    pub inbox: Inbox<Message>,
+    /// This core's own sockets, and what each serves.
+    pub listeners: Vec<(TcpListener, Families)>,
+    /// How long calls in progress may take to finish after [`Message::Drain`].
+    pub drain: Duration,
+}
+
+/// Runs one core on this thread until it has drained.
+pub fn run(start: Start) -> std::io::Result<()> {
+    let Start { index, driver, parts, bell, inbox, listeners, drain } = start;
+    rt::run(driver, async move {
+        let remote = Remote(bell);
+        let core = Rc::new(Core {
+            index,
+            hosts: Hosts::new(index, parts.control.clone(), remote.clone()),
+            parts,
+            remote,
+            wheel: Wheel::new(now_ms()),
+            date: Cell::new(date_now()),
+            connections: Cell::new(0),
+            draining: Cell::new(false),
+            calls: RefCell::default(),
+            entries: RefCell::default(),
+        });
+        let accepting: Rc<RefCell<Vec<Rc<Deadline>>>> = Rc::default();
+        for (socket, families) in listeners {
+            let until = core.wheel.watch(u64::MAX / 4);
+            accepting.borrow_mut().push(until.clone());
+            rt::spawn("listener", listener::accept_all(core.clone(), socket, families, until));
+        }
+        let for_messages = core.clone();
+        rt::spawn("inbox", async move {
+            let core = for_messages;
+            let heard = inbox.listen(|message| match message {
+                Message::Wake(wake) => rt::wake_local(wake),
+                Message::Host(event) => core.hosts.told(event),
+                Message::Supervisor(supervisor) => core.hosts.supervised_by(supervisor),
+                Message::Drain => {
+                    core.draining.set(true);
+                    accepting.borrow().iter().for_each(|until| until.expire());
+                    core.wheel.expire_idle();
+                }
+            });
+            if let Err(error) = heard.await {
+                tracing::error!(%error, "a core's inbox failed; nothing can reach the core any more");
+            }
+        });
+        tick(&core, drain).await;
+        core.flush_log();
+    })
+}
+
+/// Turns the wheel, looks for hogs, renews the date, hands over logs; ends when the core has drained.
+async fn tick(core: &Rc<Core>, drain: Duration) {
+    let mut drain_began: Option<Instant> = None;
+    let mut second = 0;
+    let mut flushed = Instant::now();
+    loop {
+        rt::sleep(LOOK_EVERY).await;
+        core.wheel.turn(now_ms());
+        core.hosts.look();
+        let now = Instant::now();
+        if now.duration_since(flushed) >= limits::LOG_FLUSH {
+            flushed = now;
+            core.flush_log();
+            let seconds = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs());
+            if seconds != second {
+                second = seconds;
+                core.date.set(date_now());
+            }
+            core.parts.metrics.core(core.index, core.connections.get(), core.hosts.in_flight());
+        }
+        if core.draining() {
+            let began = *drain_began.get_or_insert(now);
+            if core.connections.get() == 0 {
+                return;
+            }
+            if now.duration_since(began) >= drain {
+                tracing::warn!(
+                    core = core.index,
+                    connections = core.connections.get(),
+                    "gave up waiting for connections"
+                );
+                return;
+            }
+        }
+    }
+}
+
+fn date_now() -> HttpDate {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH);
+    HttpDate::from_unix_seconds(since.map_or(0, |since| since.as_secs()))
+}

@@ -1,0 +1,32 @@
+//! The edge: bytes to requests to responses, and the program around it.
+//!
+//! In: connections, and the command line. Out: answers. Start reading at [`journey`]; the modules it names are the steps of
+//! a request, in order. [`connection`] is what surrounds it, [`core`] what a thread has, [`serve`] how it all starts.
+//!
+//! Not here: how documents are stored, what JavaScript is, what a deployment means.
+#![forbid(unsafe_code)]
+
+pub mod admit;
+pub mod authenticate;
+pub mod authorize;
+pub mod bridge;
+pub mod commands;
+pub mod config;
+pub mod connection;
+pub mod core;
+pub mod families;
+pub mod hosts;
+pub mod http1;
+pub mod invoke;
+pub mod journey;
+pub mod limits;
+pub mod listener;
+pub mod metrics;
+pub mod node;
+pub mod record;
+pub mod refusal;
+pub mod request;
+pub mod respond;
+pub mod route;
+pub mod rt;
+pub mod serve;

@@ -1,0 +1,100 @@
+//! Every number the edge holds a stranger to, with its unit, its reason and what the stranger sees.
+//!
+//! Nothing here is tuned for speed; these are the sizes past which a request is no longer a request. Relationships
+//! between them are checked when the program is compiled.
+
+// --- HTTP/1.1 heads ---------------------------------------------------------------------------------------------
+
+/// Longest request head we hold, in bytes, from the first byte of the request line to the empty line. Known clients send
+/// under 4 KiB; 32 KiB leaves room for large cookies and tokens. Past it: 431, and the connection closes.
+pub const HEAD_BYTES_MAX: usize = 32 * 1024;
+
+/// Longest request target, in bytes. Long enough for every query string a browser will send, short enough to log.
+/// Past it: 414, and the connection closes.
+pub const TARGET_BYTES_MAX: usize = 8 * 1024;
+
+/// Header lines in one request. Browsers behind two proxies send about 40. Past it: 431, and the connection closes.
+pub const HEADER_COUNT_MAX: usize = 100;
+
+/// Longest method name, in bytes. The longest registered one (`UPDATEREDIRECTREF`) has 17. Past it: 501.
+pub const METHOD_BYTES_MAX: usize = 32;
+
+/// Longest `Host` value, in bytes: a DNS name of 253, a colon and five digits. Past it: 400.
+pub const HOST_BYTES_MAX: usize = 259;
+
+/// Decimal digits in `Content-Length`. Nineteen always fit in 64 bits, so the sum can never overflow. Past it: 400.
+pub const LENGTH_DIGITS_MAX: usize = 19;
+
+const _: () = assert!(HEAD_BYTES_MAX <= u16::MAX as usize, "positions inside a head are kept in 16 bits");
+const _: () =
+    assert!(TARGET_BYTES_MAX + METHOD_BYTES_MAX < HEAD_BYTES_MAX, "a long target must leave room for headers");
+const _: () =
+    assert!(HEADER_COUNT_MAX < u8::MAX as usize, "header numbers are kept in 8 bits, the highest means absent");
+const _: () = assert!(LENGTH_DIGITS_MAX <= 19, "twenty digits may overflow 64 bits");
+
+// --- HTTP/1.1 bodies --------------------------------------------------------------------------------------------
+
+/// Largest request body an endpoint takes, in bytes after chunks are removed; App Services took 18 MB. Past it: 413, and
+/// the connection closes without reading the rest.
+pub const BODY_BYTES_MAX: u64 = 18 * 1024 * 1024;
+
+/// Hexadecimal digits in one chunk size. Sixteen always fit in 64 bits. Past it: 400.
+pub const CHUNK_SIZE_DIGITS_MAX: u32 = 16;
+
+/// Bytes of chunk extensions in one body, all chunks together. They mean nothing to us and nobody sends them honestly.
+/// Past it: 400.
+pub const CHUNK_EXTENSION_BYTES_MAX: u32 = 4 * 1024;
+
+/// Bytes of trailer fields after a chunked body; they are read and thrown away. Past it: 431.
+pub const TRAILER_BYTES_MAX: u32 = 8 * 1024;
+
+const _: () = assert!(CHUNK_SIZE_DIGITS_MAX <= 16, "seventeen hexadecimal digits overflow 64 bits");
+
+// --- connections --------------------------------------------------------------------------------------------------
+
+/// What a connection's buffers begin with, in bytes. A common request and its answer fit; larger ones grow them while
+/// they last.
+pub const BUFFER_BYTES: usize = 8 * 1024;
+
+/// Connections one core holds. Past it a new one is closed at once. Bounded by descriptors in practice.
+pub const CONNECTIONS_MAX: usize = 100_000;
+
+/// Pause after a failed accept (usually: no descriptors left). The kernel's queue holds what comes meanwhile.
+pub const ACCEPT_PAUSE: std::time::Duration = std::time::Duration::from_millis(20);
+
+/// How long a connection may lie idle between requests, in milliseconds. Longer than the 60 s at which common proxies
+/// give theirs up, so that it is they who close. Past it: closed without a word.
+pub const IDLE_MS: u64 = 75_000;
+
+/// From the first byte of a head to its last, in milliseconds. Past it: 408 and closed.
+pub const HEAD_MS: u64 = 15_000;
+
+/// How long the first byte of a body may take, in milliseconds. Past it: 408 and closed.
+pub const BODY_MS: u64 = 20_000;
+
+/// Slowest body and slowest reader we bear with, in bytes per second; each that many bytes buy another second.
+pub const BODY_BYTES_PER_S_MIN: u64 = 4 * 1024;
+
+/// How long a peer may take to accept an answer beyond what its size buys, in milliseconds. Past it: closed.
+pub const SEND_MS: u64 = 20_000;
+
+/// After a refusal: how long, and how much, of what the peer still sends is taken in so that it can read the answer.
+pub const LINGER_MS: u64 = 2_000;
+pub const LINGER_BYTES: usize = 256 * 1024;
+
+/// Largest request body of the control plane, in bytes: an import with its sources. Past it: 413 and closed.
+pub const ADMIN_BODY_BYTES_MAX: u64 = 64 * 1024 * 1024;
+
+/// Largest body where none is expected, in bytes. Past it: 413 and closed.
+pub const OTHER_BODY_BYTES_MAX: u64 = 64 * 1024;
+
+const _: () = assert!(BUFFER_BYTES <= HEAD_BYTES_MAX);
+
+// --- calls --------------------------------------------------------------------------------------------------------
+
+/// Calls of one app in progress at once, per core. App Services' documented limit for an app. Past it: 429.
+pub const CALLS_MAX: u32 = 10_000;
+
+/// Log entries a core gathers before it hands them over, and how long it may keep fewer.
+pub const LOG_BATCH: usize = 256;
+pub const LOG_FLUSH: std::time::Duration = std::time::Duration::from_millis(100);

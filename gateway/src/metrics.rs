@@ -1,0 +1,93 @@
+//! The process's figures, in Prometheus' words. App names are never labels: there may be ten thousand.
+
+use std::time::Duration;
+
+use isolate_pool::link::frame::HostStats;
+use isolate_pool::supervisor::Serial;
+use metrics::{Counter, Histogram, counter, describe_counter, describe_gauge, describe_histogram, gauge, histogram};
+use metrics_exporter_prometheus::{Matcher, PrometheusBuilder, PrometheusHandle};
+
+use crate::families::Family;
+
+/// Handles to what is counted per request, looked up once.
+#[derive(Clone)]
+pub struct Metrics {
+    requests: [[Counter; 6]; Family::ALL.len()],
+    latency: [Histogram; Family::ALL.len()],
+    rendered: PrometheusHandle,
+}
+
+/// Upper bounds of the latency buckets, seconds: from a warm call to the documented run time limit.
+const LATENCY_BOUNDS: [f64; 16] =
+    [0.000_1, 0.000_25, 0.000_5, 0.001, 0.002_5, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 1.0, 5.0, 30.0, 120.0, 300.0];
+
+impl Metrics {
+    /// Installs the process's recorder. To be called once.
+    pub fn install() -> Result<Self, String> {
+        let recorder = PrometheusBuilder::new()
+            .set_buckets_for_metric(Matcher::Suffix("_seconds".to_owned()), &LATENCY_BOUNDS)
+            .map_err(|error| error.to_string())?
+            .build_recorder();
+        let rendered = recorder.handle();
+        metrics::set_global_recorder(recorder).map_err(|error| error.to_string())?;
+        describe_counter!("portico_requests_total", "Requests answered, by path family and status class.");
+        describe_histogram!("portico_request_seconds", "Time from a whole request to its encoded answer, by family.");
+        describe_counter!("portico_panics_total", "Tasks that panicked and were ended, by task.");
+        describe_counter!(
+            "portico_connections_refused_total",
+            "Connections closed at once because a core had too many."
+        );
+        describe_gauge!("portico_connections", "Open connections, by core.");
+        describe_gauge!("portico_calls_in_flight", "Calls handed to hosts and not yet answered, by core.");
+        describe_gauge!("portico_hosts", "Isolate hosts that are up.");
+        describe_gauge!("portico_isolates_warm", "Isolates holding an app, by host.");
+        describe_gauge!("portico_isolates_blank", "Isolates waiting for an app, by host.");
+        describe_gauge!("portico_host_heap_bytes", "V8 heap in use, by host.");
+        describe_counter!("portico_isolates_condemned_total", "Isolates given up after a termination, by host.");
+        describe_counter!("portico_cold_loads_total", "Apps loaded into an isolate, by host.");
+        describe_gauge!("portico_driver_info", "1 for the I/O driver in use.");
+        describe_gauge!("portico_apps", "Apps being served.");
+        let requests = Family::ALL.map(|family| {
+            ["1xx", "2xx", "3xx", "4xx", "5xx", "other"]
+                .map(|class| counter!("portico_requests_total", "family" => family.name(), "status" => class))
+        });
+        let latency = Family::ALL.map(|family| histogram!("portico_request_seconds", "family" => family.name()));
+        Ok(Self { requests, latency, rendered })
+    }
+
+    pub fn request(&self, family: Family, status: u16, elapsed: Duration) {
+        let class = usize::from(status / 100).checked_sub(1).filter(|class| *class < 5).unwrap_or(5);
+        self.requests[family as usize][class].increment(1);
+        self.latency[family as usize].record(elapsed.as_secs_f64());
+    }
+
+    pub fn core(&self, core: usize, connections: usize, in_flight: usize) {
+        gauge!("portico_connections", "core" => core.to_string()).set(connections as f64);
+        gauge!("portico_calls_in_flight", "core" => core.to_string()).set(in_flight as f64);
+    }
+
+    /// The Prometheus text.
+    pub fn render(&self) -> String {
+        self.rendered.render()
+    }
+
+    /// Folds recorded latencies into their buckets. To be called every few seconds, or samples pile up between scrapes.
+    pub fn upkeep(&self) {
+        self.rendered.run_upkeep();
+    }
+}
+
+/// What a host said of itself.
+pub fn host(serial: Serial, stats: &HostStats) {
+    let host = || serial.to_string();
+    gauge!("portico_isolates_warm", "host" => host()).set(f64::from(stats.warm_isolates));
+    gauge!("portico_isolates_blank", "host" => host()).set(f64::from(stats.blank_isolates));
+    gauge!("portico_host_heap_bytes", "host" => host()).set(stats.heap_bytes as f64);
+    counter!("portico_isolates_condemned_total", "host" => host()).absolute(stats.condemned);
+    counter!("portico_cold_loads_total", "host" => host()).absolute(stats.loads);
+}
+
+/// A host is gone; its gauges go to zero.
+pub fn host_gone(serial: Serial) {
+    host(serial, &HostStats { condemned: 0, loads: 0, ..HostStats::default() });
+}

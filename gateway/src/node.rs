@@ -1,0 +1,120 @@
+//! What this node calls itself: its domain, region and cloud, and so which app a host name means.
+//!
+//! `data.<domain>` is the global host, `<region>.<cloud>.data.<domain>` this node's regional one. With one more label in
+//! front, `<app id>.…`, the host names the app. Any other host (an address, `localhost`) is served by path.
+
+use storage::model::{DeploymentModel, ProviderRegion};
+
+/// This node's names.
+#[derive(Debug, Clone)]
+pub struct Node {
+    pub domain: String,
+    pub region: ProviderRegion,
+    /// Base of links in error bodies, such as `http://localhost:8080`.
+    pub base_url: String,
+    global: String,
+    regional: String,
+}
+
+/// How a request came to us, by its host.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Door {
+    /// Through the global host: only GLOBAL apps are here.
+    Global,
+    /// Through a regional host of ours.
+    Regional,
+    /// Through the regional host of another region.
+    Elsewhere,
+    /// A host that says nothing.
+    Plain,
+}
+
+/// What a host name says.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Named<'a> {
+    pub door: Door,
+    /// The app, when the host names one.
+    pub app: Option<&'a str>,
+}
+
+impl Node {
+    pub fn new(domain: String, region: ProviderRegion, base_url: String) -> Self {
+        let global = format!("data.{domain}");
+        let regional = format!("{}.{global}", region.host_label());
+        Self { domain, region, base_url, global, regional }
+    }
+
+    /// Reads a `Host` value. Names compare without regard to case, and the port says nothing.
+    pub fn read_host<'a>(&self, host: &'a str) -> Named<'a> {
+        let name = match host.rsplit_once(':') {
+            Some((name, port)) if port.bytes().all(|byte| byte.is_ascii_digit()) => name,
+            _ => host,
+        };
+        let name = name.strip_suffix('.').unwrap_or(name);
+        let Some(front) = strip_suffix_ignoring_case(name, &self.global) else {
+            return Named { door: Door::Plain, app: None };
+        };
+        let Some(front) = (if front.is_empty() { Some("") } else { front.strip_suffix('.') }) else {
+            // `xdata.example`: another name that ends alike.
+            return Named { door: Door::Plain, app: None };
+        };
+        let labels: Vec<&str> = front.split('.').filter(|label| !label.is_empty()).collect();
+        let ours = self.regional[..self.regional.len() - self.global.len() - 1].split('.').collect::<Vec<_>>();
+        let same = |labels: &[&str]| labels.iter().zip(&ours).all(|(a, b)| a.eq_ignore_ascii_case(b));
+        match labels.as_slice() {
+            [] => Named { door: Door::Global, app: None },
+            [app] => Named { door: Door::Global, app: Some(app) },
+            region @ [_, _] => Named { door: if same(region) { Door::Regional } else { Door::Elsewhere }, app: None },
+            [app, region @ ..] if region.len() == 2 => {
+                Named { door: if same(region) { Door::Regional } else { Door::Elsewhere }, app: Some(app) }
+            }
+            _ => Named { door: Door::Plain, app: None },
+        }
+    }
+
+    /// Whether an app is to be found behind a door of this node. A LOCAL app asked for through the global host, or in a
+    /// region that is not its own, looks like an unknown one.
+    pub fn serves(&self, door: Door, model: DeploymentModel, region: &ProviderRegion) -> bool {
+        match (door, model) {
+            (Door::Plain, _) | (Door::Global | Door::Regional, DeploymentModel::Global) => true,
+            (Door::Regional, DeploymentModel::Local) => *region == self.region,
+            (Door::Global, DeploymentModel::Local) | (Door::Elsewhere, _) => false,
+        }
+    }
+}
+
+fn strip_suffix_ignoring_case<'a>(text: &'a str, suffix: &str) -> Option<&'a str> {
+    let at = text.len().checked_sub(suffix.len())?;
+    (text.is_char_boundary(at) && text[at..].eq_ignore_ascii_case(suffix)).then(|| &text[..at])
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn hosts_are_read_as_documented() {
+        let node = Node::new(
+            "example.com".to_owned(),
+            ProviderRegion { cloud: "aws".to_owned(), region: "eu-west-1".to_owned() },
+            String::new(),
+        );
+        for (host, door, app) in [
+            ("data.example.com", Door::Global, None),
+            ("DATA.Example.com:8443", Door::Global, None),
+            ("myapp-abcde.data.example.com", Door::Global, Some("myapp-abcde")),
+            ("eu-west-1.aws.data.example.com", Door::Regional, None),
+            ("EU-west-1.AWS.data.example.com:443", Door::Regional, None),
+            ("myapp-abcde.eu-west-1.aws.data.example.com.", Door::Regional, Some("myapp-abcde")),
+            ("us-east-1.aws.data.example.com", Door::Elsewhere, None),
+            ("myapp-abcde.us-east-1.aws.data.example.com", Door::Elsewhere, Some("myapp-abcde")),
+            ("localhost:8080", Door::Plain, None),
+            ("127.0.0.1", Door::Plain, None),
+            ("[::1]:8080", Door::Plain, None),
+            ("xdata.example.com", Door::Plain, None),
+            ("a.b.c.d.data.example.com", Door::Plain, None),
+        ] {
+            assert_eq!(node.read_host(host), Named { door, app }, "{host}");
+        }
+    }
+}

@@ -1,0 +1,66 @@
+//! What is written down of a request once it is answered: its log entry, and the process's figures.
+//!
+//! In: how it ended and what was answered. Out: an entry for the app's log (none before an app is known), counters and a
+//! latency. Credentials are taken out when the entry is written, on the log's own thread.
+
+use std::time::SystemTime;
+
+use control_plane::limits::LOGGED_BODY_BYTES_MAX;
+use control_plane::logs::{LogEntry, LogKind, LoggedError, RequestRecord};
+
+use crate::core::Core;
+use crate::families::Family;
+use crate::invoke::Done;
+use crate::refusal::Refused;
+use crate::request::Request;
+use crate::respond::Answer;
+
+pub fn endpoint(core: &Core, request: &Request<'_>, walked: Result<Done, Refused>, answer: &Answer) {
+    let elapsed = request.started.elapsed();
+    core.parts.metrics.request(Family::Endpoint, answer.status, elapsed);
+    let (app, endpoint, user_id, mem_time_usage, messages, detail) = match walked {
+        Ok(done) => {
+            let outcome = done.ended.outcome;
+            let lines = done.ended.console.into_iter().map(|line| line.text).collect();
+            let stack = outcome.result.err().map(|failure| failure.stack).unwrap_or_default();
+            let usage = outcome.heap_bytes.saturating_mul(elapsed.as_millis() as u64);
+            (done.app, Some(done.endpoint), done.user_id, usage, lines, stack)
+        }
+        Err(refused) => {
+            let Some(app) = refused.app else { return };
+            (app, refused.endpoint, refused.user_id, 0, Vec::new(), refused.detail)
+        }
+    };
+    let hide = endpoint.as_ref().is_some_and(|endpoint| endpoint.function.disable_arg_logs);
+    core.log(LogEntry {
+        kind: LogKind::Endpoint,
+        correlation: request.correlation,
+        app,
+        endpoint,
+        request_url: request.path.to_owned(),
+        request_method: request.method.to_owned(),
+        remote_ip: request.peer.to_string(),
+        started_ms: request.started_ms,
+        completed_ms: request.started_ms + elapsed.as_millis() as i64,
+        user_id,
+        status: answer.status,
+        error: answer.error.as_ref().map(|(message, code)| LoggedError {
+            message: message.clone(),
+            code: (*code).to_owned(),
+            detail,
+        }),
+        mem_time_usage,
+        messages,
+        request: (!hide).then(|| RequestRecord {
+            query: request.query.map(str::to_owned),
+            headers: request.header_lines.to_vec(),
+            body: request.body[..request.body.len().min(LOGGED_BODY_BYTES_MAX)].to_vec(),
+            body_truncated: request.body.len() > LOGGED_BODY_BYTES_MAX,
+        }),
+    });
+}
+
+/// Epoch milliseconds now.
+pub fn epoch_ms() -> i64 {
+    SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).map_or(0, |since| since.as_millis() as i64)
+}

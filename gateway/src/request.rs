@@ -1,0 +1,44 @@
+//! A request as the journey sees it: parsed, whole, and borrowed from its connection's buffer.
+
+use std::net::IpAddr;
+use std::time::Instant;
+
+use storage::model::CorrelationId;
+
+use crate::node::Named;
+
+/// Everything a client said.
+#[derive(Debug)]
+pub struct Request<'a> {
+    /// As sent; methods are case-sensitive.
+    pub method: &'a str,
+    /// The path as sent, percent-encoded.
+    pub path: &'a str,
+    /// What stood behind `?`, as sent.
+    pub query: Option<&'a str>,
+    /// What the `Host` says about the app and the way it was asked for.
+    pub named: Named<'a>,
+    /// In the order sent. One small allocation per request; names and values are borrowed.
+    pub headers: Vec<(&'a str, &'a [u8])>,
+    /// Header lines as sent, for the log.
+    pub header_lines: &'a [u8],
+    /// Empty when there was none.
+    pub body: &'a [u8],
+    pub peer: IpAddr,
+    pub correlation: CorrelationId,
+    pub started: Instant,
+    /// Epoch milliseconds.
+    pub started_ms: i64,
+}
+
+impl<'a> Request<'a> {
+    /// The first header of this name, whatever its case.
+    pub fn header(&self, name: &str) -> Option<&'a [u8]> {
+        self.headers.iter().find(|(other, _)| other.eq_ignore_ascii_case(name)).map(|(_, value)| *value)
+    }
+
+    /// The first header of this name as text; bytes that are no UTF-8 make it unusable where text is meant.
+    pub fn header_text(&self, name: &str) -> Option<&'a str> {
+        self.header(name).and_then(|value| std::str::from_utf8(value).ok())
+    }
+}

@@ -1,0 +1,257 @@
+//! What a client is sent. The only place in the gateway where a status code is chosen.
+//!
+//! In: how a request ended, or why it was refused. Out: an [`Answer`], ready to be encoded.
+
+use std::borrow::Cow;
+
+use isolate_pool::{FailureKind, Format, ResponseContent};
+use serde_json::json;
+use storage::model::ActiveApp;
+
+use crate::core::Core;
+use crate::http1::Reason;
+use crate::invoke::Done;
+use crate::refusal::{Refusal, Refused};
+use crate::request::Request;
+
+/// A response before it is encoded.
+#[derive(Debug, Default)]
+pub struct Answer {
+    pub status: u16,
+    pub headers: Vec<(Cow<'static, str>, String)>,
+    pub body: Vec<u8>,
+    /// For the log: what the client was told, with its code.
+    pub error: Option<(String, &'static str)>,
+}
+
+const JSON: &str = "application/json";
+const EJSON: &str = "application/ejson";
+
+/// The answer of a function that ran, or the error for one that failed.
+pub fn outcome(core: &Core, request: &Request<'_>, done: &mut Done) -> Answer {
+    let mut answer = match &mut done.ended.outcome.result {
+        Ok(response) => {
+            let mut headers: Vec<(Cow<'static, str>, String)> = Vec::with_capacity(response.headers.len() + 4);
+            let typed = response.headers.iter().any(|(name, _)| name.eq_ignore_ascii_case("content-type"));
+            let content_type = match response.content {
+                ResponseContent::Empty => None,
+                ResponseContent::Json => Some(JSON),
+                ResponseContent::Ejson => Some(EJSON),
+                // Text given to setBody is taken to be in the format that was asked for.
+                ResponseContent::Raw if done.format == Format::Ejson => Some(EJSON),
+                ResponseContent::Raw => Some(JSON),
+            };
+            if let (false, Some(content_type)) = (typed, content_type) {
+                headers.push((Cow::Borrowed("Content-Type"), content_type.to_owned()));
+            }
+            headers.extend(response.headers.drain(..).map(|(name, value)| (Cow::Owned(name), value)));
+            Answer { status: response.status, headers, body: std::mem::take(&mut response.body), error: None }
+        }
+        Err(failure) => {
+            let (status, code) = of_failure(failure.kind);
+            error(core, request, Some(&done.app), status, Some(code), failure.message.clone())
+        }
+    };
+    finish(request, &done.app, &mut answer);
+    answer
+}
+
+/// The error a refused request is answered with.
+pub fn refusal(core: &Core, request: &Request<'_>, refused: &Refused) -> Answer {
+    let (status, code, message) = of_refusal(&refused.refusal);
+    let mut answer = error(core, request, refused.app.as_deref(), status, code, message);
+    if let Refusal::MethodNotServed { allowed, .. } = &refused.refusal {
+        answer.headers.push((Cow::Borrowed("Allow"), allowed.clone()));
+    }
+    if let Some(app) = &refused.app {
+        finish(request, app, &mut answer);
+    }
+    answer
+}
+
+fn of_failure(kind: FailureKind) -> (u16, &'static str) {
+    match kind {
+        FailureKind::Threw | FailureKind::Memory | FailureKind::AsyncQueue | FailureKind::Invalid => {
+            (400, "FunctionExecutionError")
+        }
+        FailureKind::RunTime => (400, "ExecutionTimeLimitExceeded"),
+        FailureKind::NotFound => (404, "FunctionNotFound"),
+        // The platform's doing: the caller may try again, knowing that the call may have had effects.
+        FailureKind::Recycled | FailureKind::Crashed => (500, "InternalServerError"),
+        FailureKind::Unavailable => (503, "ServiceUnavailable"),
+        FailureKind::Cancelled | FailureKind::Platform => (500, "InternalServerError"),
+    }
+}
+
+fn of_refusal(refusal: &Refusal) -> (u16, Option<&'static str>, String) {
+    let (status, code, message): (u16, &'static str, Cow<'static, str>) = match refusal {
+        Refusal::UnknownApp { client_app_id } => {
+            return (404, None, format!("cannot find app using Client App ID '{client_app_id}'"));
+        }
+        Refusal::EndpointNotFound => (404, "EndpointNotFound", "endpoint not found".into()),
+        Refusal::MethodNotServed { method, .. } => {
+            (405, "EndpointNotFound", format!("endpoint does not support method '{method}'").into())
+        }
+        Refusal::BadPath => (400, "InvalidParameter", "the request path is not valid percent-encoded UTF-8".into()),
+        Refusal::AddressNotAllowed { address } => {
+            (403, "IPNotAllowed", format!("IP address '{address}' is not on the access list").into())
+        }
+        Refusal::OriginNotAllowed { origin } => {
+            (403, "OriginNotAllowed", format!("request origin '{origin}' is not allowed").into())
+        }
+        Refusal::TooManyCalls => (429, "RateLimitExceeded", "too many requests".into()),
+        Refusal::NoCredentials => (400, "InvalidParameter", "no authentication methods were specified".into()),
+        Refusal::SeveralCredentials => {
+            (400, "InvalidParameter", "more than one kind of authentication was specified".into())
+        }
+        Refusal::IncompleteCredentials => (
+            400,
+            "MissingParameter",
+            "must specify some form of authentication (either email+password, api-key, or jwt) in the request header or body"
+                .into(),
+        ),
+        Refusal::NoSuchUser => (401, "InvalidSession", "invalid session: error finding user for endpoint".into()),
+        Refusal::BadSession => (401, "InvalidSession", "invalid session".into()),
+        Refusal::UserDisabled => (401, "UserDisabled", "user disabled".into()),
+        Refusal::WrongSecret => (401, "IncomingWebhookAuthFailed", "invalid secret".into()),
+        Refusal::WrongSignature => (401, "IncomingWebhookAuthFailed", "invalid signature".into()),
+        Refusal::RuleNotMatched { function } => {
+            (403, "FunctionExecutionError", format!("rule not matched for function \"{function}\"").into())
+        }
+        Refusal::NotAvailable { what } => {
+            (501, "FunctionExecutionError", format!("{what} is not available in this version").into())
+        }
+        Refusal::Failed(failure) => {
+            let (status, code) = of_failure(failure.kind);
+            (status, code, failure.message.clone().into())
+        }
+    };
+    (status, Some(code), message.into_owned())
+}
+
+/// `{"error", "error_code", "link"}`; before an app is known only `error`.
+fn error(
+    core: &Core,
+    request: &Request<'_>,
+    app: Option<&ActiveApp>,
+    status: u16,
+    code: Option<&'static str>,
+    message: String,
+) -> Answer {
+    let mut body = json!({ "error": message });
+    if let Some(code) = code {
+        body["error_code"] = code.into();
+    }
+    if let Some(app) = app {
+        let base = &core.parts.node.base_url;
+        let link = format!("{base}/groups/{}/apps/{}/logs?co_id={}", app.group, app.id, request.correlation);
+        body["link"] = link.into();
+    }
+    Answer {
+        status,
+        headers: vec![(Cow::Borrowed("Content-Type"), JSON.to_owned())],
+        body: body.to_string().into_bytes(),
+        error: Some((message, code.unwrap_or_default())),
+    }
+}
+
+/// What every answer of an app carries: its correlation id, and leave for the browser that asked.
+fn finish(request: &Request<'_>, app: &ActiveApp, answer: &mut Answer) {
+    answer.headers.push((Cow::Borrowed("x-appservices-request-id"), request.correlation.to_hex()));
+    let Some(origin) = request.header_text("origin") else { return };
+    let allowed = &app.allowed_request_origins;
+    let own = answer.headers.iter().any(|(name, _)| name.eq_ignore_ascii_case("access-control-allow-origin"));
+    if !own && (allowed.is_empty() || allowed.iter().any(|allowed| allowed == origin)) {
+        answer.headers.push((Cow::Borrowed("Access-Control-Allow-Origin"), origin.to_owned()));
+        answer.headers.push((Cow::Borrowed("Vary"), "Origin".to_owned()));
+    }
+}
+
+/// The answer to bytes that are no request. The connection closes after it.
+pub fn not_a_request(reason: Reason) -> Answer {
+    let status = match reason {
+        Reason::BadRequestLine
+        | Reason::BadTarget
+        | Reason::BadHeader
+        | Reason::BareLineEnd
+        | Reason::MissingHost
+        | Reason::BadHost
+        | Reason::BadLength
+        | Reason::LengthAndCoding
+        | Reason::BadCoding
+        | Reason::BadChunk
+        | Reason::ChunkExtensionsTooLong
+        | Reason::BadTrailer => 400,
+        Reason::BodyTooLarge => 413,
+        Reason::TargetTooLong => 414,
+        Reason::UnknownExpectation => 417,
+        Reason::TooManyHeaders | Reason::HeadTooLarge | Reason::TrailersTooLong => 431,
+        Reason::Tunnel | Reason::MethodTooLong | Reason::UnknownCoding => 501,
+        Reason::UnsupportedVersion => 505,
+    };
+    let mut answer = plain(status, reason.sentence());
+    if status == 413 {
+        let body = json!({ "error": "request too large", "error_code": "RequestTooLarge" });
+        answer.body = body.to_string().into_bytes();
+    }
+    answer
+}
+
+/// The sender stopped in the middle of a request.
+pub fn too_slow() -> Answer {
+    plain(408, "the request did not arrive in time")
+}
+
+/// Nothing is served at this path, or not on this listener.
+pub fn nothing_here() -> Answer {
+    plain(404, "nothing is served at this path")
+}
+
+/// The side runtime is gone or did not answer.
+pub fn control_plane_gone() -> Answer {
+    plain(503, "the control plane is not available")
+}
+
+/// `/health`: this process serves.
+pub fn health(core: &Core) -> Answer {
+    let snapshot = core.parts.snapshots.load();
+    let status = if core.draining() { "draining" } else { "ok" };
+    let body = json!({
+        "status": status,
+        "version": env!("CARGO_PKG_VERSION"),
+        "apps": snapshot.len(),
+        "snapshot_version": snapshot.version(),
+    });
+    // A load balancer that asks while we drain is to send its requests elsewhere.
+    Answer { status: if core.draining() { 503 } else { 200 }, ..json_answer(body.to_string()) }
+}
+
+/// `/metrics`: the Prometheus text.
+pub fn metrics(core: &Core) -> Answer {
+    Answer {
+        status: 200,
+        headers: vec![(Cow::Borrowed("Content-Type"), "text/plain; version=0.0.4".to_owned())],
+        body: core.parts.metrics.render().into_bytes(),
+        error: None,
+    }
+}
+
+fn json_answer(body: String) -> Answer {
+    Answer {
+        status: 200,
+        headers: vec![(Cow::Borrowed("Content-Type"), JSON.to_owned())],
+        body: body.into_bytes(),
+        error: None,
+    }
+}
+
+/// A short JSON error outside any app.
+pub fn plain(status: u16, message: impl Into<String>) -> Answer {
+    let message = message.into();
+    Answer {
+        status,
+        headers: vec![(Cow::Borrowed("Content-Type"), JSON.to_owned())],
+        body: json!({ "error": message }).to_string().into_bytes(),
+        error: Some((message, "")),
+    }
+}

@@ -1,0 +1,127 @@
+//! The server as its own tenant: the Admin API, called without a socket. The sample apps and `portico dev` deploy through
+//! it, so that they take the same road as everybody's `push`.
+
+use std::time::Duration;
+
+use axum::Router;
+use axum::body::Body;
+use http::{Method, Request, StatusCode};
+use http_body_util::BodyExt;
+use serde_json::{Value as Json, json};
+use tower::ServiceExt;
+
+use super::Server;
+
+/// A session with the Admin API of this process.
+pub struct Admin {
+    router: Router,
+    token: String,
+    group: String,
+}
+
+/// An app of ours.
+#[derive(Debug, Clone)]
+pub struct OwnApp {
+    pub id: String,
+    pub client_app_id: String,
+}
+
+impl Admin {
+    pub async fn login(server: &Server) -> Result<Self, String> {
+        let key = server.control.first_admin_key();
+        let mut admin = Self { router: server.router.clone(), token: String::new(), group: key.group.to_hex() };
+        let pair = json!({"username": key.public, "apiKey": key.private.reveal()});
+        let session = admin.call(Method::POST, "/auth/providers/mongodb-cloud/login", Some(&pair)).await?;
+        admin.token = session["access_token"].as_str().unwrap_or_default().to_owned();
+        Ok(admin)
+    }
+
+    /// All apps of our group.
+    pub async fn apps(&self) -> Result<Vec<(String, OwnApp)>, String> {
+        let apps = self.call(Method::GET, &format!("/groups/{}/apps", self.group), None).await?;
+        let text = |app: &Json, key: &str| app[key].as_str().unwrap_or_default().to_owned();
+        let own = |app: &Json| {
+            (text(app, "name"), OwnApp { id: text(app, "_id"), client_app_id: text(app, "client_app_id") })
+        };
+        Ok(apps.as_array().map(|apps| apps.iter().map(own).collect()).unwrap_or_default())
+    }
+
+    pub async fn create(&self, name: &str) -> Result<OwnApp, String> {
+        let app =
+            self.call(Method::POST, &format!("/groups/{}/apps", self.group), Some(&json!({"name": name}))).await?;
+        let text = |key: &str| app[key].as_str().unwrap_or_default().to_owned();
+        Ok(OwnApp { id: text("_id"), client_app_id: text("client_app_id") })
+    }
+
+    /// Imports a configuration and deploys it. `Err` is the control plane's text: what is wrong, in which file.
+    pub async fn deploy(&self, app: &OwnApp, payload: &Json) -> Result<(), String> {
+        let base = format!("/groups/{}/apps/{}", self.group, app.id);
+        let draft = match self.call(Method::POST, &format!("{base}/drafts"), None).await {
+            Ok(draft) => draft,
+            Err(_) => {
+                // A draft was left behind; it is ours to replace.
+                let drafts = self.call(Method::GET, &format!("{base}/drafts"), None).await?;
+                let left = drafts[0]["_id"].as_str().unwrap_or_default().to_owned();
+                self.call(Method::DELETE, &format!("{base}/drafts/{left}"), None).await?;
+                self.call(Method::POST, &format!("{base}/drafts"), None).await?
+            }
+        };
+        let draft = draft["_id"].as_str().unwrap_or_default().to_owned();
+        let deployed = self.deploy_draft(&base, &draft, payload).await;
+        if deployed.is_err() {
+            let _ = self.call(Method::DELETE, &format!("{base}/drafts/{draft}"), None).await;
+        }
+        deployed
+    }
+
+    /// A page of the app's log. `query` with its question mark, or empty.
+    pub async fn logs(&self, app: &OwnApp, query: &str) -> Result<Json, String> {
+        self.call(Method::GET, &format!("/groups/{}/apps/{}/logs{query}", self.group, app.id), None).await
+    }
+
+    async fn deploy_draft(&self, base: &str, draft: &str, payload: &Json) -> Result<(), String> {
+        self.call(Method::POST, &format!("{base}/import?strategy=replace-by-name"), Some(payload)).await?;
+        let mut deployment = self.call(Method::POST, &format!("{base}/drafts/{draft}/deployment"), None).await?;
+        loop {
+            match deployment["status"].as_str() {
+                Some("successful") => return Ok(()),
+                Some("failed") => {
+                    let why = deployment["status_error_message"].as_str();
+                    return Err(why.unwrap_or("the deployment failed and did not say why").to_owned());
+                }
+                _ => {}
+            }
+            tokio::time::sleep(Duration::from_millis(5)).await;
+            let id = deployment["_id"].as_str().unwrap_or_default().to_owned();
+            deployment = self.call(Method::GET, &format!("{base}/deployments/{id}"), None).await?;
+        }
+    }
+
+    async fn call(&self, method: Method, path: &str, body: Option<&Json>) -> Result<Json, String> {
+        let request = Request::builder()
+            .method(method)
+            .uri(format!("/api/admin/v3.0{path}"))
+            .header("content-type", "application/json")
+            .header("x-baas-request-origin", "portico")
+            .header("authorization", format!("Bearer {}", self.token))
+            .body(body.map_or_else(Body::empty, |body| Body::from(body.to_string())))
+            .map_err(|error| error.to_string())?;
+        let response = match self.router.clone().oneshot(request).await {
+            Ok(response) => response,
+            Err(never) => match never {},
+        };
+        let status = response.status();
+        let bytes = response.into_body().collect().await.map_err(|error| error.to_string())?.to_bytes();
+        if status.is_success() {
+            return Ok(if status == StatusCode::NO_CONTENT { Json::Null } else { parse(&bytes) });
+        }
+        match parse(&bytes)["error"].as_str() {
+            Some(error) => Err(error.to_owned()),
+            None => Err(format!("the control plane answered {status}")),
+        }
+    }
+}
+
+fn parse(bytes: &[u8]) -> Json {
+    serde_json::from_slice(bytes).unwrap_or_default()
+}
