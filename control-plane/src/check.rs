@@ -10,7 +10,7 @@ use std::collections::HashSet;
 use storage::model::{AppConfig, EndpointConfig, MethodFilter, Validation};
 
 use crate::limits;
-use crate::payload::Problems;
+use crate::payload::{self, Problems};
 
 /// Routes below these are the generated Data API's.
 const RESERVED_ROUTES: &[&str] = &["/data/v1/action/", "/data/beta/action/"];
@@ -57,9 +57,10 @@ fn is_name_byte(byte: u8) -> bool {
 }
 
 fn size(config: &AppConfig, problems: &mut Problems) {
-    let sources: usize = config.functions.iter().map(|function| function.source.len()).sum();
-    if sources > limits::CONFIG_BYTES_MAX {
-        problems.add("functions", format!("the sources have {sources} bytes, more than {}", limits::CONFIG_BYTES_MAX));
+    // As it is kept: a deployment is one document, whatever makes it large.
+    let bytes = serde_json::Value::Object(payload::write(config)).to_string().len();
+    if bytes > limits::CONFIG_BYTES_MAX {
+        problems.add("functions", format!("the app has {bytes} bytes, more than {}", limits::CONFIG_BYTES_MAX));
     }
     for (file, count) in
         [("functions/config.json", config.functions.len()), ("http_endpoints/config.json", config.endpoints.len())]
@@ -197,7 +198,6 @@ fn data_sources(config: &AppConfig, problems: &mut Problems) {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::payload;
     use serde_json::{Value as Json, json};
     use storage::model::AppConfig;
 

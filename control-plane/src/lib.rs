@@ -5,7 +5,7 @@
 //!
 //! The rooms inside, in the order a change passes them: `api` (one resource a file, the only status codes), `payload`
 //! (the JSON of imports and exports), `check` (everything that can be wrong), `publish` (compile, then flip one record),
-//! `active` (what requests are checked against), `services` (what hosts load). `documents` answers running functions,
+//! `active` (what requests are checked against), `bundles` (what hosts load). `documents` answers running functions,
 //! `logs` keeps what they said, `vault` keeps secrets.
 //!
 //! Not here: sockets, V8's insides, and how documents are stored.

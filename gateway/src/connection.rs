@@ -176,7 +176,7 @@ impl Connection {
             query: head.query(bytes).map(text),
             named: self.core.parts.node.read_host(text(head.host.of(bytes))),
             headers: self.fields.iter(bytes).map(|(name, value)| (text(name), value)).collect(),
-            header_lines: bytes,
+            header_lines: header_lines(bytes),
             body: &self.input[body],
             peer: self.peer.ip(),
             correlation: CorrelationId::new(),
@@ -213,7 +213,7 @@ impl Connection {
     /// Hands the request to the control plane's router.
     async fn cross(&self, head: &Head, request: &Request<'_>) -> Option<(http::response::Parts, Pieces)> {
         // The target alone: who is asked for is decided by the listener, not by the Host a client chose.
-        let target = text(head.target.of(request.header_lines));
+        let target = text(head.target.of(&self.input[self.start..]));
         let target = if head.authority.is_some() { request.path } else { target };
         let mut crossing = http::Request::builder().method(request.method).uri(target);
         for (name, value) in &request.headers {
@@ -349,6 +349,11 @@ fn encode_answer(core: &Core, output: &mut Vec<u8>, head: &Head, answer: &Answer
 
 fn lines(answer: &Answer) -> impl Iterator<Item = (&[u8], &[u8])> {
     answer.headers.iter().map(|(name, value)| (name.as_bytes(), value.as_bytes()))
+}
+
+/// What follows the request line.
+fn header_lines(head: &[u8]) -> &[u8] {
+    head.iter().position(|byte| *byte == b'\n').map_or(&[], |end| &head[end + 1..])
 }
 
 /// Heads are checked byte by byte to be visible ASCII where text is meant; anything else reads as empty and finds nothing.

@@ -203,6 +203,10 @@ async fn tick(core: &Rc<Core>, drain: Duration) {
                 core.date.set(date_now());
             }
             core.parts.metrics.core(core.index, core.connections.get(), core.hosts.in_flight());
+            // Every core sees the same hosts; one of them tells.
+            if core.index == 0 {
+                core.parts.metrics.hosts(core.hosts.up());
+            }
         }
         if core.draining() {
             let began = *drain_began.get_or_insert(now);

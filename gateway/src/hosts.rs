@@ -20,7 +20,7 @@ use isolate_pool::limits::{
     CONSOLE_BYTES_MAX, CONSOLE_LINES_MAX, FRAME_BYTES_MAX, HOG_DEMOTE_MS, HOG_MS, HOST_WAIT_MS,
 };
 use isolate_pool::link::client::{Client, Event};
-use isolate_pool::link::frame::HostStats;
+
 use isolate_pool::link::page::now_ms;
 use isolate_pool::services::Session;
 use isolate_pool::supervisor::{HostEvent, Roles, Serial, Supervisor};
@@ -47,7 +47,6 @@ pub struct Hosts {
     services: Arc<dyn Services>,
     supervisor: RefCell<Option<Arc<Supervisor>>>,
     remote: Remote,
-    stats: RefCell<HashMap<Serial, HostStats>>,
 }
 
 struct Host {
@@ -103,7 +102,6 @@ impl Hosts {
             services,
             supervisor: RefCell::default(),
             remote,
-            stats: RefCell::default(),
         })
     }
 
@@ -297,7 +295,6 @@ impl Hosts {
                 }
             }
             Event::Stats(stats) => {
-                self.stats.borrow_mut().insert(host.serial, stats);
                 crate::metrics::host(host.serial, &stats);
             }
         }
@@ -322,7 +319,6 @@ impl Hosts {
         host.up.set(false);
         host.output.set();
         self.known.borrow_mut().remove(&host.serial);
-        self.stats.borrow_mut().remove(&host.serial);
         crate::metrics::host_gone(host.serial);
         let (untouched, begun) = host.client.borrow_mut().abandon();
         if !begun.is_empty() || !untouched.is_empty() {
@@ -361,6 +357,11 @@ impl Hosts {
             }
         }
         self.arrived();
+    }
+
+    /// Hosts that are up.
+    pub fn up(&self) -> usize {
+        self.known.borrow().values().filter(|host| host.up.get()).count()
     }
 
     pub fn in_flight(&self) -> usize {

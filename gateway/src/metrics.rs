@@ -66,6 +66,10 @@ impl Metrics {
         gauge!("portico_calls_in_flight", "core" => core.to_string()).set(in_flight as f64);
     }
 
+    pub fn hosts(&self, up: usize) {
+        gauge!("portico_hosts").set(up as f64);
+    }
+
     /// The Prometheus text.
     pub fn render(&self) -> String {
         self.rendered.render()

@@ -16,7 +16,10 @@ pub struct Source {
     pub text: String,
 }
 
-/// Someone who compiles. The real one is a host process of its own; `Err` of the whole is the platform's failure.
+/// A code cache or an error for each source, in order; or what failed on the platform's side.
+pub type Compiled = Result<Vec<Result<Vec<u8>, CompileError>>, String>;
+
+/// Someone who compiles. The real one is a host process of its own.
 pub trait Compile: Send + Sync + 'static {
-    fn compile(&self, sources: Vec<Source>) -> BoxFuture<'static, Result<Vec<Result<Vec<u8>, CompileError>>, String>>;
+    fn compile(&self, sources: Vec<Source>) -> BoxFuture<'static, Compiled>;
 }

@@ -77,3 +77,49 @@ pub const ISOLATE_IDLE_MS: u64 = 600_000;
 /// How long an isolate of a superseded deployment is kept without work, milliseconds. Gateway cores switch to a new
 /// deployment one after the other, so the old one may be asked for once more.
 pub const SUPERSEDED_IDLE_MS: u64 = 1_000;
+
+/// Bytes of one host's standard error that are passed on to our log. V8's last words take under 4 KiB.
+pub const STDERR_BYTES_MAX: u64 = 64 * 1024;
+
+/// Deepest nesting of a value that crosses between a function and the platform, as BSON servers have it. Deeper: an
+/// error that says so.
+pub const DEPTH_MAX: usize = 100;
+
+/// Largest BSON a value of a function may become, bytes. Past it: a `TypeError` that names the number.
+pub const ENCODED_BYTES_MAX: usize = 32 * 1024 * 1024;
+const _: () = assert!(ENCODED_BYTES_MAX < FRAME_BYTES_MAX, "an operation fits in a frame");
+
+/// Encoded operations one isolate may start in one turn, bytes. They wait in the host until the turn ends. Past it: a
+/// `TypeError` that names the number.
+pub const STARTED_BYTES_MAX: usize = 64 * 1024 * 1024;
+
+/// Most random bytes at once, as `crypto.getRandomValues` has it. Past it: a `TypeError`.
+pub const RANDOM_BYTES_MAX: u32 = 65_536;
+
+/// Most headers of an answer. Past it the call fails with a message that names the number.
+pub const RESPONSE_HEADERS_MAX: u32 = 1_000;
+
+/// Longest message of a failure, and longest stack, bytes. They are read by people; the rest is cut.
+pub const FAILURE_BYTES_MAX: usize = 16 * 1024;
+
+/// Rejections without a listener that are logged per entry. More of them say nothing new.
+pub const REJECTIONS_MAX: usize = 32;
+
+/// Smallest heap an isolate is given, MiB: the runtime itself needs one or two.
+pub const HEAP_MIB_MIN: u32 = 8;
+
+/// Young generation of one isolate, bytes: large enough that a request's garbage dies there, small enough that a
+/// thousand isolates fit.
+pub const YOUNG_BYTES_MAX: usize = 6 * 1024 * 1024;
+
+/// Between two looks of the watchdog while there is work, milliseconds. A call is stopped at most this long after its
+/// deadline.
+pub const WATCH_MS: u64 = 5;
+
+/// What JavaScript has after it was told to stop, milliseconds. Some builtins look up late; past this the host ends,
+/// which costs the calls in flight in it.
+pub const STOP_GRACE_MS: u64 = 1_000;
+
+/// Output waiting on a link past which the host does not read from it, bytes. What is asked for is then bounded by what
+/// is answered.
+pub const LINK_OUT_BYTES_MAX: usize = 8 * 1024 * 1024;

@@ -15,7 +15,6 @@ use super::apps::app_json;
 use super::error::{ApiError, created, no_content, ok};
 use super::request::{InApp, Item, Payload};
 use crate::limits::DEPLOYMENTS_KEPT;
-use crate::publish::PublishError;
 use crate::{ControlPlane, diff, payload};
 
 pub fn routes() -> Router<Arc<ControlPlane>> {
@@ -124,6 +123,9 @@ async fn deploy(
     let deployed = control.deploy(&app, &stored, &within.sender, Some(id), name).await?;
     if deployed.deployment.status == DeploymentStatus::Successful {
         control.catalog.delete_draft(app.id).await?;
+        if let Some(failure) = deployed.failure {
+            return Err(failure.into());
+        }
     }
     Ok(created(&deployment_json(&deployed.deployment.summary())))
 }
@@ -167,7 +169,7 @@ async fn redeploy(
     let stored = payload::recall(&former.config).map_err(ApiError::internal)?;
     let deployed = control.deploy(&app, &stored, &within.sender, None, "").await?;
     match deployed.failure {
-        Some(failure) => Err(PublishError::into(failure)),
+        Some(failure) => Err(failure.into()),
         None => Ok(no_content()),
     }
 }

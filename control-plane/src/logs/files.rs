@@ -19,7 +19,7 @@ pub fn day_of(epoch_ms: i64) -> i64 {
     epoch_ms.div_euclid(DAY_MS)
 }
 
-pub fn append(folder: &Path, app: AppId, day: i64, lines: &str) -> io::Result<()> {
+pub fn append(folder: &Path, app: AppId, day: i64, lines: &[u8]) -> io::Result<()> {
     let of_app = folder.join(app.to_hex());
     let path = of_app.join(file_name(day));
     let open = || OpenOptions::new().read(true).append(true).create(true).open(&path);
@@ -38,7 +38,7 @@ pub fn append(folder: &Path, app: AppId, day: i64, lines: &str) -> io::Result<()
             file.write_all(b"\n")?;
         }
     }
-    file.write_all(lines.as_bytes())
+    file.write_all(lines)
 }
 
 /// Removes the files of days that are no longer kept.
@@ -158,7 +158,7 @@ mod tests {
         let long = "x".repeat(CHUNK_BYTES + 10);
         let mut expected: Vec<String> = (0..20_000).map(|number| format!("line {number}")).collect();
         expected.insert(500, long);
-        append(folder.path(), app, 20_000, &(expected.join("\n") + "\n")).unwrap();
+        append(folder.path(), app, 20_000, (expected.join("\n") + "\n").as_bytes()).unwrap();
         expected.reverse();
         assert!(read_all(&days(folder.path(), app, 20_000)[0].1) == expected);
     }
@@ -167,8 +167,8 @@ mod tests {
     fn a_torn_line_does_not_swallow_the_next() {
         let folder = tempfile::tempdir().unwrap();
         let app = AppId::new();
-        append(folder.path(), app, 20_000, "one\ntw").unwrap();
-        append(folder.path(), app, 20_000, "three\n").unwrap();
+        append(folder.path(), app, 20_000, b"one\ntw").unwrap();
+        append(folder.path(), app, 20_000, b"three\n").unwrap();
         assert_eq!(read_all(&days(folder.path(), app, 20_000)[0].1), ["three", "tw", "one"]);
     }
 
@@ -177,7 +177,7 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let app = AppId::new();
         for day in [20_000, 20_005, 20_011] {
-            append(folder.path(), app, day, "x\n").unwrap();
+            append(folder.path(), app, day, b"x\n").unwrap();
         }
         expire(folder.path(), 20_011).unwrap();
         let kept: Vec<i64> = days(folder.path(), app, 20_011).into_iter().map(|(day, _)| day).collect();

@@ -3,13 +3,12 @@
 //! In: an entry and the secrets of its app. Out: a line without line breaks inside, ready to be appended. A field
 //! without a value is absent.
 
-use std::fmt::Write;
+use std::borrow::Cow;
+use std::io::Write;
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use bson::oid::ObjectId;
-use serde_json::{Map, Value as Json, json};
-
 use storage::model::SecretText;
 
 use super::entry::{LogEntry, LogKind, RequestRecord};
@@ -24,131 +23,222 @@ impl LogKind {
     }
 }
 
-pub fn line(entry: LogEntry, secrets: &[SecretText]) -> String {
+/// Appends an entry's line. Written straight into the batch: an entry is made for every request, and building a JSON tree
+/// for it first was measured to cost as much as serving the request.
+pub fn write_line(out: &mut Vec<u8>, entry: LogEntry, secrets: &[SecretText]) {
     let app = &entry.app;
-    let mut fields = Map::new();
-    let mut put = |key: &str, value: Json| fields.insert(key.to_owned(), value);
-    put("_id", ObjectId::new().to_hex().into());
-    put("co_id", entry.correlation.to_hex().into());
-    put("type", entry.kind.as_str().into());
-    put("domain_id", app.domain.to_hex().into());
-    put("app_id", app.id.to_hex().into());
-    put("group_id", app.group.to_hex().into());
-    put("request_url", entry.request_url.into());
-    put("request_method", entry.request_method.into());
-    put("started", time_text(entry.started_ms).into());
-    put("completed", time_text(entry.completed_ms).into());
-    if let Some(user) = entry.user_id {
-        put("user_id", user.into());
+    let mut line = Object::open(out);
+    line.id("_id", &ObjectId::new().bytes());
+    line.id("co_id", &entry.correlation.bytes());
+    line.text("type", entry.kind.as_str());
+    line.id("domain_id", &app.domain.bytes());
+    line.id("app_id", &app.id.bytes());
+    line.id("group_id", &app.group.bytes());
+    line.text("request_url", &entry.request_url);
+    line.text("request_method", &entry.request_method);
+    line.text("started", &time_text(entry.started_ms));
+    line.text("completed", &time_text(entry.completed_ms));
+    if let Some(user) = &entry.user_id {
+        line.text("user_id", user);
     }
-    put("remote_ip_address", entry.remote_ip.into());
-    put("status", entry.status.into());
+    line.text("remote_ip_address", &entry.remote_ip);
+    line.number("status", entry.status.into());
     if let Some(error) = entry.error {
-        put("error", redact::text(error.message, secrets).into());
+        line.text("error", &redact::text(error.message, secrets));
         if !error.code.is_empty() {
-            put("error_code", error.code.into());
+            line.text("error_code", &error.code);
         }
         if !error.detail.is_empty() {
-            put("error_details", json!({ "stack": redact::text(error.detail, secrets) }));
+            line.object("error_details").text("stack", &redact::text(error.detail, secrets)).close();
         }
     }
     if let Some(endpoint) = &entry.endpoint {
-        put("function_call_location", app.location.clone().into());
-        put("function_call_provider_region", app.provider_region.to_string().into());
-        put("function_call", json!({ "name": endpoint.function.name, "arguments": null }));
-        put("function_id", endpoint.function.id.to_hex().into());
-        put("function_name", endpoint.function.name.clone().into());
-        put("endpoint_id", endpoint.id.to_hex().into());
-        put("endpoint_route", endpoint.route.clone().into());
+        line.text("function_call_location", &app.location);
+        line.text("function_call_provider_region", &app.provider_region.to_string());
+        line.object("function_call").text("name", &endpoint.function.name).null("arguments").close();
+        line.id("function_id", &endpoint.function.id.bytes());
+        line.text("function_name", &endpoint.function.name);
+        line.id("endpoint_id", &endpoint.id.bytes());
+        line.text("endpoint_route", &endpoint.route);
     }
-    put("mem_time_usage", entry.mem_time_usage.into());
-    let messages: Vec<Json> = entry.messages.into_iter().map(|message| redact::text(message, secrets).into()).collect();
-    put("messages", messages.into());
+    line.number("mem_time_usage", entry.mem_time_usage);
+    line.texts("messages", entry.messages.into_iter().map(|message| redact::text(message, secrets)));
     let silent = entry.endpoint.as_ref().is_some_and(|endpoint| endpoint.function.disable_arg_logs);
     if let (Some(request), false) = (&entry.request, silent) {
-        put("endpoint_args", endpoint_args(request).to_string().into());
+        line.text("endpoint_args", &String::from_utf8_lossy(&endpoint_args(request)));
     }
-    let mut line = Json::Object(fields).to_string();
-    line.push('\n');
-    line
+    line.close();
+    out.push(b'\n');
 }
 
 /// Epoch milliseconds as ISO 8601 with the fraction's trailing zeros dropped.
 pub fn time_text(epoch_ms: i64) -> String {
-    let Ok(time) = jiff::Timestamp::from_millisecond(epoch_ms) else { return String::new() };
-    let mut text = time.strftime("%Y-%m-%dT%H:%M:%S").to_string();
-    let fraction = epoch_ms.rem_euclid(1000);
-    if fraction != 0 {
-        // Writing to a String cannot fail.
-        let _ = write!(text, ".{fraction:03}");
-        text.truncate(text.trim_end_matches('0').len());
-    }
-    text.push('Z');
-    text
+    jiff::Timestamp::from_millisecond(epoch_ms).map_or_else(|_| String::new(), |time| time.to_string())
 }
 
-/// The request as Extended JSON, credentials withheld.
-fn endpoint_args(request: &RequestRecord) -> Json {
-    let mut args = Map::new();
-    args.insert("query".to_owned(), query(request.query.as_deref().unwrap_or_default()));
-    args.insert("headers".to_owned(), headers(&request.headers));
+/// The request as Extended JSON text, credentials withheld.
+fn endpoint_args(request: &RequestRecord) -> Vec<u8> {
+    let mut out = Vec::with_capacity(512);
+    let mut args = Object::open(&mut out);
+    let parameters: Vec<(String, String)> = parameters(request.query.as_deref().unwrap_or_default()).collect();
+    let mut query = args.object("query");
+    for (name, values) in grouped(&parameters, |a, b| a == b) {
+        match values.as_slice() {
+            [one] => query.text(name, one),
+            many => query.texts(name, many),
+        };
+    }
+    query.close();
+    let lines: Vec<(Cow<'_, str>, Cow<'_, str>)> = header_lines(&request.headers).collect();
+    let mut headers = args.object("headers");
+    for (name, values) in grouped(&lines, |a, b| a.eq_ignore_ascii_case(b)) {
+        headers.texts(&capitalised(name), values);
+    }
+    headers.close();
     if !request.body.is_empty() {
         let body = STANDARD.encode(redact::body(&request.body, request.body_truncated));
-        args.insert("body".to_owned(), json!({ "$binary": { "base64": body, "subType": "00" } }));
+        let mut wrapped = args.object("body");
+        wrapped.object("$binary").text("base64", &body).text("subType", "00").close();
+        wrapped.close();
     }
     if request.body_truncated {
-        args.insert("truncated".to_owned(), true.into());
+        args.flag("truncated", true);
     }
-    args.into()
+    args.close();
+    out
 }
 
-fn query(query: &str) -> Json {
-    let mut parameters: Map<String, Json> = Map::new();
-    for pair in query.split('&').filter(|pair| !pair.is_empty()) {
+/// Each name once, where it came first, with all its values. Requests have few names, so looking back is quick.
+fn grouped<S: AsRef<str>>(
+    pairs: &[(S, S)],
+    same: impl Fn(&str, &str) -> bool + Copy,
+) -> impl Iterator<Item = (&str, Vec<&str>)> {
+    pairs.iter().enumerate().filter_map(move |(at, (name, _))| {
+        let name = name.as_ref();
+        if pairs[..at].iter().any(|(earlier, _)| same(earlier.as_ref(), name)) {
+            return None;
+        }
+        let values = pairs[at..].iter().filter(|(other, _)| same(other.as_ref(), name));
+        Some((name, values.map(|(_, value)| value.as_ref()).collect()))
+    })
+}
+
+fn parameters(query: &str) -> impl Iterator<Item = (String, String)> {
+    query.split('&').filter(|pair| !pair.is_empty()).map(|pair| {
         let (name, value) = pair.split_once('=').unwrap_or((pair, ""));
         let name = percent_decoded(name);
         let value = if redact::is_credential_parameter(&name) { REDACTED.to_owned() } else { percent_decoded(value) };
-        add(&mut parameters, name, value.into(), false);
-    }
-    parameters.into()
+        (name, value)
+    })
 }
 
-fn headers(lines: &[u8]) -> Json {
-    let mut headers: Map<String, Json> = Map::new();
-    for line in lines.split(|byte| *byte == b'\n') {
-        let line = line.strip_suffix(b"\r").unwrap_or(line);
-        let Some(colon) = line.iter().position(|byte| *byte == b':') else { continue };
+fn header_lines(lines: &[u8]) -> impl Iterator<Item = (Cow<'_, str>, Cow<'_, str>)> {
+    lines.split(|byte| *byte == b'\n').filter_map(|line| {
+        let colon = line.iter().position(|byte| *byte == b':')?;
         let name = String::from_utf8_lossy(&line[..colon]);
         let value = match redact::is_credential(&name) {
-            true => REDACTED.to_owned(),
-            false => String::from_utf8_lossy(line[colon + 1..].trim_ascii()).into_owned(),
+            true => Cow::Borrowed(REDACTED),
+            false => String::from_utf8_lossy(line[colon + 1..].trim_ascii()),
         };
-        add(&mut headers, capitalised(&name), value.into(), true);
-    }
-    headers.into()
-}
-
-/// Adds a value under a name that may be there already. `always_list` says whether a single one is a list too.
-fn add(all: &mut Map<String, Json>, name: String, value: Json, always_list: bool) {
-    match all.get_mut(&name) {
-        Some(Json::Array(values)) => values.push(value),
-        Some(first) => *first = Json::Array(vec![first.take(), value]),
-        None => {
-            all.insert(name, if always_list { Json::Array(vec![value]) } else { value });
-        }
-    }
+        Some((name, value))
+    })
 }
 
 /// `x-request-id` as `X-Request-Id`.
 fn capitalised(name: &str) -> String {
+    let mut text = name.to_ascii_lowercase();
     let mut first = true;
-    name.chars()
-        .map(|letter| {
-            let cased = if first { letter.to_ascii_uppercase() } else { letter.to_ascii_lowercase() };
-            first = letter == '-';
-            cased
-        })
-        .collect()
+    // Letters are changed in place; what is not ASCII stays as it is.
+    for at in 0..text.len() {
+        if first && text.as_bytes()[at].is_ascii_lowercase() {
+            text[at..=at].make_ascii_uppercase();
+        }
+        first = text.as_bytes()[at] == b'-';
+    }
+    text
+}
+
+/// A JSON object being written.
+struct Object<'a> {
+    out: &'a mut Vec<u8>,
+    first: bool,
+}
+
+impl<'a> Object<'a> {
+    fn open(out: &'a mut Vec<u8>) -> Self {
+        out.push(b'{');
+        Self { out, first: true }
+    }
+
+    fn key(&mut self, key: &str) {
+        if !std::mem::replace(&mut self.first, false) {
+            self.out.push(b',');
+        }
+        string(self.out, key);
+        self.out.push(b':');
+    }
+
+    fn text(&mut self, key: &str, value: &str) -> &mut Self {
+        self.key(key);
+        string(self.out, value);
+        self
+    }
+
+    /// An id's 24 hexadecimal digits. There are seven in a line, enough to be worth a table.
+    fn id(&mut self, key: &str, bytes: &[u8; 12]) {
+        self.key(key);
+        self.out.push(b'"');
+        for byte in bytes {
+            let digit = |half: u8| b"0123456789abcdef"[usize::from(half)];
+            self.out.extend_from_slice(&[digit(byte >> 4), digit(byte & 15)]);
+        }
+        self.out.push(b'"');
+    }
+
+    fn texts(&mut self, key: &str, values: impl IntoIterator<Item = impl AsRef<str>>) -> &mut Self {
+        self.key(key);
+        self.out.push(b'[');
+        for (at, value) in values.into_iter().enumerate() {
+            if at > 0 {
+                self.out.push(b',');
+            }
+            string(self.out, value.as_ref());
+        }
+        self.out.push(b']');
+        self
+    }
+
+    fn number(&mut self, key: &str, value: u64) {
+        self.key(key);
+        // Writing to a Vec cannot fail.
+        let _ = write!(self.out, "{value}");
+    }
+
+    fn flag(&mut self, key: &str, value: bool) {
+        self.key(key);
+        self.out.extend_from_slice(if value { b"true" } else { b"false" });
+    }
+
+    fn null(&mut self, key: &str) -> &mut Self {
+        self.key(key);
+        self.out.extend_from_slice(b"null");
+        self
+    }
+
+    fn object(&mut self, key: &str) -> Object<'_> {
+        self.key(key);
+        Object::open(self.out)
+    }
+
+    fn close(&mut self) {
+        self.out.push(b'}');
+    }
+}
+
+/// A JSON string, quotes and escapes included.
+fn string(out: &mut Vec<u8>, text: &str) {
+    // Writing to a Vec cannot fail.
+    let _ = serde_json::to_writer(out, text);
 }
 
 fn percent_decoded(text: &str) -> String {
@@ -173,6 +263,8 @@ fn percent_decoded(text: &str) -> String {
 
 #[cfg(test)]
 mod tests {
+    use serde_json::{Value as Json, json};
+
     use super::*;
 
     #[test]
@@ -194,7 +286,7 @@ mod tests {
             body: br#"{"password":"p"}"#.to_vec(),
             body_truncated: false,
         };
-        let args = endpoint_args(&request);
+        let args: Json = serde_json::from_slice(&endpoint_args(&request)).unwrap();
         assert_eq!(args["query"], json!({ "secret": "<redacted>", "a": ["1", "2"], "b": "x y" }));
         assert_eq!(args["headers"], json!({ "Authorization": ["<redacted>"], "Accept": ["*/*", "text/html"] }));
         let body = STANDARD.decode(args["body"]["$binary"]["base64"].as_str().unwrap()).unwrap();

@@ -166,7 +166,7 @@ mod tests {
             lines.push_str(&entry.to_string());
             lines.push('\n');
         }
-        files::append(folder, app, files::day_of(1_700_000_000_000), &lines).unwrap();
+        files::append(folder, app, files::day_of(1_700_000_000_000), lines.as_bytes()).unwrap();
     }
 
     fn ids(page: &LogPage) -> Vec<String> {

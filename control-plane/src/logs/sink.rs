@@ -7,14 +7,14 @@ use std::collections::HashMap;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
-use std::sync::mpsc::{self, Receiver, RecvTimeoutError, Sender};
+use std::sync::mpsc::{self, Receiver, Sender};
 use std::sync::{Arc, PoisonError, RwLock};
 use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
 use storage::model::{AppId, SecretText};
 
 use super::entry::LogEntry;
-use super::line::line;
+use super::line::write_line;
 use super::query::{LogPage, LogQuery};
 use super::{files, query};
 use crate::limits::{LOG_GATHER, LOG_PENDING_BYTES_MAX};
@@ -140,7 +140,7 @@ fn write(common: &Common, queue: &Receiver<Job>) {
 /// Takes jobs until the batch is full, old enough or asked for, then writes it.
 fn gather(common: &Common, queue: &Receiver<Job>, first: Job) {
     let until = Instant::now() + LOG_GATHER;
-    let mut batch: HashMap<(AppId, i64), String> = HashMap::new();
+    let mut batch: HashMap<(AppId, i64), Vec<u8>> = HashMap::new();
     let mut batch_bytes = 0;
     let mut held_bytes = 0;
     let mut waiting = None;
@@ -152,9 +152,10 @@ fn gather(common: &Common, queue: &Receiver<Job>, first: Job) {
                 for entry in entries {
                     let (app, day) = (entry.app.id, files::day_of(entry.completed_ms));
                     let secrets = secrets_of(common, app);
-                    let line = line(entry, &secrets);
-                    batch_bytes += line.len();
-                    batch.entry((app, day)).or_default().push_str(&line);
+                    let lines = batch.entry((app, day)).or_default();
+                    let before = lines.len();
+                    write_line(lines, entry, &secrets);
+                    batch_bytes += lines.len() - before;
                 }
             }
             Job::Flush(done) => waiting = Some(done),
@@ -166,10 +167,8 @@ fn gather(common: &Common, queue: &Receiver<Job>, first: Job) {
         if waiting.is_some() || batch_bytes > BATCH_BYTES {
             break;
         }
-        next = match queue.recv_timeout(until.saturating_duration_since(Instant::now())) {
-            Ok(job) => Some(job),
-            Err(RecvTimeoutError::Timeout | RecvTimeoutError::Disconnected) => None,
-        };
+        // Too late or nobody left to send: either way the batch is complete.
+        next = queue.recv_timeout(until.saturating_duration_since(Instant::now())).ok();
     }
     for ((app, day), lines) in batch {
         report(files::append(&common.folder, app, day, &lines), &common.folder);

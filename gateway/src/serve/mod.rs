@@ -9,8 +9,9 @@ pub mod dev;
 mod samples;
 
 use std::fmt;
-use std::fs::File;
+use std::fs::{DirBuilder, File};
 use std::net::{SocketAddr, TcpListener};
+use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::Arc;
@@ -317,7 +318,9 @@ fn listen(address: SocketAddr) -> std::io::Result<TcpListener> {
 
 /// Makes the data directory ours. Two servers on one directory would corrupt nothing, but confuse everybody.
 fn hold(data: &Path) -> Result<File, String> {
-    std::fs::create_dir_all(data).map_err(|error| format!("data directory {}: {error}", data.display()))?;
+    // Documents, keys and logs of all tenants: nobody else's to read.
+    let made = DirBuilder::new().recursive(true).mode(0o700).create(data);
+    made.map_err(|error| format!("data directory {}: {error}", data.display()))?;
     let path = data.join("lock");
     let file = File::create(&path).map_err(|error| format!("{}: {error}", path.display()))?;
     rustix::fs::flock(&file, rustix::fs::FlockOperation::NonBlockingLockExclusive)

@@ -7,47 +7,56 @@ use base64::engine::general_purpose::{STANDARD, URL_SAFE};
 use bson::raw::RawDocument;
 
 use super::shapes;
-use crate::engine::error::{Stop, string};
+use crate::engine::error::Stop;
+use crate::engine::fence;
 use crate::engine::reading::{self, Doubles};
 use crate::engine::writing::{self, contents};
-
-/// Most random bytes at once, as `crypto.getRandomValues` has it.
-const RANDOM_BYTES_MAX: u32 = 65_536;
+use crate::limits::RANDOM_BYTES_MAX;
 
 type Arguments<'s> = v8::FunctionCallbackArguments<'s>;
 type Answer<'s> = v8::ReturnValue<'s, v8::Value>;
 
 pub fn utf8_encode<'s>(scope: &mut v8::PinScope<'s, '_>, arguments: Arguments<'s>, answer: Answer<'s>) {
-    let text = arguments.get(0).to_rust_string_lossy(scope);
-    give(scope, answer, text.as_bytes());
-}
-
-pub fn utf8_decode<'s>(scope: &mut v8::PinScope<'s, '_>, arguments: Arguments<'s>, mut answer: Answer<'s>) {
-    let bytes = contents(arguments.get(0));
-    answer.set(string(scope, &String::from_utf8_lossy(&bytes)).into());
-}
-
-pub fn base64_encode<'s>(scope: &mut v8::PinScope<'s, '_>, arguments: Arguments<'s>, mut answer: Answer<'s>) {
-    let text = STANDARD.encode(contents(arguments.get(0)));
-    answer.set(string(scope, &text).into());
-}
-
-pub fn base64_decode<'s>(scope: &mut v8::PinScope<'s, '_>, arguments: Arguments<'s>, answer: Answer<'s>) {
-    let text = arguments.get(0).to_rust_string_lossy(scope);
-    if let Ok(bytes) = STANDARD.decode(&text).or_else(|_| URL_SAFE.decode(&text)) {
-        give(scope, answer, &bytes);
+    match text_of(scope, arguments.get(0)) {
+        Ok(text) => give(scope, answer, text.as_bytes()),
+        Err(stop) => stop.throw(scope),
     }
 }
 
-pub fn hex_encode<'s>(scope: &mut v8::PinScope<'s, '_>, arguments: Arguments<'s>, mut answer: Answer<'s>) {
+pub fn utf8_decode<'s>(scope: &mut v8::PinScope<'s, '_>, arguments: Arguments<'s>, answer: Answer<'s>) {
+    let bytes = contents(arguments.get(0));
+    give_text(scope, answer, &String::from_utf8_lossy(&bytes));
+}
+
+pub fn base64_encode<'s>(scope: &mut v8::PinScope<'s, '_>, arguments: Arguments<'s>, answer: Answer<'s>) {
+    let text = STANDARD.encode(contents(arguments.get(0)));
+    give_text(scope, answer, &text);
+}
+
+pub fn base64_decode<'s>(scope: &mut v8::PinScope<'s, '_>, arguments: Arguments<'s>, answer: Answer<'s>) {
+    match text_of(scope, arguments.get(0)) {
+        Ok(text) => {
+            if let Ok(bytes) = STANDARD.decode(&text).or_else(|_| URL_SAFE.decode(&text)) {
+                give(scope, answer, &bytes);
+            }
+        }
+        Err(stop) => stop.throw(scope),
+    }
+}
+
+pub fn hex_encode<'s>(scope: &mut v8::PinScope<'s, '_>, arguments: Arguments<'s>, answer: Answer<'s>) {
     let text = hex::encode(contents(arguments.get(0)));
-    answer.set(string(scope, &text).into());
+    give_text(scope, answer, &text);
 }
 
 pub fn hex_decode<'s>(scope: &mut v8::PinScope<'s, '_>, arguments: Arguments<'s>, answer: Answer<'s>) {
-    let text = arguments.get(0).to_rust_string_lossy(scope);
-    if let Ok(bytes) = hex::decode(&text) {
-        give(scope, answer, &bytes);
+    match text_of(scope, arguments.get(0)) {
+        Ok(text) => {
+            if let Ok(bytes) = hex::decode(&text) {
+                give(scope, answer, &bytes);
+            }
+        }
+        Err(stop) => stop.throw(scope),
     }
 }
 
@@ -88,4 +97,21 @@ fn give<'s>(scope: &mut v8::PinScope<'s, '_>, mut answer: Answer<'s>, bytes: &[u
         Ok(array) => answer.set(array.into()),
         Err(stop) => stop.throw(scope),
     }
+}
+
+fn give_text<'s>(scope: &mut v8::PinScope<'s, '_>, mut answer: Answer<'s>, text: &str) {
+    match v8::String::new(scope, text) {
+        Some(text) => answer.set(text.into()),
+        None => Stop::refused("the text is longer than a string may be").throw(scope),
+    }
+}
+
+/// A string argument. Measured before it is copied: what is made from it counts as the isolate's memory, and half a
+/// gigabyte of text must not be copied to find out that it does not fit.
+fn text_of(scope: &mut v8::PinScope<'_, '_>, value: v8::Local<'_, v8::Value>) -> Result<String, Stop> {
+    let text = v8::Local::<v8::String>::try_from(value).map_err(|_| Stop::refused("this needs a string"))?;
+    if !fence::room_for(scope, text.length() / 2) {
+        return Err(Stop::refused("memory limit exceeded"));
+    }
+    Ok(text.to_rust_string_lossy(scope))
 }

@@ -5,12 +5,12 @@
 
 use super::desk::Asked;
 use super::{call_of, desk, shapes};
-use crate::engine::error::{Stop, string};
+use crate::engine::error::Stop;
 use crate::engine::writing;
 use crate::limits;
 
-/// Encoded operations that may wait to be sent at the end of one turn, bytes, over all calls of an isolate.
-const ASKED_BYTES_MAX: usize = 64 * 1024 * 1024;
+/// Longest name of a service, database, collection or operation. Servers allow 255 bytes of namespace.
+const NAME_LENGTH_MAX: usize = 1_024;
 
 pub fn documents<'s>(
     scope: &mut v8::PinScope<'s, '_>,
@@ -29,23 +29,23 @@ fn start<'s>(
 ) -> Result<v8::Local<'s, v8::Promise>, Stop> {
     let call = call_of(scope, arguments);
     let shapes = shapes(scope);
-    let names = [1, 2, 3, 4].map(|index| arguments.get(index).to_rust_string_lossy(scope));
-    let [service, database, collection, operation] = &names;
+    let mut parts = [("service", String::new()), ("database", String::new()), ("collection", String::new()), ("operation", String::new())];
+    for (index, (what, name)) in (1..).zip(&mut parts) {
+        let text = v8::Local::<v8::String>::try_from(arguments.get(index)).ok();
+        let text = text.filter(|text| text.length() <= NAME_LENGTH_MAX);
+        let text = text.ok_or_else(|| Stop::refused(format!("the {what} of a document operation is not a name")))?;
+        *name = text.to_rust_string_lossy(scope);
+    }
     let encoded = writing::document(scope, &shapes, arguments.get(5))?;
-    let parts = [
-        ("service", service.as_str()),
-        ("database", database.as_str()),
-        ("collection", collection.as_str()),
-        ("operation", operation.as_str()),
-    ];
     let command = writing::envelope(&parts, "arguments", &encoded);
     let resolver = v8::PromiseResolver::new(scope).ok_or(Stop::Thrown)?;
     // Nothing below runs JavaScript, so the desk may be held.
     let desk = desk(scope);
     let mut desk = desk.borrow_mut();
-    if desk.asked_bytes + command.len() > ASKED_BYTES_MAX {
+    if desk.asked_bytes + command.len() > limits::STARTED_BYTES_MAX {
         return Err(Stop::refused(format!(
-            "document operations of more than {ASKED_BYTES_MAX} bytes were started at once"
+            "document operations of more than {} bytes were started at once",
+            limits::STARTED_BYTES_MAX
         )));
     }
     let Some(open) = desk.calls.get_mut(&call) else {
@@ -64,10 +64,4 @@ fn start<'s>(
 /// What a call that queued too much is told.
 pub fn overflow() -> String {
     format!("exceeded max async work queue size of {}", limits::ASYNC_OPERATIONS_MAX)
-}
-
-/// An error made by us for a promise to be rejected with.
-pub fn error<'s>(scope: &mut v8::PinScope<'s, '_>, message: &str) -> v8::Local<'s, v8::Value> {
-    let text = string(scope, message);
-    v8::Exception::error(scope, text)
 }

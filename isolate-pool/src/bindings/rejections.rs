@@ -2,9 +2,7 @@
 
 use super::SharedDesk;
 use crate::engine::rejection::Notice;
-
-/// Rejections remembered between two looks. More say nothing new, and each keeps a promise alive.
-const REJECTIONS_MAX: usize = 32;
+use crate::limits::REJECTIONS_MAX;
 
 /// Keeps a rejection on the desk until the host's loop looks, unless somebody listens before that.
 pub fn note(scope: &mut v8::PinScope<'_, '_>, notice: Notice<'_>) {

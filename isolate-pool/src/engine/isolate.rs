@@ -10,10 +10,7 @@ use std::sync::Arc;
 
 use super::error::string;
 use super::fence::Fence;
-
-/// Most bytes of the young generation: large enough that a request's garbage dies there, small enough that a thousand
-/// isolates fit.
-const YOUNG_BYTES_MAX: usize = 6 * 1024 * 1024;
+use crate::limits::YOUNG_BYTES_MAX;
 
 /// Globals that tenants do not get: shared memory and a way to block the thread, and WebAssembly, whose memories lie
 /// outside the heap's limit. Taken away here because V8 itself wants to find them when it sets up a context.
@@ -228,4 +225,37 @@ fn take_runtime(isolate: &mut v8::OwnedIsolate) -> Result<(Runtime, Shapes), Str
         prototypes.push(prototype.map(|prototype| v8::Global::new(scope, prototype)));
     }
     Ok((runtime, Shapes { kind: v8::Global::new(scope, kind), prototypes }))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::host::tests::snapshot;
+
+    fn evaluate(isolate: &mut Isolate, source: &str) -> String {
+        isolate.enter(|scope, _| {
+            let source = string(scope, source);
+            let script = v8::Script::compile(scope, source, None).unwrap();
+            script.run(scope).unwrap().to_rust_string_lossy(scope)
+        })
+    }
+
+    #[test]
+    fn isolates_are_made_used_and_dropped_in_any_order() {
+        let mut isolates: Vec<Isolate> = (0..6).map(|_| Isolate::new(snapshot(), 64).unwrap()).collect();
+        for (number, isolate) in isolates.iter_mut().enumerate() {
+            evaluate(isolate, &format!("globalThis.mine = {number}"));
+        }
+        drop(isolates.remove(2));
+        drop(isolates.remove(0));
+        isolates.push(Isolate::new(snapshot(), 64).unwrap());
+        let kept: Vec<String> = isolates.iter_mut().map(|isolate| evaluate(isolate, "String(globalThis.mine)")).collect();
+        assert_eq!(kept, ["1", "3", "4", "5", "undefined"]);
+    }
+
+    #[test]
+    fn isolates_of_one_snapshot_do_not_share_their_randomness() {
+        let mut draw = || evaluate(&mut Isolate::new(snapshot(), 64).unwrap(), "String(Math.random())");
+        assert_ne!(draw(), draw());
+    }
 }

@@ -9,9 +9,7 @@ use v8::{Local, PinScope};
 
 use super::error::{Stop, string};
 use super::isolate::Shapes;
-
-/// Deepest nesting. BSON documents of ours may not be deeper either.
-pub const DEPTH_MAX: usize = 100;
+use crate::limits::DEPTH_MAX;
 
 /// What becomes of doubles with integral values.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -100,3 +100,32 @@ fn problem(scope: &mut v8::PinnedRef<'_, v8::TryCatch<'_, '_, v8::HandleScope<'_
         source_line: place.get_source_line(scope).map(|line| line.to_rust_string_lossy(scope)).unwrap_or_default(),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::engine::isolate::Isolate;
+    use crate::host::tests::snapshot;
+
+    const SOURCE: &str = "exports = function() { const inner = () => 7; return inner(); };";
+
+    #[test]
+    fn a_cache_made_in_one_isolate_is_taken_by_another_and_a_wrong_one_is_not() {
+        let mut first = Isolate::new(snapshot(), 64).unwrap();
+        let cache = first.enter(|scope, _| code_cache(scope, "functions/a.js", SOURCE).unwrap());
+        let mut second = Isolate::new(snapshot(), 64).unwrap();
+        let taken = |isolate: &mut Isolate, source: &str, cache: &[u8]| {
+            isolate.enter(|scope, _| compile(scope, "functions/a.js", source, cache).unwrap().from_cache)
+        };
+        assert!(taken(&mut second, SOURCE, &cache));
+        assert!(!taken(&mut second, "exports = () => 8;", &cache));
+        assert!(!taken(&mut second, SOURCE, b"no cache at all"));
+    }
+
+    #[test]
+    fn a_source_cannot_close_its_function() {
+        let mut isolate = Isolate::new(snapshot(), 64).unwrap();
+        let refused = isolate.enter(|scope, _| compile(scope, "functions/a.js", "} evil(); {", &[]).err());
+        assert!(refused.is_some());
+    }
+}

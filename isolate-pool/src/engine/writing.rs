@@ -10,10 +10,7 @@ use v8::{Local, PinScope};
 
 use super::error::Stop;
 use super::isolate::Shapes;
-use super::reading::DEPTH_MAX;
-
-/// Most bytes one value may become. A little less than fits in a frame.
-const BYTES_MAX: usize = 32 * 1024 * 1024;
+use crate::limits::{DEPTH_MAX, ENCODED_BYTES_MAX};
 
 /// Elements of an array between two looks at whether the call was told to stop; reading holes runs no JavaScript, so
 /// V8 does not look by itself.
@@ -33,7 +30,7 @@ pub fn document(scope: &mut PinScope<'_, '_>, shapes: &Shapes, value: Local<'_, 
 }
 
 /// A document of strings around an encoded document: how an operation travels.
-pub fn envelope(strings: &[(&str, &str)], key: &str, document: &[u8]) -> Vec<u8> {
+pub fn envelope(strings: &[(&str, String)], key: &str, document: &[u8]) -> Vec<u8> {
     let mut out = vec![0; 4];
     for (name, text) in strings {
         out.push(STRING);
@@ -127,7 +124,7 @@ impl<'s> Writer<'_, 's> {
     }
 
     fn enter(&mut self, object: Local<'s, v8::Object>) -> Result<(), Stop> {
-        if self.above.iter().any(|above| *above == object) {
+        if self.above.contains(&object) {
             return Err(Stop::refused("a value that contains itself cannot be encoded as BSON"));
         }
         if self.above.len() >= DEPTH_MAX {
@@ -148,16 +145,16 @@ impl<'s> Writer<'_, 's> {
         value: Local<'s, v8::Value>,
         in_array: bool,
     ) -> Result<(), Stop> {
-        if self.out.len() > BYTES_MAX {
-            return Err(Stop::refused(format!("a value larger than {BYTES_MAX} bytes cannot be encoded as BSON")));
-        }
+        self.check_room(0)?;
         if value.is_undefined() || value.is_function() || value.is_symbol() {
             if in_array {
                 self.head(NULL, name)?;
             }
             return Ok(());
         }
-        if value.is_string() {
+        if let Ok(text) = Local::<v8::String>::try_from(value) {
+            // Measured before it is copied: a string may be half a gigabyte.
+            self.check_room(text.length())?;
             self.head(STRING, name)?;
             text_value(&mut self.out, &value.to_rust_string_lossy(scope));
         } else if value.is_int32() {
@@ -378,9 +375,7 @@ impl<'s> Writer<'_, 's> {
     }
 
     fn binary(&mut self, name: &str, subtype: u8, bytes: &[u8]) -> Result<(), Stop> {
-        if self.out.len() + bytes.len() > BYTES_MAX {
-            return Err(Stop::refused(format!("a value larger than {BYTES_MAX} bytes cannot be encoded as BSON")));
-        }
+        self.check_room(bytes.len())?;
         self.head(BINARY, name)?;
         // The old form of subtype 2 repeats the length inside.
         let inner = if subtype == 2 { 4 } else { 0 };
@@ -421,6 +416,14 @@ impl<'s> Writer<'_, 's> {
         Ok(())
     }
 
+    fn check_room(&self, bytes: usize) -> Result<(), Stop> {
+        if self.out.len() + bytes > ENCODED_BYTES_MAX {
+            let message = format!("a value larger than {ENCODED_BYTES_MAX} bytes cannot be encoded as BSON");
+            return Err(Stop::Refused(message));
+        }
+        Ok(())
+    }
+
     fn head(&mut self, kind: u8, name: &str) -> Result<(), Stop> {
         if name.contains('\0') {
             return Err(Stop::refused("a field name contains a zero byte, which BSON cannot hold"));
@@ -455,10 +458,13 @@ fn field<'s>(
 
 fn field_text(scope: &mut PinScope<'_, '_>, object: Local<'_, v8::Object>, name: &str) -> Result<String, Stop> {
     let value = field(scope, object, name)?;
-    if !value.is_string() {
+    let Ok(text) = Local::<v8::String>::try_from(value) else {
         return Err(Stop::refused(format!("a BSON value whose '{name}' is not a string")));
+    };
+    if text.length() > ENCODED_BYTES_MAX {
+        return Err(Stop::refused(format!("a BSON value whose '{name}' is longer than {ENCODED_BYTES_MAX}")));
     }
-    Ok(value.to_rust_string_lossy(scope))
+    Ok(text.to_rust_string_lossy(scope))
 }
 
 fn field_number(scope: &mut PinScope<'_, '_>, object: Local<'_, v8::Object>, name: &str) -> Result<f64, Stop> {

@@ -13,12 +13,6 @@ use crate::link::frame::{Invoke, InvokeCall, InvokeRequest};
 use crate::outcome::{Failure, FailureKind, Response, ResponseContent};
 use storage::model::AppId;
 
-/// Most headers an answer may have.
-const HEADERS_MAX: u32 = 1_000;
-
-/// Most bytes of a failure's message, and of its stack. They are shown to people.
-const FAILURE_BYTES_MAX: usize = 16 * 1024;
-
 /// A call in this host.
 pub struct Call {
     pub link: usize,
@@ -152,7 +146,7 @@ pub fn failure(scope: &mut PinScope<'_, '_>, runtime: &Runtime, thrown: Local<'_
 }
 
 fn cut(mut text: String) -> String {
-    text.truncate(text.floor_char_boundary(FAILURE_BYTES_MAX));
+    text.truncate(text.floor_char_boundary(limits::FAILURE_BYTES_MAX));
     text
 }
 
@@ -281,8 +275,8 @@ fn answer(scope: &mut PinScope<'_, '_>, kind: Kind, value: Local<'_, v8::Value>)
 
 fn read_headers(scope: &mut PinScope<'_, '_>, headers: Local<'_, v8::Value>) -> Result<Vec<(String, String)>, Failure> {
     let Ok(flat) = Local::<v8::Array>::try_from(headers) else { return Ok(Vec::new()) };
-    if flat.length() > HEADERS_MAX * 2 {
-        let message = format!("the response has more than {HEADERS_MAX} headers");
+    if flat.length() > limits::RESPONSE_HEADERS_MAX * 2 {
+        let message = format!("the response has more than {} headers", limits::RESPONSE_HEADERS_MAX);
         return Err(Failure::new(FailureKind::Invalid, message));
     }
     let mut read = Vec::with_capacity(flat.length() as usize / 2);

@@ -59,7 +59,7 @@ impl Host {
         let key = Key {
             app: invocation.app,
             bundle: invocation.bundle,
-            heap_mib: invocation.heap_mib.clamp(4, limits::HEAP_MIB.max(4)),
+            heap_mib: invocation.heap_mib.clamp(limits::HEAP_MIB_MIN, limits::HEAP_MIB),
         };
         let deadline_ns = now + u64::from(invocation.run_time_ms) * 1_000_000;
         let mut call = Call { link, id, app: key.app, deadline_ns, cpu_ns: 0, state: State::Waiting(Vec::new()) };
@@ -78,10 +78,15 @@ impl Host {
             None => {
                 call.state = State::Waiting(body.to_vec());
                 self.calls.insert(handle, call);
-                self.homes.insert(key, Home::Loading { asker: handle, waiting: vec![handle] });
-                frame::write_host_call(&mut self.links[link].wire.out, id, BUNDLE, &HostCall::Bundle);
+                self.ask_for_bundle(handle, key);
             }
         }
+    }
+
+    fn ask_for_bundle(&mut self, handle: u32, key: Key) {
+        let Some(call) = self.calls.get(&handle) else { return };
+        frame::write_host_call(&mut self.links[call.link].wire.out, call.id, BUNDLE, &HostCall::Bundle);
+        self.homes.insert(key, Home::Loading { asker: handle, waiting: vec![handle] });
     }
 
     /// The bundle of `asker`'s app has come, or will not.
@@ -95,17 +100,25 @@ impl Host {
         match booted {
             Ok(tenant) => {
                 for handle in waiting {
+                    // One of those before it may have brought the isolate down: then the rest wait for another.
+                    match self.homes.get_mut(&key) {
+                        Some(Home::Here(here)) if *here == tenant => {}
+                        Some(Home::Loading { waiting, .. }) => {
+                            waiting.push(handle);
+                            continue;
+                        }
+                        _ => {
+                            self.ask_for_bundle(handle, key);
+                            continue;
+                        }
+                    }
                     let Some(call) = self.calls.get_mut(&handle) else { continue };
                     let State::Waiting(body) = std::mem::replace(&mut call.state, State::Starting { tenant }) else {
                         continue;
                     };
                     // It was a good frame when it came.
                     if let Ok(Down::Invoke { invocation, .. }) = frame::read_down(&body) {
-                        // One of those before it may have brought the isolate down.
-                        match self.homes.get(&key) {
-                            Some(Home::Here(tenant)) => self.start(handle, *tenant, &invocation),
-                            _ => self.finish(handle, Err(recycled())),
-                        }
+                        self.start(handle, tenant, &invocation);
                     }
                 }
             }

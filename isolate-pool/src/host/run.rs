@@ -56,6 +56,9 @@ pub struct Host {
     pub(super) condemned: u64,
     pub(super) loads: u64,
     control: UnixStream,
+    /// The parent closed the control socket: what is in flight is finished, then this process ends. When the parent died
+    /// its links closed as well, so nothing is in flight.
+    leaving: bool,
     epoll: OwnedFd,
     worked_at_ns: u64,
     kept_house_at_ns: u64,
@@ -100,6 +103,7 @@ impl Host {
             condemned: 0,
             loads: 0,
             control: boot.control,
+            leaving: false,
             epoll,
             worked_at_ns: now,
             kept_house_at_ns: now,
@@ -116,7 +120,7 @@ impl Host {
         Ok(())
     }
 
-    /// Serves until the parent is gone.
+    /// Serves until the parent closes the control socket and nothing is in flight.
     pub fn run(&mut self) -> io::Result<()> {
         let mut events = Vec::with_capacity(limits::LINKS_MAX + 1);
         self.flush()?;
@@ -131,8 +135,9 @@ impl Host {
             for event in &events {
                 let data = event.data.u64();
                 if data == CONTROL {
-                    if self.parent_is_gone()? {
-                        return Ok(());
+                    if !self.leaving && self.parent_is_gone()? {
+                        self.leaving = true;
+                        epoll::delete(&self.epoll, &self.control)?;
                     }
                 } else if { event.flags }.intersects(EventFlags::IN | EventFlags::HUP | EventFlags::ERR) {
                     self.take_in(data as usize);
@@ -155,6 +160,9 @@ impl Host {
                 self.keep_house(now);
             }
             self.flush()?;
+            if self.leaving && self.calls.is_empty() && !self.links.iter().any(|link| link.open && link.wire.has_output()) {
+                return Ok(());
+            }
         }
     }
 

@@ -12,16 +12,10 @@ use std::time::Duration;
 
 use super::clock::now_ns;
 use crate::engine::fence::Fence;
-
-/// Between two looks while there is work. A call is stopped at most this long after its deadline.
-const LOOK_EVERY: Duration = Duration::from_millis(5);
+use crate::limits;
 
 /// Without an entry for this long the thread sleeps until it is woken.
 const IDLE_NS: u64 = 1_000_000_000;
-
-/// What JavaScript has after it was told to stop. Some builtins look up late; past this the process ends, which costs
-/// the calls in flight in it.
-const GRACE_NS: u64 = 1_000_000_000;
 
 /// The loop's handle.
 pub struct Watchdog {
@@ -113,7 +107,7 @@ fn watch(shared: &Shared) {
                 thread::park();
             }
         } else {
-            thread::sleep(LOOK_EVERY);
+            thread::sleep(Duration::from_millis(limits::WATCH_MS));
         }
     }
 }
@@ -125,7 +119,7 @@ fn look(running: &mut Running, now: u64) {
     }
     let stopping_since =
         running.terminated_at_ns.or_else(|| running.fence.tripped_at_ms().map(|at_ms| at_ms * 1_000_000));
-    if stopping_since.is_some_and(|since| now.saturating_sub(since) > GRACE_NS) {
+    if stopping_since.is_some_and(|since| now.saturating_sub(since) > limits::STOP_GRACE_MS * 1_000_000) {
         eprintln!("isolate host: JavaScript was told to stop and did not; this process ends");
         std::process::abort();
     }

@@ -3,12 +3,13 @@
 //! Sockets never block. Output that a peer does not take waits here, and a peer that leaves too much waiting is not read
 //! from until it takes some: what is asked for is then bounded by what is answered.
 
-use std::io::{self, Read, Write};
+use std::io::{self, Write};
 use std::os::fd::{AsFd, BorrowedFd};
 use std::os::unix::net::UnixStream;
 
-/// Waiting output past which a link is not read from, bytes.
-const OUT_BYTES_MAX: usize = 8 * 1024 * 1024;
+use rustix::io::Errno;
+
+use crate::limits::LINK_OUT_BYTES_MAX;
 
 /// Room made for one read. Larger than most requests, so that one read per turn is the rule.
 const READ_BYTES: usize = 64 * 1024;
@@ -42,33 +43,18 @@ impl Wire {
         self.received.drain(..self.used);
         self.used = 0;
         let start = self.received.len();
-        loop {
-            let length = self.received.len();
-            if length - start >= TURN_BYTES_MAX {
-                return Ok(true);
-            }
-            self.received.resize(length + READ_BYTES, 0);
-            match self.stream.read(&mut self.received[length..]) {
-                Ok(0) => {
-                    self.received.truncate(length);
-                    return Ok(false);
-                }
-                Ok(read) => {
-                    self.received.truncate(length + read);
-                    if read < READ_BYTES {
-                        return Ok(true);
-                    }
-                }
-                Err(error) => {
-                    self.received.truncate(length);
-                    match error.kind() {
-                        io::ErrorKind::WouldBlock => return Ok(true),
-                        io::ErrorKind::Interrupted => {}
-                        _ => return Err(error),
-                    }
-                }
+        while self.received.len() - start < TURN_BYTES_MAX {
+            self.received.reserve(READ_BYTES);
+            match rustix::io::read(&self.stream, rustix::buffer::spare_capacity(&mut self.received)) {
+                Ok(0) => return Ok(false),
+                // Less than there was room for: that was all.
+                Ok(read) if read < READ_BYTES => return Ok(true),
+                Ok(_) | Err(Errno::INTR) => {}
+                Err(Errno::AGAIN) => return Ok(true),
+                Err(error) => return Err(error.into()),
             }
         }
+        Ok(true)
     }
 
     /// Takes what was received; give it back with [`Self::put_back`], and how much of it was used.
@@ -105,7 +91,7 @@ impl Wire {
             if self.out.capacity() > KEPT_BYTES {
                 self.out = Vec::new();
             }
-        } else if self.sent > OUT_BYTES_MAX {
+        } else if self.sent > LINK_OUT_BYTES_MAX {
             self.out.drain(..self.sent);
             self.sent = 0;
         }
@@ -118,6 +104,6 @@ impl Wire {
 
     /// Whether the peer takes its answers, so that it may ask for more.
     pub fn may_read(&self) -> bool {
-        self.out.len() - self.sent < OUT_BYTES_MAX
+        self.out.len() - self.sent < LINK_OUT_BYTES_MAX
     }
 }

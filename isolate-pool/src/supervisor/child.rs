@@ -5,7 +5,7 @@
 //! message keeps them out of every other child that is started at the same moment.
 
 use std::fs::File;
-use std::io::{self, IoSlice, Write};
+use std::io::{self, BufRead, BufReader, IoSlice, Read, Write};
 use std::mem::MaybeUninit;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::net::UnixStream;
@@ -16,7 +16,7 @@ use std::sync::Arc;
 use rustix::fs::MemfdFlags;
 use rustix::net::{SendAncillaryBuffer, SendAncillaryMessage, SendFlags};
 
-use crate::limits::LINKS_MAX;
+use crate::limits::{LINKS_MAX, STDERR_BYTES_MAX};
 use crate::link::page::Page;
 
 /// A start-up snapshot in memory, shared by all hosts.
@@ -60,6 +60,8 @@ pub fn start(program: &Path, serial: u32, links: usize, snapshot: &SnapshotMemor
         .env_clear()
         .stdin(Stdio::from(OwnedFd::from(theirs)))
         .stdout(Stdio::null())
+        // Not ours: a host owned by an attacker must not write to whatever our own standard error is.
+        .stderr(Stdio::piped())
         .spawn()?;
     let mut host = Host { child, page: Arc::new(page), links: ours, control };
     if let Err(error) = hand_over(&host, serial, snapshot, &to_send) {
@@ -68,6 +70,17 @@ pub fn start(program: &Path, serial: u32, links: usize, snapshot: &SnapshotMemor
         return Err(error);
     }
     Ok(host)
+}
+
+/// Passes on what a host says on its standard error, a V8 fatal error for instance, until it closes it. Bounded; the rest
+/// is read and thrown away, so that the host does not wait for us either.
+pub fn relay_stderr(child: &mut Child, serial: u32) {
+    let Some(stderr) = child.stderr.take() else { return };
+    let mut stderr = BufReader::new(stderr);
+    for line in (&mut stderr).take(STDERR_BYTES_MAX).lines().map_while(Result::ok) {
+        tracing::warn!(serial, "isolate host: {}", line.escape_debug());
+    }
+    let _ = io::copy(&mut stderr, &mut io::sink());
 }
 
 /// The boot message: a length, JSON, and the descriptors attached to its first byte.

@@ -15,11 +15,9 @@ use futures_util::FutureExt;
 use futures_util::future::BoxFuture;
 
 use super::child::{self, SnapshotMemory};
-use crate::compiler::{Compile, CompileError, Source};
+use crate::compiler::{Compile, CompileError, Compiled, Source};
 use crate::limits;
 use crate::link::frame::{self, Up};
-
-type Compiled = Result<Vec<Result<Vec<u8>, CompileError>>, String>;
 
 struct Job {
     sources: Vec<Source>,
@@ -82,10 +80,13 @@ fn compile(
 ) -> Compiled {
     let host = match host {
         Some(host) => host,
-        None => host.insert(
-            child::start(program, 0, 1, snapshot)
-                .map_err(|error| format!("the compile host did not start: {error}"))?,
-        ),
+        None => {
+            let started = child::start(program, 0, 1, snapshot);
+            let mut started = started.map_err(|error| format!("the compile host did not start: {error}"))?;
+            // Its last words are not worth a thread: what went wrong is seen from its end.
+            drop(started.child.stderr.take());
+            host.insert(started)
+        }
     };
     let link = &mut host.links[0];
     let until = Instant::now() + Duration::from_millis(limits::COMPILE_MS);

@@ -244,6 +244,7 @@ impl State {
         }
         let notices = self.notices.clone();
         thread::Builder::new().name(format!("host-{serial}-wait")).spawn(move || {
+            child::relay_stderr(&mut child, serial);
             let status = child.wait();
             let _ = notices.send(Notice::Exited(serial, status));
         })?;

@@ -1,0 +1,67 @@
+//! What does one hello-JSON request cost, all limits on, and what does it cost node?
+//!
+//! Portico runs with one gateway thread and one isolate host, node with its one thread. Ours routes among tenants, checks
+//! limits and writes a log entry per call; node runs one trusted program and does none of that.
+//!
+//! `BENCH_CONNECTIONS` (64), `BENCH_ROUNDS` (5), `BENCH_SECONDS` per server and round (4).
+
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use portico_benches::peer::Peer;
+use portico_benches::{Round, load, print_facts, print_rounds, setting, spread};
+use portico_tests::{Backend, Connection, Request, Setup, process};
+
+fn main() {
+    let connections = setting("BENCH_CONNECTIONS", 64);
+    let rounds = setting("BENCH_ROUNDS", 5);
+    let seconds = Duration::from_secs(setting("BENCH_SECONDS", 4) as u64);
+    let server = Setup::default().start();
+    let app =
+        server.admin().serve("hello", &Backend::new().on("GET", "/hello", "exports = () => ({ hello: 'world' });"));
+    let node = Peer::start("node", "hello.mjs");
+    print_facts("hello", &server.driver());
+    println!("hello: {connections} connections, {rounds} rounds of {} s for each server, in turns", seconds.as_secs());
+
+    let ours = Request::get(&app.target("/hello"));
+    let theirs = Request::get("/app/hello-abcde/endpoint/hello");
+    let our_answer = show("portico", server.address, &ours);
+    if let Some(node) = &node {
+        assert_eq!(our_answer, show("node", node.address, &theirs), "both must answer the same");
+    }
+    let measure = |address: SocketAddr, request: &Request, cpu: &dyn Fn() -> Duration| {
+        let before = cpu();
+        let seen = load::run(address, connections, &request.bytes(), seconds);
+        Round { requests: seen.requests, elapsed: seen.elapsed, cpu: cpu() - before, latency: seen.latency }
+    };
+    let warm_up = Duration::from_secs(2);
+    load::run(server.address, connections, &ours.bytes(), warm_up);
+    if let Some(node) = &node {
+        load::run(node.address, connections, &theirs.bytes(), warm_up);
+    }
+    let (mut portico, mut nodes) = (Vec::new(), Vec::new());
+    for round in 1..=rounds {
+        let ours = measure(server.address, &ours, &|| server.cpu_time());
+        println!("round {round} portico: {ours}");
+        portico.push(ours);
+        if let Some(node) = &node {
+            let theirs = measure(node.address, &theirs, &|| process::cpu_time(node.pid));
+            println!("round {round} node:    {theirs}");
+            nodes.push(theirs);
+        }
+    }
+    print_rounds("hello portico", &portico);
+    if !nodes.is_empty() {
+        print_rounds("hello node", &nodes);
+        let ratios = portico.iter().zip(&nodes).map(|(ours, theirs)| ours.cpu_us() / theirs.cpu_us());
+        println!("hello portico/node: cpu per request {}", spread(ratios, 3));
+    }
+}
+
+/// One answer's body, after printing its size on the wire.
+fn show(name: &str, address: SocketAddr, request: &Request) -> String {
+    let answer = Connection::open(address).call(request).expect("an answer");
+    let head: usize = answer.headers.iter().map(|(name, value)| name.len() + value.len() + 4).sum();
+    println!("{name} answers {} with {head} bytes of headers: {}", answer.status, answer.text());
+    answer.text()
+}

@@ -1,0 +1,141 @@
+//! Faults, and what is left standing:
+//! - an isolate host is killed under load: it costs the calls it was running, which are answered, and nothing else;
+//! - the server is killed after it has acknowledged writes: they are there when it comes back.
+
+use std::collections::HashSet;
+use std::time::{Duration, Instant};
+
+use portico_tests::{Backend, Load, Request, Setup, process, quantile, wait_for};
+use rustix::process::Signal;
+
+#[test]
+fn killing_an_isolate_host_costs_its_calls_in_flight_and_nothing_else() {
+    const KILLS: usize = 5;
+    const RECOVERY: Duration = Duration::from_millis(250);
+    let server = Setup::default().start();
+    let source = "exports = ({ query }) => ({ twice: Number(query.n) * 2 });";
+    let app = server.admin().serve("doubler", &Backend::new().on("GET", "/double", source));
+    let target = app.target("/double");
+    let load = Load::start(server.address, 64, move |connection, number| {
+        Some(Request::get(&format!("{target}?n={}", connection * 1_000_000 + number)))
+    });
+    load.wait_for_more(200);
+    let whole = server.isolate_hosts().len();
+    let mut killed = Vec::new();
+    for _ in 0..KILLS {
+        // The one that works is the one whose clock moves.
+        let before: Vec<_> = server.isolate_hosts().into_iter().map(|pid| (pid, process::cpu_time(pid))).collect();
+        let busy = wait_for("a host works", Duration::from_secs(20), || {
+            let worked = |(pid, time): &(u32, Duration)| process::cpu_time(*pid).saturating_sub(*time);
+            before.iter().max_by_key(|host| worked(host)).filter(|host| worked(host) >= Duration::from_millis(50))
+        });
+        process::kill(busy.0, Signal::KILL);
+        killed.push(Instant::now());
+        load.wait_for_more(200);
+        wait_for("a new host stands by", Duration::from_secs(20), || {
+            let hosts = server.isolate_hosts();
+            (hosts.len() >= whole && !hosts.contains(&busy.0)).then_some(())
+        });
+    }
+    let samples = load.stop();
+    assert!(process::is_alive(server.pid), "the server outlives its hosts");
+    // The kills hit hosts that had calls: the server says how many it answered with an error, and moved elsewhere. A
+    // host may be killed in the instant in which all its answers are out.
+    let hit: Vec<u64> = server
+        .log_entries()
+        .iter()
+        .filter_map(|entry| Some(entry["fields"]["lost"].as_u64()? + entry["fields"]["moved"].as_u64()?))
+        .collect();
+    assert!(
+        hit.len() * 2 > KILLS && hit.iter().all(|calls| *calls > 0),
+        "calls in the hosts that were killed: {hit:?}"
+    );
+
+    let mut numbers = [0; 64];
+    let mut failed = 0;
+    for sample in &samples {
+        let number = numbers[sample.connection];
+        numbers[sample.connection] += 1;
+        let answer = sample.answer.as_ref().unwrap_or_else(|error| panic!("a connection broke: {error}"));
+        match answer.status {
+            200 => {
+                let twice = (sample.connection * 1_000_000 + number) * 2;
+                assert_eq!(answer.text(), format!("{{\"twice\":{twice}}}"));
+            }
+            500..=599 => {
+                failed += 1;
+                let (error, code) = answer.error();
+                assert!(!error.is_empty() && !code.is_empty(), "{answer}");
+                assert_eq!(answer.header("content-type"), Some("application/json"));
+            }
+            _ => panic!("an answer nobody asked for: {answer}"),
+        }
+    }
+    let mut recoveries: Vec<Duration> = killed
+        .iter()
+        .map(|killed| {
+            let good = samples.iter().filter(|sample| sample.sent > *killed && sample.status() == 200);
+            let first = good.map(|sample| sample.answered).min().expect("calls go on after a kill");
+            first - *killed
+        })
+        .collect();
+    println!(
+        "{} calls, {KILLS} kills: {failed} failed, correct answers again after {recoveries:?}; calls there when killed: {hit:?}",
+        samples.len()
+    );
+    assert!(failed <= KILLS * 64, "at most the calls in flight fail, not {failed}");
+    assert!(quantile(&mut recoveries, 0.5) <= RECOVERY, "{recoveries:?}");
+}
+
+#[test]
+fn a_thousand_acknowledged_inserts_survive_the_kill_of_the_server() {
+    const WRITERS: usize = 16;
+    const ACKNOWLEDGED: usize = 1_000;
+    let collection = r#"context.services.get("mongodb-atlas").db("shop").collection("orders")"#;
+    let backend = Backend::new()
+        .data_source()
+        .on("POST", "/order", &format!("exports = ({{ body }}) => {collection}.insertOne(JSON.parse(body.text()));"))
+        .on("GET", "/count", &format!("exports = () => {collection}.count({{}});"))
+        .on(
+            "GET",
+            "/orders",
+            &format!("exports = async () => (await {collection}.find({{}}).toArray()).map((one) => one.n);"),
+        );
+    let server = Setup::default().start();
+    let app = server.admin().serve("shop", &backend);
+    let target = app.target("/order");
+    let number = |connection: usize, number: usize| connection * 100_000 + number;
+    let load = Load::start(server.address, WRITERS, move |connection, nth| {
+        let note = "x".repeat(100);
+        Some(Request::post(&target, format!(r#"{{"n":{},"note":"{note}"}}"#, number(connection, nth))))
+    });
+    load.wait_for_more(ACKNOWLEDGED);
+    // No pause between the thousandth answer and the kill: writes are under way.
+    let setup = server.kill();
+    let samples = load.stop();
+
+    let mut sent = [0; WRITERS];
+    let mut acknowledged = HashSet::new();
+    for sample in &samples {
+        let n = number(sample.connection, sent[sample.connection]);
+        sent[sample.connection] += 1;
+        if let Ok(answer) = &sample.answer {
+            assert_eq!(answer.status, 200, "{answer}");
+            assert!(answer.json()["insertedId"].is_string(), "{answer}");
+            acknowledged.insert(n);
+        }
+    }
+    assert!(acknowledged.len() >= ACKNOWLEDGED);
+
+    let server = setup.start();
+    let count: usize = server.get(&app.target("/count")).text().parse().expect("a count is a number");
+    let orders = server.get(&app.target("/orders")).json();
+    let found: Vec<usize> =
+        orders.as_array().expect("an array").iter().map(|n| n.as_u64().expect("a number") as usize).collect();
+    let distinct: HashSet<usize> = found.iter().copied().collect();
+    let lost: Vec<_> = acknowledged.difference(&distinct).collect();
+    println!("{} inserts acknowledged, {count} found after kill -9, {} lost", acknowledged.len(), lost.len());
+    assert!(lost.is_empty(), "acknowledged and lost: {lost:?}");
+    assert_eq!((count, found.len()), (distinct.len(), distinct.len()), "nothing twice");
+    assert!(found.iter().all(|n| n % 100_000 < sent[n / 100_000]), "nothing that was never sent");
+}

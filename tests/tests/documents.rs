@@ -1,0 +1,217 @@
+//! Documents, through functions: what the client in `context.services` writes, it finds.
+
+use std::sync::LazyLock;
+
+use portico_tests::{App, Backend, Request, Server, Setup};
+use serde_json::{Value as Json, json};
+
+static SERVER: LazyLock<Server> = LazyLock::new(|| Setup::default().start());
+
+/// An app whose every step is a function of `c`, a collection, behind an endpoint of its own: `/0`, `/1`, …. What a step
+/// throws is its answer.
+struct Steps(App);
+
+fn steps(name: &str, steps: &[&str]) -> Steps {
+    let mut backend = Backend::new().data_source();
+    for (number, step) in steps.iter().enumerate() {
+        let source = format!(
+            r#"exports = async function () {{
+  const c = context.services.get("mongodb-atlas").db("test").collection("things");
+  try {{
+    return {{ ok: await (async () => {{ {step} }})() }};
+  }} catch (error) {{
+    return {{ threw: {{ message: error.message, name: error.name, code: error.code }} }};
+  }}
+}};"#
+        );
+        backend = backend.on("POST", &format!("/{number}"), &source);
+    }
+    Steps(SERVER.admin().serve(name, &backend))
+}
+
+impl Steps {
+    fn run(&self, number: usize) -> Json {
+        let answer = SERVER.call(&Request::post(&self.0.target(&format!("/{number}")), ""));
+        assert_eq!(answer.status, 200, "step {number}: {answer}");
+        answer.json()
+    }
+}
+
+/// Runs steps in order on a new app; each must give what is written beside it.
+fn walk(name: &str, rows: &[(&str, Json)]) {
+    let sources: Vec<&str> = rows.iter().map(|(step, _)| *step).collect();
+    let steps = steps(name, &sources);
+    for (number, (step, expected)) in rows.iter().enumerate() {
+        assert_eq!(&steps.run(number), &json!({ "ok": expected }), "{step}");
+    }
+}
+
+#[test]
+fn what_is_inserted_is_found() {
+    walk(
+        "inserting",
+        &[
+            ("return (await c.insertOne({ _id: 1, name: 'Ada', born: new Date(0) })).insertedId;", json!(1)),
+            (
+                "return c.findOne({ name: 'Ada' });",
+                json!({ "_id": 1, "name": "Ada", "born": "1970-01-01T00:00:00.000Z" }),
+            ),
+            ("return (await c.findOne({ name: 'Bob' })) == null;", json!(true)),
+            (
+                "const made = (await c.insertOne({})).insertedId; return (await c.findOne({ _id: made }))._id.equals(made);",
+                json!(true),
+            ),
+        ],
+    );
+}
+
+#[test]
+fn a_cursor_sorts_skips_limits_and_projects() {
+    walk(
+        "reading",
+        &[
+            (
+                "return (await c.insertMany([3, 1, 2, 5, 4].map((n) => ({ _id: n, n, odd: n % 2 === 1 })))).insertedIds.length;",
+                json!(5),
+            ),
+            ("return (await c.find({}).sort({ n: 1 }).toArray()).map((d) => d.n);", json!([1, 2, 3, 4, 5])),
+            ("return (await c.find({}).sort({ n: -1 }).skip(1).limit(2).toArray()).map((d) => d.n);", json!([4, 3])),
+            (
+                "return (await c.find({ n: { $gte: 3 }, odd: true }).sort({ n: 1 }).toArray()).map((d) => d.n);",
+                json!([3, 5]),
+            ),
+            ("return await c.find({ n: 2 }, { _id: 0, n: 1 }).toArray();", json!([{ "n": 2 }])),
+            ("let sum = 0; for await (const d of c.find({})) sum += d.n; return sum;", json!(15)),
+            (
+                "const cursor = c.find({ n: 1 }); return [await cursor.hasNext(), (await cursor.next()).n, await cursor.hasNext()];",
+                json!([true, 1, false]),
+            ),
+        ],
+    );
+}
+
+#[test]
+fn a_cursor_over_many_documents_gives_each_once() {
+    let insert = "return (await c.insertMany([...Array(3000).keys()].map((n) => ({ _id: n, fill: 'x'.repeat(500) })))).insertedIds.length;";
+    let read = "const ids = (await c.find({}).toArray()).map((d) => d._id); return [ids.length, new Set(ids).size];";
+    walk("batches", &[(insert, json!(3000)), (read, json!([3000, 3000]))]);
+}
+
+#[test]
+fn counts() {
+    walk(
+        "counting",
+        &[
+            ("return (await c.insertMany([{ a: 1 }, { a: 1 }, { a: 2 }])).insertedIds.length;", json!(3)),
+            ("return await c.count();", json!(3)),
+            ("return await c.count({ a: 1 });", json!(2)),
+            ("return await c.count({ a: 9 });", json!(0)),
+        ],
+    );
+    let backend = Backend::new().data_source().on(
+        "GET",
+        "/x",
+        r#"exports = () => context.services.get("mongodb-atlas").db("d").collection("c").count({});"#,
+    );
+    let app = SERVER.admin().serve("counted", &backend);
+    let answer = SERVER.call(&Request::get(&app.target("/x")).header("Accept", "application/ejson"));
+    assert_eq!(
+        answer.json(),
+        json!({ "$numberLong": "0" }),
+        "a count that is returned as it is becomes a 64-bit integer"
+    );
+}
+
+#[test]
+fn updates_change_what_they_match_and_say_how_many() {
+    walk(
+        "updating",
+        &[
+            (
+                "return (await c.insertMany([{ _id: 1, n: 1 }, { _id: 2, n: 1 }, { _id: 3, n: 2 }])).insertedIds.length;",
+                json!(3),
+            ),
+            (
+                "const r = await c.updateOne({ n: 1 }, { $set: { seen: true }, $inc: { n: 10 } }); return [r.matchedCount, r.modifiedCount];",
+                json!([1, 1]),
+            ),
+            ("return (await c.find({ seen: true }).toArray()).map((d) => d.n);", json!([11])),
+            (
+                "const r = await c.updateMany({}, { $set: { all: 1 } }); return [r.matchedCount, r.modifiedCount];",
+                json!([3, 3]),
+            ),
+            (
+                "const r = await c.updateOne({ _id: 9 }, { $set: { n: 9 } }); return [r.matchedCount, r.modifiedCount];",
+                json!([0, 0]),
+            ),
+            ("return (await c.updateOne({ _id: 9 }, { $set: { n: 9 } }, { upsert: true })).upsertedId;", json!(9)),
+            ("return (await c.findOne({ _id: 9 })).n;", json!(9)),
+            (
+                "await c.replaceOne({ _id: 9 }, { whole: 1 }); return c.findOne({ _id: 9 });",
+                json!({ "_id": 9, "whole": 1 }),
+            ),
+        ],
+    );
+}
+
+#[test]
+fn deletes_remove_one_or_all() {
+    walk(
+        "deleting",
+        &[
+            ("return (await c.insertMany([{ a: 1 }, { a: 1 }, { a: 1 }, { a: 2 }])).insertedIds.length;", json!(4)),
+            ("return (await c.deleteOne({ a: 1 })).deletedCount;", json!(1)),
+            ("return (await c.deleteMany({ a: 1 })).deletedCount;", json!(2)),
+            ("return (await c.deleteMany({ a: 1 })).deletedCount;", json!(0)),
+            ("return await c.count({});", json!(1)),
+        ],
+    );
+}
+
+#[test]
+fn a_duplicate_id_is_an_error_that_functions_know() {
+    let steps =
+        steps("twice", &["return (await c.insertOne({ _id: 'one' })).insertedId;", "return await c.count({});"]);
+    assert_eq!(steps.run(0), json!({ "ok": "one" }));
+    let ran = steps.run(0);
+    let message = ran["threw"]["message"].as_str().unwrap_or_default();
+    assert!(message.contains("E11000 duplicate key error"), "{ran}");
+    assert_eq!(ran["threw"]["code"], json!(11_000), "{ran}");
+    assert_eq!(steps.run(1), json!({ "ok": 1 }));
+}
+
+#[test]
+fn an_operator_that_does_not_exist_is_named() {
+    let ran = steps("mistaken", &["return await c.find({ a: { $nope: 1 } }).toArray();"]).run(0);
+    assert!(ran["threw"]["message"].as_str().is_some_and(|message| message.contains("$nope")), "{ran}");
+}
+
+#[test]
+fn apps_do_not_see_each_other() {
+    let sources = ["return (await c.insertOne({ _id: 1 })).insertedId;", "return await c.count({});"];
+    let (one, other) = (steps("tenant-one", &sources), steps("tenant-two", &sources));
+    one.run(0);
+    assert_eq!((one.run(1), other.run(1)), (json!({ "ok": 1 }), json!({ "ok": 0 })));
+}
+
+#[test]
+fn a_write_nobody_waits_for_is_done_before_the_answer() {
+    let backend = Backend::new()
+        .data_source()
+        .on("POST", "/fire", r#"exports = () => { context.services.get("mongodb-atlas").db("d").collection("c").insertOne({ a: 1 }); return "sent"; };"#)
+        .on("GET", "/count", r#"exports = () => context.services.get("mongodb-atlas").db("d").collection("c").count({});"#);
+    let app = SERVER.admin().serve("forgetful", &backend);
+    for expected in 1..=5 {
+        assert_eq!(SERVER.call(&Request::post(&app.target("/fire"), "")).text(), r#""sent""#);
+        assert_eq!(SERVER.get(&app.target("/count")).text(), expected.to_string());
+    }
+}
+
+#[test]
+fn too_many_operations_at_once_are_refused() {
+    let source = r#"exports = () => { const c = context.services.get("mongodb-atlas").db("d").collection("c"); for (let i = 0; i < 1001; i++) c.findOne({}); return 1; };"#;
+    let app = SERVER.admin().serve("flood", &Backend::new().data_source().on("GET", "/flood", source));
+    let answer = SERVER.get(&app.target("/flood"));
+    assert_eq!((answer.status, answer.error().1.as_str()), (400, "FunctionExecutionError"), "{answer}");
+    assert!(answer.error().0.contains("exceeded max async work queue size of 1000"), "{answer}");
+}

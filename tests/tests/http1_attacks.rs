@@ -1,0 +1,111 @@
+//! Bytes that have made other servers read one stream in two ways, sent to ours over a socket.
+//!
+//! Each case is a connection of its own. A request is answered by exactly one final response; a refusal by exactly one
+//! with its status, after which the server closes without having read anything more; and whoever calls next is served.
+
+use std::sync::LazyLock;
+
+use portico_tests::{App, Backend, Request, Server, Setup};
+
+#[path = "../corpus/http1.rs"]
+mod corpus;
+
+use corpus::{Case, Wanted};
+
+static SERVERS: LazyLock<[(Server, App); 2]> = LazyLock::new(|| {
+    ["auto", "epoll"].map(|driver| {
+        let server = Setup::default().set("PORTICO_DRIVER", driver).start();
+        let app = server.admin().serve("target", &Backend::new().on("*", "/x", "exports = () => 1;"));
+        (server, app)
+    })
+});
+
+#[test]
+fn every_case_of_the_corpus_is_answered_as_written() {
+    let cases = corpus::cases();
+    assert!(cases.len() > 200, "only {} cases: is the corpus whole?", cases.len());
+    for (server, app) in SERVERS.iter() {
+        let failures: Vec<String> = cases
+            .iter()
+            .filter_map(|case| attack(server, app, case).err().map(|why| format!("{}: {why}", case.name)))
+            .collect();
+        assert!(failures.is_empty(), "over {}:\n{}", server.driver(), failures.join("\n"));
+        assert_eq!(server.get(&app.target("/x")).text(), "1", "whoever calls next is served");
+    }
+}
+
+/// Sends a case's bytes and compares everything that comes back until the server closes.
+fn attack(server: &Server, app: &App, case: &Case) -> Result<(), String> {
+    let mut connection = server.connect();
+    let bytes = at_an_endpoint(case, app);
+    // A server that has refused may close before all of it is sent.
+    let sent = connection.send(&bytes);
+    let ends_itself = matches!(case.wanted.last(), Some(Wanted::Refused { .. } | Wanted::Closed));
+    if !ends_itself {
+        sent.map_err(|error| format!("cannot send: {error}"))?;
+        connection.finish_sending();
+    }
+    for wanted in &case.wanted {
+        match wanted {
+            Wanted::Request { method, .. } => {
+                let answer = connection.receive(method).map_err(|error| format!("{method}: {error}"))?;
+                if answer.status == 400 && answer.header("connection") == Some("close") {
+                    return Err(format!("a good request was refused: {answer}"));
+                }
+            }
+            Wanted::Refused { status, reason } => {
+                // What cannot be read as a request has no method; its refusal has a body.
+                let answer = connection.receive("GET").map_err(|error| format!("{reason}: {error}"))?;
+                if answer.status != *status {
+                    return Err(format!("{reason}: wanted {status}, got {answer}"));
+                }
+                if answer.header("connection") != Some("close") {
+                    return Err(format!("{reason}: does not say that it closes: {answer}"));
+                }
+            }
+            Wanted::Waits | Wanted::Closed => {}
+        }
+    }
+    match connection.receive_rest() {
+        Ok(rest) if rest.is_empty() => Ok(()),
+        Ok(rest) => Err(format!("one response too many: {:?}", String::from_utf8_lossy(&rest))),
+        // Bytes of ours that were on their way when it closed.
+        Err(error) if ends_itself && error.kind() == std::io::ErrorKind::ConnectionReset => Ok(()),
+        Err(error) => Err(format!("does not close: {error}")),
+    }
+}
+
+/// The case's bytes. Those that only wait are sent to an endpoint, whose bodies may be as large as the codec allows;
+/// other paths take less.
+fn at_an_endpoint(case: &Case, app: &App) -> Vec<u8> {
+    let post = b"POST / HTTP/1.1";
+    match case.wanted.as_slice() {
+        [Wanted::Waits] if case.bytes.starts_with(post) => [
+            Request::new("POST", &app.target("/x")).bytes().split(|byte| *byte == b'\r').next().unwrap_or_default(),
+            &case.bytes[post.len()..],
+        ]
+        .concat(),
+        _ => case.bytes.clone(),
+    }
+}
+
+#[test]
+fn a_pipelined_request_after_a_refusal_is_never_run() {
+    for (server, app) in SERVERS.iter() {
+        let source = r#"exports = () => context.services.get("mongodb-atlas").db("d").collection("c").insertOne({});"#;
+        let count = r#"exports = () => context.services.get("mongodb-atlas").db("d").collection("c").count({});"#;
+        let backend = Backend::new().data_source().on("POST", "/write", source).on("GET", "/count", count);
+        let writer = app.admin.serve("writer", &backend);
+        let write = Request::post(&writer.target("/write"), "").bytes();
+        let smuggled = format!(
+            "POST {} HTTP/1.1\r\nHost: h\r\nContent-Length: 4\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n",
+            writer.target("/write")
+        );
+        let mut connection = server.connect();
+        let _ = connection.send(&[smuggled.as_bytes(), &write].concat());
+        assert_eq!(connection.receive("POST").expect("a refusal").status, 400);
+        let rest = connection.receive_rest().unwrap_or_default();
+        assert!(rest.is_empty(), "{:?}", String::from_utf8_lossy(&rest));
+        assert_eq!(server.get(&writer.target("/count")).text(), "0", "over {}", server.driver());
+    }
+}
