@@ -4,7 +4,6 @@
 use std::net::IpAddr;
 use std::sync::Arc;
 
-use isolate_pool::Failure;
 use storage::model::{ActiveApp, ActiveEndpoint};
 
 #[derive(Debug, Clone)]
@@ -44,7 +43,6 @@ pub enum Refusal {
     NotAvailable {
         what: &'static str,
     },
-    Failed(Failure),
 }
 
 /// A refusal, and how far the request had come, for the log.

@@ -4,7 +4,7 @@
 
 use std::borrow::Cow;
 
-use isolate_pool::{FailureKind, Format, ResponseContent};
+use isolate_pool::{Failure, FailureKind, Format, ResponseContent};
 use serde_json::json;
 use storage::model::ActiveApp;
 
@@ -48,7 +48,7 @@ pub fn outcome(core: &Core, request: &Request<'_>, done: &mut Done) -> Answer {
             Answer { status: response.status, headers, body: std::mem::take(&mut response.body), error: None }
         }
         Err(failure) => {
-            let (status, code) = of_failure(failure.kind);
+            let (status, code) = of_failure(failure);
             error(core, request, Some(&done.app), status, Some(code), failure.message.clone())
         }
     };
@@ -69,8 +69,11 @@ pub fn refusal(core: &Core, request: &Request<'_>, refused: &Refused) -> Answer 
     answer
 }
 
-fn of_failure(kind: FailureKind) -> (u16, &'static str) {
-    match kind {
+fn of_failure(failure: &Failure) -> (u16, &'static str) {
+    match failure.kind {
+        // No rule at all is a matter of configuration; a rule that says no is an answer to this very request.
+        FailureKind::Threw if failure.code == "NoMatchingRuleFound" => (403, "NoMatchingRuleFound"),
+        FailureKind::Threw if failure.code == "NotPermitted" => (400, "NoMatchingRuleFound"),
         FailureKind::Threw | FailureKind::Memory | FailureKind::AsyncQueue | FailureKind::Invalid => {
             (400, "FunctionExecutionError")
         }
@@ -120,10 +123,6 @@ fn of_refusal(refusal: &Refusal) -> (u16, Option<&'static str>, String) {
         }
         Refusal::NotAvailable { what } => {
             (501, "FunctionExecutionError", format!("{what} is not available in this version").into())
-        }
-        Refusal::Failed(failure) => {
-            let (status, code) = of_failure(failure.kind);
-            (status, code, failure.message.clone().into())
         }
     };
     (status, Some(code), message.into_owned())

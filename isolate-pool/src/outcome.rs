@@ -36,6 +36,8 @@ pub enum ResponseContent {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Failure {
     pub kind: FailureKind,
+    /// The platform's own code when it was one of its refusals that nobody caught, such as `NoMatchingRuleFound`.
+    pub code: String,
     /// For the client.
     pub message: String,
     /// For the tenant's log: where in their source.
@@ -108,7 +110,7 @@ impl FailureKind {
 
 impl Failure {
     pub fn new(kind: FailureKind, message: impl Into<String>) -> Self {
-        Self { kind, message: message.into(), stack: String::new() }
+        Self { kind, code: String::new(), message: message.into(), stack: String::new() }
     }
 }
 

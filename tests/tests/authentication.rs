@@ -11,6 +11,9 @@ const SECRET: &str = "Super5ecr3tPa55w0rd";
 /// HMAC-SHA256 of `{ "message": "Hello!" }`, spaces included, with that secret.
 const SIGNATURE: &str = "sha256=d4f0537db4e230d7a6028a6f7c3bb1b57c9d16f39176d78697e559ac333e0b36";
 
+/// Headers of a request, the status of its answer, and the `error` and `error_code` in it.
+type Row<'a> = (&'a [(&'a str, &'a str)], u16, (&'a str, &'a str));
+
 /// An app with one key that is good and one that is disabled.
 struct Guarded {
     app: App,
@@ -51,7 +54,7 @@ fn credentials_are_accepted_or_refused_as_documented() {
     let Guarded { app, key, disabled } = guarded("guarded");
     let incomplete = "must specify some form of authentication (either email+password, api-key, or jwt) in the request header or body";
     let unknown = ("invalid session: error finding user for endpoint", "InvalidSession");
-    let rows: [(&[(&str, &str)], u16, (&str, &str)); 15] = [
+    let rows: [Row<'_>; 15] = [
         (&[("apiKey", &key)], 200, ("", "")),
         (&[("api-key", &key)], 200, ("", "")),
         (&[("APIKEY", &key)], 200, ("", "")),

@@ -15,6 +15,9 @@ fn ask(name: &str, endpoint: Endpoint, change: impl FnOnce(Request) -> Request) 
     SERVER.call(&request)
 }
 
+/// An app's name, its handler, what is done to a plain `GET /x`, and the JSON that comes back.
+type Row = (&'static str, &'static str, fn(Request) -> Request, serde_json::Value);
+
 fn get(source: &str) -> Endpoint {
     Endpoint::new("*", "/x", source)
 }
@@ -24,7 +27,7 @@ fn the_handler_sees_the_request_as_documented() {
     let query = "exports = ({ query }) => query;";
     let body =
         "exports = ({ body }) => body === undefined ? 'undefined' : [body.text(), body.toBase64(), body.toHex()];";
-    let rows: [(&str, &str, fn(Request) -> Request, serde_json::Value); 13] = [
+    let rows: [Row; 13] = [
         ("query-first", query, |r| at(r, "/x?a=1&a=2&b=x%20y"), json!({ "a": "1", "b": "x y" })),
         ("query-none", query, |r| r, json!({})),
         ("query-bare", query, |r| at(r, "/x?a&b=1+2&regions=na,eu"), json!({ "a": "", "b": "1 2", "regions": "na,eu" })),

@@ -40,6 +40,7 @@ fn main() {
         load::run(node.address, connections, &theirs.bytes(), warm_up);
     }
     let (mut portico, mut nodes) = (Vec::new(), Vec::new());
+    let gateway_before = process::cpu_time(server.pid);
     for round in 1..=rounds {
         let ours = measure(server.address, &ours, &|| server.cpu_time());
         println!("round {round} portico: {ours}");
@@ -51,6 +52,10 @@ fn main() {
         }
     }
     print_rounds("hello portico", &portico);
+    let gateway = process::cpu_time(server.pid) - gateway_before;
+    let whole: Duration = portico.iter().map(|round| round.cpu).sum();
+    let share = gateway.as_secs_f64() / whole.as_secs_f64();
+    println!("hello portico: {:.0} % of it in the gateway, the rest in the isolate hosts", share * 100.0);
     if !nodes.is_empty() {
         print_rounds("hello node", &nodes);
         let ratios = portico.iter().zip(&nodes).map(|(ours, theirs)| ours.cpu_us() / theirs.cpu_us());

@@ -142,7 +142,7 @@ pub fn failure(scope: &mut PinScope<'_, '_>, runtime: &Runtime, thrown: Local<'_
         Some(text) if text.is_string() => cut(text.to_rust_string_lossy(scope)),
         _ => String::new(),
     };
-    Failure { kind: FailureKind::Threw, message: text(0), stack: text(1) }
+    Failure { kind: FailureKind::Threw, message: text(0), stack: text(1), code: text(2) }
 }
 
 fn cut(mut text: String) -> String {

@@ -307,6 +307,7 @@ pub fn write_done(out: &mut Vec<u8>, id: u64, outcome: &Outcome) {
         Err(failure) => {
             w.u8(1);
             w.u8(failure.kind as u8);
+            w.str(&failure.code);
             w.str(&failure.message);
             w.str(&failure.stack);
         }
@@ -510,6 +511,7 @@ pub fn read_up(body: &[u8]) -> Result<Up<'_>, BadFrame> {
             let result = if r.flag("outcome kind")? {
                 Err(Failure {
                     kind: FailureKind::from_u8(r.u8("failure kind")?).ok_or(BadFrame("failure kind"))?,
+                    code: r.str("failure code")?.to_owned(),
                     message: r.str("failure message")?.to_owned(),
                     stack: r.str("failure stack")?.to_owned(),
                 })

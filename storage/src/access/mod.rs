@@ -67,7 +67,10 @@ fn first_role<'a>(rules: &'a DataRules, database: &str, collection: &str) -> Opt
 impl Denied {
     /// The short name clients see beside the text.
     pub fn code_name(&self) -> &'static str {
-        "NoMatchingRuleFound"
+        match self {
+            Self::NotPermitted(_) => "NotPermitted",
+            Self::NoRule { .. } | Self::Unsupported { .. } | Self::ReadsNothing => "NoMatchingRuleFound",
+        }
     }
 }
 
