@@ -24,8 +24,8 @@ use isolate_pool::link::client::{Client, Event};
 use isolate_pool::link::page::now_ms;
 use isolate_pool::services::Session;
 use isolate_pool::supervisor::{HostEvent, Roles, Serial, Supervisor};
-use isolate_pool::{ConsoleLine, Failure, FailureKind, HostCall, Invocation, Outcome, Refusal, Services};
-use storage::model::{AppId, BundleId};
+use isolate_pool::{ConsoleLevel, ConsoleLine, Failure, FailureKind, HostCall, Invocation, Outcome, Refusal, Services};
+use storage::model::AppId;
 
 use crate::core::Remote;
 use crate::rt::{self, LinkReader, LinkWriter, Signal, split_link};
@@ -63,7 +63,6 @@ struct Slot {
     state: RefCell<State>,
     session: Arc<dyn Session>,
     app: AppId,
-    bundle: BundleId,
 }
 
 struct State {
@@ -78,11 +77,25 @@ enum End {
     Outcome(Outcome),
     /// The host never started it.
     Moved,
+    /// The host never started call `id`, for want of its app's code.
+    NotLoaded {
+        id: u64,
+    },
     /// The host died with it.
     Lost,
 }
 
 impl Slot {
+    fn take_console(&self) -> Vec<ConsoleLine> {
+        let mut state = self.state.borrow_mut();
+        let mut console = std::mem::take(&mut state.console);
+        if state.lines_dropped > 0 {
+            let text = format!("({} more lines were not kept)", state.lines_dropped);
+            console.push(ConsoleLine { level: ConsoleLevel::Warn, text });
+        }
+        console
+    }
+
     fn end(&self, end: End) {
         let mut state = self.state.borrow_mut();
         state.end = Some(end);
@@ -150,6 +163,8 @@ impl Hosts {
     /// Runs one call to its end. Dropping the future cancels the call.
     pub async fn call(&self, invocation: &Invocation<'_>, session: Arc<dyn Session>) -> Ended {
         let mut console = Vec::new();
+        // The app's code, and which host missed it at which call.
+        let mut missed: Option<(Serial, u64, Arc<[u8]>)> = None;
         // Each round runs on another host, so the rounds are bounded by the hosts that can hang or die in a row.
         for _ in 0..ROUNDS_MAX {
             let Some(host) = self.host_for(invocation.app).await else { break };
@@ -163,8 +178,12 @@ impl Hosts {
                 }),
                 session: session.clone(),
                 app: invocation.app,
-                bundle: invocation.bundle,
             });
+            if let Some((serial, id, encoded)) = &missed
+                && *serial == host.serial
+            {
+                host.client.borrow_mut().load(*id, invocation.app, invocation.bundle, encoded);
+            }
             let id = host.client.borrow_mut().invoke(invocation, slot.clone());
             host.output.set();
             let guard = CancelOnDrop { host: &host, id };
@@ -180,15 +199,24 @@ impl Hosts {
             })
             .await;
             std::mem::forget(guard);
-            let mut state = slot.state.borrow_mut();
-            console = std::mem::take(&mut state.console);
-            if state.lines_dropped > 0 {
-                let text = format!("({} more lines were not kept)", state.lines_dropped);
-                console.push(ConsoleLine { level: isolate_pool::ConsoleLevel::Warn, text });
-            }
+            console = slot.take_console();
             match end {
                 End::Outcome(outcome) => return Ended { outcome, console },
                 End::Moved => {}
+                End::NotLoaded { id } => {
+                    let encoded = match missed.take() {
+                        Some((_, _, encoded)) => encoded,
+                        None => match self.remote.wait(self.services.bundle(invocation.app, invocation.bundle)).await {
+                            Ok(encoded) => encoded,
+                            Err(why) => {
+                                tracing::error!(app = %invocation.app, why, "an app's code cannot be had");
+                                let failure = Failure::new(FailureKind::Platform, "the app's code could not be loaded");
+                                return Ended { outcome: failed(failure), console };
+                            }
+                        },
+                    };
+                    missed = Some((host.serial, id, encoded));
+                }
                 End::Lost => {
                     let failure = Failure::new(
                         FailureKind::Crashed,
@@ -277,11 +305,12 @@ impl Hosts {
         match event {
             Event::Ready => tracing::debug!(host = host.serial, link = self.link, "isolate host is ready"),
             Event::Done { call, outcome } => call.end(End::Outcome(outcome)),
+            Event::NotLoaded { id, call } => call.end(End::NotLoaded { id }),
             Event::Asked { id, serial, call, request } => {
                 let (hosts, host, slot) = (self.clone(), host.clone(), call.clone());
                 rt::spawn("host-call", async move {
                     let answer = hosts.answer(&slot, request).await;
-                    host.client.borrow_mut().reply(id, serial, answer.as_ref().map(AsRef::as_ref));
+                    host.client.borrow_mut().reply(id, serial, answer.as_deref());
                     host.output.set();
                 });
             }
@@ -301,17 +330,9 @@ impl Hosts {
     }
 
     /// Answers what a call asks for. The app is the one the call was made for, whatever the host says.
-    async fn answer(&self, slot: &Slot, request: HostCall) -> Result<Reply, Refusal> {
+    async fn answer(&self, slot: &Slot, request: HostCall) -> Result<Vec<u8>, Refusal> {
         match request {
-            HostCall::Documents(command) => self.remote.wait(slot.session.documents(command)).await.map(Reply::Owned),
-            HostCall::Bundle => {
-                let bundle = self.remote.wait(self.services.bundle(slot.app, slot.bundle)).await;
-                bundle.map(Reply::Shared).map_err(|message| Refusal {
-                    code: "InternalServerError".to_owned(),
-                    message,
-                    number: 0,
-                })
-            }
+            HostCall::Documents(command) => self.remote.wait(slot.session.documents(command)).await,
         }
     }
 
@@ -374,20 +395,6 @@ const ROUNDS_MAX: usize = 64;
 
 /// What one read from a host may bring; a larger frame grows the buffer while it lasts.
 const READ_BYTES: usize = 64 * 1024;
-
-enum Reply {
-    Owned(Vec<u8>),
-    Shared(Arc<[u8]>),
-}
-
-impl AsRef<[u8]> for Reply {
-    fn as_ref(&self) -> &[u8] {
-        match self {
-            Self::Owned(bytes) => bytes,
-            Self::Shared(bytes) => bytes,
-        }
-    }
-}
 
 /// Everything that was queued since the last write goes out in one.
 async fn write(host: Rc<Host>, mut writer: LinkWriter) {

@@ -10,8 +10,6 @@ use storage::model::{AppId, BundleId};
 /// Something a call asks for.
 #[derive(Debug, Clone, PartialEq)]
 pub enum HostCall {
-    /// The code of the app the invocation belongs to. Answered with an encoded [`crate::Bundle`].
-    Bundle,
     /// A document operation, as one BSON document
     /// `{"service": s, "database": s, "collection": s, "operation": s, "arguments": {…}}`. Answered with `{"v": result}`.
     /// `operation` is the method's name (`insertOne`, `find`, …), plus `getMore` and `closeCursor` with

@@ -29,7 +29,12 @@ fn start<'s>(
 ) -> Result<v8::Local<'s, v8::Promise>, Stop> {
     let call = call_of(scope, arguments);
     let shapes = shapes(scope);
-    let mut parts = [("service", String::new()), ("database", String::new()), ("collection", String::new()), ("operation", String::new())];
+    let mut parts = [
+        ("service", String::new()),
+        ("database", String::new()),
+        ("collection", String::new()),
+        ("operation", String::new()),
+    ];
     for (index, (what, name)) in (1..).zip(&mut parts) {
         let text = v8::Local::<v8::String>::try_from(arguments.get(index)).ok();
         let text = text.filter(|text| text.length() <= NAME_LENGTH_MAX);

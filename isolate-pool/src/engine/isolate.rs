@@ -249,13 +249,14 @@ mod tests {
         drop(isolates.remove(2));
         drop(isolates.remove(0));
         isolates.push(Isolate::new(snapshot(), 64).unwrap());
-        let kept: Vec<String> = isolates.iter_mut().map(|isolate| evaluate(isolate, "String(globalThis.mine)")).collect();
+        let kept: Vec<String> =
+            isolates.iter_mut().map(|isolate| evaluate(isolate, "String(globalThis.mine)")).collect();
         assert_eq!(kept, ["1", "3", "4", "5", "undefined"]);
     }
 
     #[test]
     fn isolates_of_one_snapshot_do_not_share_their_randomness() {
-        let mut draw = || evaluate(&mut Isolate::new(snapshot(), 64).unwrap(), "String(Math.random())");
+        let draw = || evaluate(&mut Isolate::new(snapshot(), 64).unwrap(), "String(Math.random())");
         assert_ne!(draw(), draw());
     }
 }

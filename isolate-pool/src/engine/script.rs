@@ -119,7 +119,9 @@ mod tests {
         };
         assert!(taken(&mut second, SOURCE, &cache));
         assert!(!taken(&mut second, "exports = () => 8;", &cache));
-        assert!(!taken(&mut second, SOURCE, b"no cache at all"));
+        // A third isolate: one that has compiled a source before does not look at a cache for it.
+        let mut third = Isolate::new(snapshot(), 64).unwrap();
+        assert!(!taken(&mut third, SOURCE, b"no cache at all"));
     }
 
     #[test]

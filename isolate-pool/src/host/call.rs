@@ -26,8 +26,6 @@ pub struct Call {
 }
 
 pub enum State {
-    /// For its app's bundle; the frame it came in.
-    Waiting(Vec<u8>),
     /// In an isolate, with the promise it returned.
     Pending { tenant: u32, kind: Kind, promise: v8::Global<v8::Promise> },
     /// It has its result; operations it did not wait for are still being finished.
@@ -54,12 +52,9 @@ pub enum Progress {
 }
 
 impl Call {
-    pub fn tenant(&self) -> Option<u32> {
+    pub fn tenant(&self) -> u32 {
         match &self.state {
-            State::Waiting(_) => None,
-            State::Pending { tenant, .. } | State::Finishing { tenant, .. } | State::Starting { tenant } => {
-                Some(*tenant)
-            }
+            State::Pending { tenant, .. } | State::Finishing { tenant, .. } | State::Starting { tenant } => *tenant,
         }
     }
 }

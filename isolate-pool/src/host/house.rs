@@ -1,7 +1,6 @@
 //! What is nobody's hurry: blank isolates kept ready, isolates given up, memory given back, a word to the gateway.
 
 use super::run::Host;
-use super::tenant::Home;
 use crate::engine::isolate::Isolate;
 use crate::limits;
 use crate::link::frame::{self, HostStats};
@@ -57,6 +56,8 @@ impl Host {
                 self.drop_tenant(number);
             }
         }
+        // A bundle that is still here was sent for a call that was taken back meanwhile.
+        self.arrived.clear();
         let stats = HostStats {
             warm_isolates: self.tenants.len() as u32,
             blank_isolates: self.blanks.len() as u32,
@@ -77,7 +78,7 @@ impl Host {
         if let Some(due) = tenant.due_ns {
             self.due.remove(&(due, number));
         }
-        if matches!(self.homes.get(&tenant.key), Some(Home::Here(here)) if *here == number) {
+        if self.homes.get(&tenant.key) == Some(&number) {
             self.homes.remove(&tenant.key);
         }
     }

@@ -3,7 +3,7 @@
 use super::call::{Call, State, kind};
 use super::clock::now_ns;
 use super::run::Host;
-use super::tenant::{self, Home, Key, Tenant};
+use super::tenant::{self, Key, Tenant};
 use crate::bundle::Bundle;
 use crate::engine::error::Stop;
 use crate::engine::isolate::Isolate;
@@ -12,15 +12,12 @@ use crate::engine::script;
 use crate::limits;
 use crate::link::frame::{self, BadFrame, Down, Invoke};
 use crate::outcome::{Failure, FailureKind};
-use crate::services::{HostCall, Refusal};
-
-/// The question every first call of an app asks: for its bundle. Operations count from 1.
-const BUNDLE: u32 = 0;
+use crate::services::Refusal;
 
 impl Host {
     pub(super) fn handle(&mut self, link: usize, body: &[u8]) -> Result<(), BadFrame> {
         match frame::read_down(body)? {
-            Down::Invoke { id, invocation } => self.invoke(link, id, invocation, body),
+            Down::Invoke { id, invocation } => self.invoke(link, id, &invocation),
             Down::Cancel { id } => {
                 if let Some(handle) = self.handles.get(&(link, id)) {
                     self.forget(*handle);
@@ -28,11 +25,12 @@ impl Host {
             }
             Down::HostReply { id, call, answer } => {
                 if let Some(handle) = self.handles.get(&(link, id)).copied() {
-                    if call == BUNDLE {
-                        self.load(handle, answer);
-                    } else {
-                        self.answer_operation(handle, call, answer);
-                    }
+                    self.answer_operation(handle, call, answer);
+                }
+            }
+            Down::Load { app, bundle, encoded } => {
+                if !self.homes.keys().any(|key| key.app == app && key.bundle == bundle) {
+                    self.arrived.insert((app, bundle), encoded.to_vec());
                 }
             }
             Down::Compile { id, path, source } => self.compile(link, id, path, source),
@@ -40,10 +38,22 @@ impl Host {
         Ok(())
     }
 
-    fn invoke(&mut self, link: usize, id: u64, invocation: Invoke<'_>, body: &[u8]) {
+    /// Starts a call, unless the gateway took it back or its app is not loaded. A call whose app is not loaded is sent back
+    /// unclaimed: were it to wait here, an endless loop of another app could keep it waiting, begun in name only.
+    fn invoke(&mut self, link: usize, id: u64, invocation: &Invoke<'_>) {
         let claimed = self.links[link].claimed;
         // Ids grow; what was taken back lies at or below the last one known.
-        if id <= claimed {
+        if id <= claimed || id <= self.page.claimed(link) {
+            return;
+        }
+        let key = Key {
+            app: invocation.app,
+            bundle: invocation.bundle,
+            heap_mib: invocation.heap_mib.clamp(limits::HEAP_MIB_MIN, limits::HEAP_MIB),
+        };
+        let home = self.homes.get(&key).copied();
+        if home.is_none() && !self.arrived.contains_key(&(key.app, key.bundle)) {
+            frame::write_not_loaded(&mut self.links[link].wire.out, id);
             return;
         }
         match self.page.claim(link, claimed, id) {
@@ -56,99 +66,33 @@ impl Host {
         let now = now_ns();
         self.last_handle = self.last_handle.wrapping_add(1).max(1);
         let handle = self.last_handle;
-        let key = Key {
-            app: invocation.app,
-            bundle: invocation.bundle,
-            heap_mib: invocation.heap_mib.clamp(limits::HEAP_MIB_MIN, limits::HEAP_MIB),
-        };
         let deadline_ns = now + u64::from(invocation.run_time_ms) * 1_000_000;
-        let mut call = Call { link, id, app: key.app, deadline_ns, cpu_ns: 0, state: State::Waiting(Vec::new()) };
+        let tenant = home.unwrap_or_else(|| self.next_tenant());
+        let state = State::Starting { tenant };
         self.handles.insert((link, id), handle);
-        match self.homes.get_mut(&key) {
-            Some(Home::Here(tenant)) => {
-                let tenant = *tenant;
-                self.calls.insert(handle, call);
-                self.start(handle, tenant, &invocation);
-            }
-            Some(Home::Loading { waiting, .. }) => {
-                waiting.push(handle);
-                call.state = State::Waiting(body.to_vec());
-                self.calls.insert(handle, call);
-            }
-            None => {
-                call.state = State::Waiting(body.to_vec());
-                self.calls.insert(handle, call);
-                self.ask_for_bundle(handle, key);
-            }
+        self.calls.insert(handle, Call { link, id, app: key.app, deadline_ns, cpu_ns: 0, state });
+        if home.is_none()
+            && let Err(message) = self.settle_in(key, tenant, handle)
+        {
+            let message = format!("the app's code could not be loaded: {message}");
+            return self.finish(handle, Err(Failure::new(FailureKind::Platform, message)));
         }
+        self.start(handle, tenant, invocation);
     }
 
-    fn ask_for_bundle(&mut self, handle: u32, key: Key) {
-        let Some(call) = self.calls.get(&handle) else { return };
-        frame::write_host_call(&mut self.links[call.link].wire.out, call.id, BUNDLE, &HostCall::Bundle);
-        self.homes.insert(key, Home::Loading { asker: handle, waiting: vec![handle] });
-    }
-
-    /// The bundle of `asker`'s app has come, or will not.
-    fn load(&mut self, asker: u32, answer: Result<&[u8], Refusal>) {
-        let Some((key, waiting)) = self.take_loading(asker) else { return };
-        let loaded = match answer {
-            Ok(bytes) => Bundle::decode(bytes).map_err(|error| error.0),
-            Err(refusal) => Err(refusal.message),
-        };
-        let booted = loaded.and_then(|bundle| self.settle_in(key, bundle, asker));
-        match booted {
-            Ok(tenant) => {
-                for handle in waiting {
-                    // One of those before it may have brought the isolate down: then the rest wait for another.
-                    match self.homes.get_mut(&key) {
-                        Some(Home::Here(here)) if *here == tenant => {}
-                        Some(Home::Loading { waiting, .. }) => {
-                            waiting.push(handle);
-                            continue;
-                        }
-                        _ => {
-                            self.ask_for_bundle(handle, key);
-                            continue;
-                        }
-                    }
-                    let Some(call) = self.calls.get_mut(&handle) else { continue };
-                    let State::Waiting(body) = std::mem::replace(&mut call.state, State::Starting { tenant }) else {
-                        continue;
-                    };
-                    // It was a good frame when it came.
-                    if let Ok(Down::Invoke { invocation, .. }) = frame::read_down(&body) {
-                        self.start(handle, tenant, &invocation);
-                    }
-                }
-            }
-            Err(message) => {
-                for handle in waiting {
-                    let failure =
-                        Failure::new(FailureKind::Platform, format!("the app's code could not be loaded: {message}"));
-                    self.finish(handle, Err(failure));
-                }
-            }
-        }
-    }
-
-    fn take_loading(&mut self, asked_by: u32) -> Option<(Key, Vec<u32>)> {
-        let key =
-            *self.homes.iter().find(|(_, home)| matches!(home, Home::Loading { asker, .. } if *asker == asked_by))?.0;
-        match self.homes.remove(&key)? {
-            Home::Loading { waiting, .. } => Some((key, waiting)),
-            Home::Here(_) => None,
-        }
+    fn next_tenant(&mut self) -> u32 {
+        self.last_tenant = self.last_tenant.wrapping_add(1);
+        self.last_tenant
     }
 
     /// Gives an app its isolate.
-    fn settle_in(&mut self, key: Key, mut bundle: Bundle, asker: u32) -> Result<u32, String> {
+    fn settle_in(&mut self, key: Key, number: u32, asker: u32) -> Result<(), String> {
+        let encoded = self.arrived.remove(&(key.app, key.bundle)).ok_or("its bundle is not here")?;
+        let mut bundle = Bundle::decode(&encoded).map_err(|error| error.0)?;
         let isolate = match self.blanks.pop() {
             Some(blank) => blank,
             None => Isolate::new(self.snapshot, limits::HEAP_MIB.max(key.heap_mib))?,
         };
-        self.last_tenant = self.last_tenant.wrapping_add(1);
-        let number = self.last_tenant;
         let tenant = Tenant::new(key, isolate, &mut bundle, now_ns());
         self.tenants.insert(number, tenant);
         let (booted, ended) = self.enter(asker, number, |scope, runtime| tenant::boot(scope, runtime, &bundle));
@@ -163,9 +107,9 @@ impl Host {
         for other in self.tenants.values_mut() {
             other.superseded |= other.key.app == key.app && other.key.bundle != key.bundle;
         }
-        self.homes.insert(key, Home::Here(number));
+        self.homes.insert(key, number);
         self.loads += 1;
-        Ok(number)
+        Ok(())
     }
 
     fn start(&mut self, handle: u32, tenant: u32, invocation: &Invoke<'_>) {
@@ -177,15 +121,12 @@ impl Host {
         home.calls.push(handle);
         home.superseded = false;
         home.desk.borrow_mut().calls.insert(handle, Default::default());
-        if let Some(call) = self.calls.get_mut(&handle) {
-            call.state = State::Starting { tenant };
-        }
         self.begin(handle, tenant, kind(invocation), invocation);
     }
 
     /// The answer to a document operation settles the promise it was given.
     fn answer_operation(&mut self, handle: u32, operation: u32, answer: Result<&[u8], Refusal>) {
-        let Some(tenant) = self.calls.get(&handle).and_then(Call::tenant) else { return };
+        let Some(tenant) = self.calls.get(&handle).map(Call::tenant) else { return };
         let Some(home) = self.tenants.get(&tenant) else { return };
         let resolver =
             home.desk.borrow_mut().calls.get_mut(&handle).and_then(|open| open.operations.remove(&operation));
@@ -256,36 +197,7 @@ impl Host {
     pub(super) fn forget(&mut self, handle: u32) {
         let Some(call) = self.calls.remove(&handle) else { return };
         self.handles.remove(&(call.link, call.id));
-        match call.tenant() {
-            Some(tenant) => {
-                self.leave(handle, tenant);
-            }
-            None => self.forget_waiting(handle),
-        }
-    }
-
-    /// A call that waits for its bundle is forgotten; when it was the one that asked, another asks.
-    pub(super) fn forget_waiting(&mut self, handle: u32) {
-        let mut empty = None;
-        for (key, home) in &mut self.homes {
-            let Home::Loading { asker, waiting } = home else { continue };
-            waiting.retain(|waiting| *waiting != handle);
-            if *asker != handle {
-                continue;
-            }
-            let Some(next) = waiting.first().copied() else {
-                empty = Some(*key);
-                break;
-            };
-            *asker = next;
-            if let Some(call) = self.calls.get(&next) {
-                let out = &mut self.links[call.link].wire.out;
-                frame::write_host_call(out, call.id, BUNDLE, &HostCall::Bundle);
-            }
-        }
-        if let Some(key) = empty {
-            self.homes.remove(&key);
-        }
+        self.leave(handle, call.tenant());
     }
 }
 

@@ -18,7 +18,7 @@ pub mod watchdog;
 pub mod wire;
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;
 
 use std::io::{self, Write};
 use std::os::fd::AsFd;

@@ -16,13 +16,14 @@ use rustix::event::epoll::{self, EventData, EventFlags};
 use super::boot::Boot;
 use super::call::Call;
 use super::clock::now_ns;
-use super::tenant::{Home, Key, Tenant};
+use super::tenant::{Key, Tenant};
 use super::watchdog::Watchdog;
 use super::wire::Wire;
 use crate::engine::isolate::Isolate;
 use crate::limits;
 use crate::link::frame;
 use crate::link::page::Page;
+use storage::model::{AppId, BundleId};
 
 /// Between two looks for calls that are past their deadline while they wait.
 const DEADLINE_LOOK_NS: u64 = 20_000_000;
@@ -45,7 +46,10 @@ pub struct Host {
     pub(super) last_handle: u32,
     pub(super) tenants: HashMap<u32, Tenant>,
     pub(super) last_tenant: u32,
-    pub(super) homes: HashMap<Key, Home>,
+    /// Which tenant takes the calls of an app's bundle.
+    pub(super) homes: HashMap<Key, u32>,
+    /// Encoded bundles that were sent and whose call follows.
+    pub(super) arrived: HashMap<(AppId, BundleId), Vec<u8>>,
     pub(super) blanks: Vec<Isolate>,
     pub(super) compiler: Option<Isolate>,
     pub(super) watchdog: Watchdog,
@@ -95,6 +99,7 @@ impl Host {
             tenants: HashMap::new(),
             last_tenant: 0,
             homes: HashMap::new(),
+            arrived: HashMap::new(),
             blanks: Vec::new(),
             compiler: None,
             watchdog: Watchdog::start()?,
@@ -160,7 +165,10 @@ impl Host {
                 self.keep_house(now);
             }
             self.flush()?;
-            if self.leaving && self.calls.is_empty() && !self.links.iter().any(|link| link.open && link.wire.has_output()) {
+            if self.leaving
+                && self.calls.is_empty()
+                && !self.links.iter().any(|link| link.open && link.wire.has_output())
+            {
                 return Ok(());
             }
         }

@@ -24,14 +24,6 @@ pub struct Key {
     pub heap_mib: u32,
 }
 
-/// Where calls of a [`Key`] go.
-pub enum Home {
-    /// Its bundle was asked for on behalf of `asker`; these wait, the asker among them.
-    Loading { asker: u32, waiting: Vec<u32> },
-    /// The tenant of that number.
-    Here(u32),
-}
-
 pub struct Tenant {
     pub key: Key,
     pub isolate: Isolate,

@@ -9,7 +9,7 @@ use super::call::{self, Kind, Progress, State};
 use super::clock::now_ns;
 use super::intake::recycled;
 use super::run::Host;
-use super::tenant::{self, Home};
+use super::tenant;
 use crate::bindings::{console, documents, timers};
 use crate::engine::isolate::Runtime;
 use crate::link::frame::{self, Invoke};
@@ -186,7 +186,7 @@ impl Host {
             self.condemned += 1;
         }
         let key = home.key;
-        if matches!(self.homes.get(&key), Some(Home::Here(here)) if *here == tenant) {
+        if self.homes.get(&key) == Some(&tenant) {
             self.homes.remove(&key);
         }
     }
@@ -196,23 +196,22 @@ impl Host {
         let Some(call) = self.calls.remove(&handle) else { return };
         self.handles.remove(&(call.link, call.id));
         let mut heap_bytes = 0;
-        if let Some(tenant) = call.tenant() {
-            let open = self.leave(handle, tenant);
-            let out = &mut self.links[call.link].wire.out;
-            if let Some(open) = open
-                && open.console.dropped > 0
-            {
-                let text = format!("{} more lines were not kept", open.console.dropped);
-                frame::write_console(out, call.id, ConsoleLevel::Warn, &text);
+        let tenant = call.tenant();
+        let open = self.leave(handle, tenant);
+        let out = &mut self.links[call.link].wire.out;
+        if let Some(open) = open
+            && open.console.dropped > 0
+        {
+            let text = format!("{} more lines were not kept", open.console.dropped);
+            frame::write_console(out, call.id, ConsoleLevel::Warn, &text);
+        }
+        if let Some(home) = self.tenants.get_mut(&tenant) {
+            let now = home.used_at_ns;
+            if now.saturating_sub(home.measured_at_ns) > MEASURE_NS {
+                home.measured_at_ns = now;
+                home.heap_bytes = home.isolate.heap_bytes();
             }
-            if let Some(home) = self.tenants.get_mut(&tenant) {
-                let now = home.used_at_ns;
-                if now.saturating_sub(home.measured_at_ns) > MEASURE_NS {
-                    home.measured_at_ns = now;
-                    home.heap_bytes = home.isolate.heap_bytes();
-                }
-                heap_bytes = home.heap_bytes;
-            }
+            heap_bytes = home.heap_bytes;
         }
         let cpu_us = u32::try_from(call.cpu_ns / 1_000).unwrap_or(u32::MAX);
         frame::write_done(&mut self.links[call.link].wire.out, call.id, &Outcome { result, cpu_us, heap_bytes });
@@ -341,14 +340,7 @@ impl Host {
         let overdue: Vec<u32> =
             self.calls.iter().filter(|(_, call)| call.deadline_ns <= now).map(|(handle, _)| *handle).collect();
         for handle in overdue {
-            match self.calls.get(&handle).and_then(call::Call::tenant) {
-                Some(_) => self.finish(handle, Err(out_of_time())),
-                None => {
-                    let failure = Failure::new(FailureKind::Platform, "the app's code did not arrive in time");
-                    self.forget_waiting(handle);
-                    self.finish(handle, Err(failure));
-                }
-            }
+            self.finish(handle, Err(out_of_time()));
         }
         self.settle_touched();
     }

@@ -12,6 +12,7 @@ use super::page::Page;
 use crate::invocation::Invocation;
 use crate::outcome::{ConsoleLevel, Outcome};
 use crate::services::{HostCall, Refusal};
+use storage::model::{AppId, BundleId};
 
 /// What a host did, as far as this link is concerned.
 #[derive(Debug)]
@@ -21,6 +22,11 @@ pub enum Event<'a, T> {
     Done {
         call: T,
         outcome: Outcome,
+    },
+    /// The host has not loaded the call's app and did not start it. Send the call again, after [`Client::load`].
+    NotLoaded {
+        id: u64,
+        call: T,
     },
     /// A call asks for something; answer with [`Client::reply`].
     Asked {
@@ -42,13 +48,15 @@ pub struct Client<T> {
     link: usize,
     last_id: u64,
     in_flight: HashMap<u64, T>,
+    /// Bundles that were sent, with the last call that had been sent before each.
+    loads: HashMap<BundleId, u64>,
     out: Vec<u8>,
 }
 
 impl<T> Client<T> {
     /// `link` is this end's index among the host's links.
     pub fn new(page: Arc<Page>, link: usize) -> Self {
-        Self { page, link, last_id: 0, in_flight: HashMap::new(), out: Vec::new() }
+        Self { page, link, last_id: 0, in_flight: HashMap::new(), loads: HashMap::new(), out: Vec::new() }
     }
 
     pub fn page(&self) -> &Page {
@@ -65,6 +73,15 @@ impl<T> Client<T> {
         frame::write_invoke(&mut self.out, self.last_id, invocation);
         self.in_flight.insert(self.last_id, call);
         self.last_id
+    }
+
+    /// Queues a bundle because the host had not loaded it when it came to call `missed`. Many calls miss the same bundle at
+    /// once; one that missed it before it was sent needs no second sending.
+    pub fn load(&mut self, missed: u64, app: AppId, bundle: BundleId, encoded: &[u8]) {
+        if self.loads.get(&bundle).is_none_or(|before| *before < missed) {
+            self.loads.insert(bundle, self.last_id);
+            frame::write_load(&mut self.out, app, bundle, encoded);
+        }
     }
 
     /// Nobody waits for call `id` any more. What it asked for is no longer answered.
@@ -106,6 +123,11 @@ impl<T> Client<T> {
                         events(Event::Done { call, outcome });
                     } else if id > self.last_id {
                         return Err(BadFrame("answer to a call that was never made"));
+                    }
+                }
+                Up::NotLoaded { id } => {
+                    if let Some(call) = self.in_flight.remove(&id) {
+                        events(Event::NotLoaded { id, call });
                     }
                 }
                 Up::HostCall { id, call: serial, request } => {

@@ -30,6 +30,12 @@ pub enum Down<'a> {
         call: u32,
         answer: Result<&'a [u8], Refusal>,
     },
+    /// An app's encoded bundle, sent before a call that needs it.
+    Load {
+        app: AppId,
+        bundle: BundleId,
+        encoded: &'a [u8],
+    },
     /// Compile one function's source and tell what is wrong with it, or its code cache.
     Compile {
         id: u64,
@@ -75,6 +81,10 @@ pub enum Up<'a> {
     Done {
         id: u64,
         outcome: Outcome,
+    },
+    /// The call was not started: its app is not loaded here. Send the bundle and then the call again, here or elsewhere.
+    NotLoaded {
+        id: u64,
     },
     HostCall {
         id: u64,
@@ -126,12 +136,14 @@ const INVOKE: u8 = 1;
 const CANCEL: u8 = 2;
 const HOST_REPLY: u8 = 3;
 const COMPILE: u8 = 4;
+const LOAD: u8 = 5;
 const READY: u8 = 64;
 const DONE: u8 = 65;
 const HOST_CALL: u8 = 66;
 const CONSOLE: u8 = 67;
 const STATS: u8 = 68;
 const COMPILED: u8 = 69;
+const NOT_LOADED: u8 = 70;
 
 /// Takes the first whole frame off `buffer`: its body and how many bytes it took. `Ok(None)` when more bytes are needed.
 pub fn split(buffer: &[u8]) -> Result<Option<(&[u8], usize)>, BadFrame> {
@@ -275,6 +287,14 @@ pub fn write_host_reply(out: &mut Vec<u8>, id: u64, call: u32, answer: Result<&[
     w.end();
 }
 
+pub fn write_load(out: &mut Vec<u8>, app: AppId, bundle: BundleId, encoded: &[u8]) {
+    let mut w = Writer::begin(out, LOAD);
+    w.out.extend_from_slice(&app.bytes());
+    w.out.extend_from_slice(&bundle.bytes());
+    w.bytes(encoded);
+    w.end();
+}
+
 pub fn write_compile(out: &mut Vec<u8>, id: u64, path: &str, source: &str) {
     let mut w = Writer::begin(out, COMPILE);
     w.u64(id);
@@ -315,14 +335,19 @@ pub fn write_done(out: &mut Vec<u8>, id: u64, outcome: &Outcome) {
     w.end();
 }
 
+pub fn write_not_loaded(out: &mut Vec<u8>, id: u64) {
+    let mut w = Writer::begin(out, NOT_LOADED);
+    w.u64(id);
+    w.end();
+}
+
 pub fn write_host_call(out: &mut Vec<u8>, id: u64, call: u32, request: &HostCall) {
     let mut w = Writer::begin(out, HOST_CALL);
     w.u64(id);
     w.u32(call);
     match request {
-        HostCall::Bundle => w.u8(0),
         HostCall::Documents(command) => {
-            w.u8(1);
+            w.u8(0);
             w.bytes(command);
         }
     }
@@ -493,6 +518,11 @@ pub fn read_down(body: &[u8]) -> Result<Down<'_>, BadFrame> {
                 Ok(r.bytes("answer")?)
             },
         },
+        LOAD => Down::Load {
+            app: AppId::from_bytes(r.array("app")?),
+            bundle: BundleId::from_bytes(r.array("bundle")?),
+            encoded: r.bytes("encoded bundle")?,
+        },
         COMPILE => Down::Compile { id: r.u64("compile id")?, path: r.str("path")?, source: r.str("source")? },
         _ => return Err(BadFrame("kind")),
     };
@@ -532,12 +562,12 @@ pub fn read_up(body: &[u8]) -> Result<Up<'_>, BadFrame> {
             };
             Up::Done { id, outcome: Outcome { result, cpu_us, heap_bytes } }
         }
+        NOT_LOADED => Up::NotLoaded { id: r.u64("invocation id")? },
         HOST_CALL => Up::HostCall {
             id: r.u64("invocation id")?,
             call: r.u32("call id")?,
             request: match r.u8("host call kind")? {
-                0 => HostCall::Bundle,
-                1 => HostCall::Documents(r.bytes("command")?.to_vec()),
+                0 => HostCall::Documents(r.bytes("command")?.to_vec()),
                 _ => return Err(BadFrame("host call kind")),
             },
         },

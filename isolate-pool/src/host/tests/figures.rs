@@ -56,7 +56,7 @@ fn measure() {
         if !batch.is_empty() {
             stage.link.write_all(&batch).unwrap();
         }
-        if let Said::Done(_, outcome) = stage.next() {
+        if let Said::Done(_, outcome) = stage.hear() {
             js_us += u64::from(outcome.cpu_us);
             done += 1;
         }

@@ -61,6 +61,8 @@ pub(crate) struct Stage {
     bundle: Bundle,
     app: AppId,
     deployment: BundleId,
+    /// What the host is known to have loaded.
+    loaded: Option<BundleId>,
     last_id: u64,
     run_time_ms: u32,
     heap_mib: u32,
@@ -81,7 +83,7 @@ impl Drop for Stage {
 enum Said {
     Done(u64, Outcome),
     Asked(u64, u32, bson::Document),
-    Bundle(u64, u32),
+    NotLoaded(u64),
     Compiled(u64, Result<Vec<u8>, frame::CompileError>),
 }
 
@@ -129,6 +131,7 @@ impl Stage {
             bundle,
             app: AppId::new(),
             deployment: BundleId::new(),
+            loaded: None,
             last_id: 0,
             run_time_ms: 10_000,
             heap_mib: 64,
@@ -162,6 +165,10 @@ impl Stage {
             heap_mib: self.heap_mib,
         };
         let mut out = Vec::new();
+        // As the gateway does after the host said that it has not loaded the app; saying it too often does no harm.
+        if self.loaded != Some(self.deployment) {
+            frame::write_load(&mut out, self.app, self.deployment, &self.bundle.encode());
+        }
         frame::write_invoke(&mut out, self.last_id, &invocation);
         (self.last_id, out)
     }
@@ -186,7 +193,7 @@ impl Stage {
                 let said = match frame::read_up(body).unwrap() {
                     Up::Ready | Up::Stats(_) => None,
                     Up::Done { id, outcome } => Some(Said::Done(id, outcome)),
-                    Up::HostCall { id, call, request: HostCall::Bundle } => Some(Said::Bundle(id, call)),
+                    Up::NotLoaded { id } => Some(Said::NotLoaded(id)),
                     Up::HostCall { id, call, request: HostCall::Documents(command) } => {
                         Some(Said::Asked(id, call, bson::Document::from_reader(command.as_slice()).unwrap()))
                     }
@@ -209,29 +216,19 @@ impl Stage {
         }
     }
 
-    /// Hears the next thing that is not about a bundle; bundles are given.
-    fn next(&mut self) -> Said {
-        loop {
-            match self.hear() {
-                Said::Bundle(id, call) => {
-                    let mut out = Vec::new();
-                    frame::write_host_reply(&mut out, id, call, Ok(&self.bundle.encode()));
-                    self.link.write_all(&out).unwrap();
-                }
-                said => return said,
-            }
-        }
-    }
-
     fn done(&mut self, expected: u64) -> Outcome {
-        match self.next() {
-            Said::Done(id, outcome) if id == expected => outcome,
+        match self.hear() {
+            Said::Done(id, outcome) if id == expected => {
+                // A call that failed may have cost the app its isolate.
+                self.loaded = outcome.result.is_ok().then_some(self.deployment);
+                outcome
+            }
             other => panic!("expected the end of call {expected}, got {other:?}"),
         }
     }
 
     fn asked(&mut self) -> (u64, u32, bson::Document) {
-        match self.next() {
+        match self.hear() {
             Said::Asked(id, call, command) => (id, call, command),
             other => panic!("expected a document operation, got {other:?}"),
         }

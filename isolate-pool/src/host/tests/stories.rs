@@ -8,9 +8,6 @@ fn an_endpoint_says_hello() {
     let outcome = stage.call("hello");
     let response = outcome.result.unwrap();
     assert_eq!((response.status, response.body.as_slice()), (200, br#"{"hello":"1"}"#.as_slice()));
-    // Warm now: no second bundle is asked for.
-    let id = stage.send("hello");
-    assert!(matches!(stage.hear(), Said::Done(done, _) if done == id));
 }
 
 #[test]
@@ -71,10 +68,10 @@ fn a_source_that_does_not_compile_says_where() {
     frame::write_compile(&mut out, 7, "functions/bad.js", "exports = 1;\n  oops oops");
     frame::write_compile(&mut out, 8, "functions/good.js", "exports = () => 1;");
     stage.link.write_all(&out).unwrap();
-    let Said::Compiled(7, Err(error)) = stage.next() else { panic!("compiled") };
+    let Said::Compiled(7, Err(error)) = stage.hear() else { panic!("compiled") };
     assert_eq!((error.line, error.column, error.source_line.as_str()), (2, 8, "  oops oops"));
     assert!(error.message.starts_with("SyntaxError: "), "{error:?}");
-    let Said::Compiled(8, Ok(cache)) = stage.next() else { panic!("not compiled") };
+    let Said::Compiled(8, Ok(cache)) = stage.hear() else { panic!("not compiled") };
     assert!(!cache.is_empty());
     // What was cached runs.
     stage.bundle.functions = vec![BundleFunction {
@@ -138,6 +135,8 @@ fn calls_taken_back_are_not_started() {
     assert_eq!(stage.page.running().map(|running| running.app), Some(stage.app));
     let taken = stage.send("fine");
     assert_eq!(stage.page.revoke(0, taken), busy);
+    // The loop will cost the app its isolate.
+    stage.loaded = None;
     let later = stage.send("fine");
     assert_eq!(stage.done(busy).result.unwrap_err().kind, FailureKind::RunTime);
     // The call in between is never spoken of.
@@ -145,32 +144,42 @@ fn calls_taken_back_are_not_started() {
 }
 
 #[test]
-fn a_cancelled_call_is_forgotten_also_while_its_app_loads() {
-    let mut stage = Stage::new(&[("store", STORE), ("fine", "exports = () => 1;")]);
-    let first = stage.send("fine");
-    let Said::Bundle(asker, call) = stage.hear() else { panic!("no bundle asked for") };
-    let second = stage.send("fine");
-    let mut out = Vec::new();
-    frame::write_cancel(&mut out, first);
-    stage.link.write_all(&out).unwrap();
-    // The second asks in its place, and the answer to the first finds nobody.
-    let bundle = stage.bundle.encode();
-    out.clear();
-    frame::write_host_reply(&mut out, asker, call, Ok(&bundle));
-    stage.link.write_all(&out).unwrap();
-    assert_eq!(body(stage.done(second)), "1");
+fn a_call_whose_app_is_not_loaded_is_sent_back_unclaimed() {
+    let mut stage = Stage::new(&[("fine", "exports = () => 1;")]);
+    // Told that the host has the app, which it has not.
+    stage.loaded = Some(stage.deployment);
+    let id = stage.send("fine");
+    assert!(matches!(stage.hear(), Said::NotLoaded(missed) if missed == id));
+    assert_eq!(stage.page.claimed(0), 0);
+    stage.loaded = None;
+    assert_eq!(stage.body("fine"), "1");
+    assert_eq!(stage.page.claimed(0), stage.last_id);
+    // Warm now: the call alone is enough.
+    assert_eq!(stage.body("fine"), "1");
 }
 
 #[test]
-fn what_a_bundle_lacks_is_the_platforms_fault() {
+fn a_bundle_that_makes_no_sense_is_the_platforms_fault() {
     let mut stage = Stage::new(&[("fine", "exports = () => 1;")]);
-    let id = stage.send("fine");
-    let Said::Bundle(asker, call) = stage.hear() else { panic!("no bundle asked for") };
-    let refusal = Refusal { code: "InternalServerError".into(), message: "no such bundle".into(), number: 0 };
-    stage.reply(asker, call, Err(refusal));
-    let failure = stage.done(id).result.unwrap_err();
+    let mut out = Vec::new();
+    frame::write_load(&mut out, stage.app, stage.deployment, b"nonsense");
+    stage.link.write_all(&out).unwrap();
+    stage.loaded = Some(stage.deployment);
+    let failure = stage.failure("fine");
     assert_eq!(failure.kind, FailureKind::Platform);
-    assert!(failure.message.contains("no such bundle"));
+    assert!(failure.message.starts_with("the app's code could not be loaded: "), "{failure:?}");
+}
+
+#[test]
+fn a_cancelled_call_is_forgotten() {
+    let mut stage = Stage::new(&[("store", STORE), ("fine", "exports = () => 1;")]);
+    let first = stage.send("store");
+    stage.asked();
+    let mut out = Vec::new();
+    frame::write_cancel(&mut out, first);
+    stage.link.write_all(&out).unwrap();
+    let second = stage.send("fine");
+    assert_eq!(body(stage.done(second)), "1");
 }
 
 #[test]
