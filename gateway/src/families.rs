@@ -57,7 +57,7 @@ impl Family {
 pub struct Families(u8);
 
 impl Families {
-    pub const ALL: Self = Self(0xff);
+    pub const ALL: Self = Self((1 << Family::ALL.len()) - 1);
 
     /// From the names in the configuration; `Err` is the name that is none.
     pub fn parse<'a>(names: impl IntoIterator<Item = &'a str>) -> Result<Self, String> {
