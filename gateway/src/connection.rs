@@ -119,13 +119,11 @@ impl Connection {
         if head.framing == Framing::Empty {
             return Ok(begin..begin);
         }
-        let largest = limits::BODY_BYTES_MAX.max(limits::ADMIN_BODY_BYTES_MAX);
         let max = match self.family(head) {
             Family::Endpoint | Family::Client => limits::BODY_BYTES_MAX,
             Family::Admin => limits::ADMIN_BODY_BYTES_MAX,
             Family::Metrics | Family::Health | Family::None => limits::OTHER_BODY_BYTES_MAX,
         };
-        debug_assert!(max <= largest);
         let mut intake = match Intake::new(head.framing, max) {
             Ok(intake) => intake,
             Err(refusal) => return self.refuse(refusal).await,

@@ -188,15 +188,16 @@ pub fn run(start: Start) -> std::io::Result<()> {
 async fn tick(core: &Rc<Core>, drain: Duration) {
     let mut drain_began: Option<Instant> = None;
     let mut second = 0;
-    let mut flushed = Instant::now();
+    let mut told = Instant::now();
     loop {
         rt::sleep(LOOK_EVERY).await;
         core.wheel.turn(now_ms());
         core.hosts.look();
+        // Every tick, so that a log read right after a call shows it.
+        core.flush_log();
         let now = Instant::now();
-        if now.duration_since(flushed) >= limits::LOG_FLUSH {
-            flushed = now;
-            core.flush_log();
+        if now.duration_since(told) >= limits::METRICS_EVERY {
+            told = now;
             let seconds = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs());
             if seconds != second {
                 second = seconds;

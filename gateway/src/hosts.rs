@@ -6,6 +6,9 @@
 //! host's thread, what waits behind it goes to the spare; when a host dies, what it had not begun is run elsewhere, and
 //! only what it had begun is answered with an error.
 //!
+//! A host that has not loaded a call's app sends the call back unstarted, and gets the app's code before it gets the call
+//! again.
+//!
 //! Not here: which processes there are (the supervisor) and what the answers mean (invoke, respond).
 
 use std::cell::{Cell, RefCell};

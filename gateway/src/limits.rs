@@ -95,6 +95,8 @@ const _: () = assert!(BUFFER_BYTES <= HEAD_BYTES_MAX);
 /// Calls of one app in progress at once, per core. App Services' documented limit for an app. Past it: 429.
 pub const CALLS_MAX: u32 = 10_000;
 
-/// Log entries a core gathers before it hands them over, and how long it may keep fewer.
+/// Log entries a core gathers before it hands them over; fewer are handed over at its next tick.
 pub const LOG_BATCH: usize = 256;
-pub const LOG_FLUSH: std::time::Duration = std::time::Duration::from_millis(100);
+
+/// How often a core tells its figures and renews its `Date`.
+pub const METRICS_EVERY: std::time::Duration = std::time::Duration::from_millis(100);
