@@ -8,7 +8,6 @@ use storage::model::{DeploymentModel, ProviderRegion};
 /// This node's names.
 #[derive(Debug, Clone)]
 pub struct Node {
-    pub domain: String,
     pub region: ProviderRegion,
     /// Base of links in error bodies, such as `http://localhost:8080`.
     pub base_url: String,
@@ -38,10 +37,10 @@ pub struct Named<'a> {
 }
 
 impl Node {
-    pub fn new(domain: String, region: ProviderRegion, base_url: String) -> Self {
+    pub fn new(domain: &str, region: ProviderRegion, base_url: String) -> Self {
         let global = format!("data.{domain}");
         let regional = format!("{}.{global}", region.host_label());
-        Self { domain, region, base_url, global, regional }
+        Self { region, base_url, global, regional }
     }
 
     /// Reads a `Host` value. Names compare without regard to case, and the port says nothing.
@@ -95,7 +94,7 @@ mod tests {
     #[test]
     fn hosts_are_read_as_documented() {
         let node = Node::new(
-            "example.com".to_owned(),
+            "example.com",
             ProviderRegion { cloud: "aws".to_owned(), region: "eu-west-1".to_owned() },
             String::new(),
         );

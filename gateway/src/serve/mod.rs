@@ -122,6 +122,7 @@ pub struct Server {
     pub router: axum::Router,
     pub node: Arc<Node>,
     pub addresses: Vec<SocketAddr>,
+    families: Vec<Families>,
     pub data: PathBuf,
     driver: Driver,
     cores: Vec<JoinHandle<()>>,
@@ -190,7 +191,7 @@ impl Server {
         };
         let control = runtime.block_on(ControlPlane::open(control)).map_err(|error| error.to_string())?;
         let router = control.router();
-        let node = Arc::new(Node::new(config.domain.clone(), config.region.clone(), base_url));
+        let node = Arc::new(Node::new(&config.domain, config.region.clone(), base_url));
         let bridge = {
             let _entered = runtime.enter();
             Bridge::start(router.clone())
@@ -233,12 +234,14 @@ impl Server {
         }
         let supervisor = Some(supervisor);
         let data = config.data.clone();
+        let families = config.listeners.iter().map(|(_, families)| *families).collect();
         Ok(Self {
             runtime,
             control,
             router,
             node,
             addresses,
+            families,
             data,
             driver,
             cores,
@@ -250,8 +253,8 @@ impl Server {
     }
 
     fn announce(&self) {
-        for address in &self.addresses {
-            tracing::info!(%address, driver = self.driver.name(), cores = self.cores.len(), "listening");
+        for (address, families) in self.addresses.iter().zip(&self.families) {
+            tracing::info!(%address, %families, driver = self.driver.name(), cores = self.cores.len(), "listening");
         }
     }
 

@@ -40,7 +40,7 @@ impl DeploymentStatus {
     }
 }
 
-/// A configuration that went live, or tried to (admin-api.md §5.5).
+/// A configuration that went live, or tried to.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Deployment {
     pub id: DeploymentId,

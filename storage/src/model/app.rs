@@ -2,7 +2,7 @@
 
 use super::{AppId, ClientAppId, DeploymentId, DeploymentModel, DomainId, GroupId, ProviderRegion};
 
-/// The catalog's record of one app (admin-api.md §5.4). Its configuration is a deployment's, not the app's.
+/// The catalog's record of one app, with the fields the Admin API shows. Its configuration is a deployment's, not the app's.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct App {
     pub id: AppId,

@@ -1,6 +1,6 @@
 //! An app's configuration: what a tenant pushes, a draft holds and a deployment freezes.
 //!
-//! Fields are named as in the configuration files (config-files.md §6.2–6.4). What Portico does not act on is kept as
+//! Fields are named as in the configuration files of App Services. What Portico does not act on is kept as
 //! the JSON it came as, so that import followed by export gives the same files.
 
 use std::collections::BTreeMap;
@@ -28,7 +28,7 @@ pub struct AppConfig {
     pub opaque: Map<String, Json>,
 }
 
-/// One function (functions.md §2.1).
+/// One function: an entry of `functions/config.json` and its source.
 #[derive(Debug, Clone, PartialEq)]
 pub struct FunctionConfig {
     pub id: FunctionId,
@@ -48,7 +48,7 @@ pub struct FunctionConfig {
     pub last_modified: i64,
 }
 
-/// As whom a function runs (endpoints.md §1.5), with the precedence between the configuration keys decided.
+/// As whom a function runs, with the precedence between the configuration keys decided.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum RunAs {
     /// Application authentication: the caller must present credentials, and the function acts as that user.
@@ -77,7 +77,7 @@ impl FunctionConfig {
     }
 }
 
-/// One endpoint (endpoints.md §1.3).
+/// One endpoint: an entry of `https_endpoints/config.json`, or of `http_endpoints/config.json` in the older layout.
 #[derive(Debug, Clone, PartialEq)]
 pub struct EndpointConfig {
     pub id: EndpointId,
@@ -134,7 +134,7 @@ impl MethodFilter {
     }
 }
 
-/// What a request must prove besides who it is (endpoints.md §1.6).
+/// What a request must prove besides who it is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Validation {
     None,

@@ -1,4 +1,4 @@
-//! Where an app lives: GLOBAL or LOCAL, and its region (endpoints.md §1.1 names the known ones; any name is accepted).
+//! Where an app lives: GLOBAL or LOCAL, and its region. Any name is accepted, not only those App Services had.
 
 use std::fmt;
 

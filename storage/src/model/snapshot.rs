@@ -103,7 +103,7 @@ pub struct AppLimits {
     pub calls_max: u32,
 }
 
-/// Who may touch the collections of one data source (rules.md §4.2), reduced at deploy to what can be decided without
+/// Who may touch the collections of one data source, reduced at deploy to what can be decided without
 /// looking at a document. Anything finer is [`RoleRule::Unsupported`] and refused.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct DataRules {

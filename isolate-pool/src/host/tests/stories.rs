@@ -206,7 +206,7 @@ fn ways_out_of_the_language_are_closed() {
 }
 
 #[test]
-fn a_new_deployment_takes_over_and_the_old_isolate_goes() {
+fn a_new_deployment_takes_over() {
     let mut stage = Stage::new(&[("version", "exports = () => 1;")]);
     assert_eq!(stage.body("version"), "1");
     stage.bundle.functions[0].source = "exports = () => 2;".into();
