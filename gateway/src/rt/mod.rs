@@ -94,3 +94,68 @@ pub fn spawn(name: &'static str, task: impl Future<Output = ()> + 'static) {
 pub async fn sleep(time: Duration) {
     monoio::time::sleep(time).await;
 }
+
+#[cfg(test)]
+mod tests {
+    use std::cell::{Cell, RefCell};
+    use std::rc::Rc;
+
+    use futures_channel::oneshot;
+
+    use super::*;
+
+    /// Runs a story on every driver this machine has.
+    fn on_each_driver<F: Future<Output = ()>>(story: impl Fn() -> F) {
+        run(Driver::Epoll, story()).unwrap();
+        match probe_ring() {
+            Ok(()) => run(Driver::Ring, story()).unwrap(),
+            Err(why) => eprintln!("io_uring is not to be had here, so only epoll was tried: {why}"),
+        }
+    }
+
+    /// Lets the core's other tasks run until `done`.
+    async fn until(done: impl Fn() -> bool) {
+        for _ in 0..2_000 {
+            if done() {
+                return;
+            }
+            sleep(Duration::from_millis(1)).await;
+        }
+        panic!("it did not happen within two seconds");
+    }
+
+    #[test]
+    fn a_task_that_panics_ends_alone() {
+        on_each_driver(|| async {
+            let survived = Rc::new(Cell::new(false));
+            spawn("broken", async { panic!("our own mistake") });
+            let survivor = survived.clone();
+            spawn("sound", async move { survivor.set(true) });
+            until(|| survived.get()).await;
+        });
+    }
+
+    #[test]
+    fn what_another_thread_completes_is_awaited_through_the_bell() {
+        on_each_driver(|| async {
+            let (bell, inbox) = bell::<Wake>().unwrap();
+            spawn("inbox", async move {
+                let _ = inbox.listen(wake_local).await;
+            });
+            let answers: Rc<RefCell<Vec<u32>>> = Rc::default();
+            for number in 0..100 {
+                let (sender, receiver) = oneshot::channel();
+                let (bell, answers) = (bell.clone(), answers.clone());
+                spawn("waiting", async move {
+                    let answer = foreign(receiver, move |wake| bell.send(wake)).await;
+                    answers.borrow_mut().push(answer.unwrap());
+                });
+                std::thread::spawn(move || sender.send(number));
+            }
+            until(|| answers.borrow().len() == 100).await;
+            let mut all = answers.take();
+            all.sort_unstable();
+            assert_eq!(all, (0..100).collect::<Vec<_>>());
+        });
+    }
+}
