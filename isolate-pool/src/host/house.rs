@@ -68,7 +68,7 @@ impl Host {
         if let Some(first) = self.links.first_mut()
             && first.open
         {
-            frame::write_stats(&mut first.wire.out, &stats);
+            first.wire.out.put(|out| frame::write_stats(out, &stats));
         }
     }
 

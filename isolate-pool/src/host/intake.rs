@@ -53,7 +53,7 @@ impl Host {
         };
         let home = self.homes.get(&key).copied();
         if home.is_none() && !self.arrived.contains_key(&(key.app, key.bundle)) {
-            frame::write_not_loaded(&mut self.links[link].wire.out, id);
+            self.links[link].wire.out.put(|out| frame::write_not_loaded(out, id));
             return;
         }
         match self.page.claim(link, claimed, id) {
@@ -190,7 +190,7 @@ impl Host {
             }
             Err(error) => Err(failed(error)),
         };
-        frame::write_compiled(&mut self.links[link].wire.out, id, result.as_deref());
+        self.links[link].wire.out.put(|out| frame::write_compiled(out, id, result.as_deref()));
     }
 
     /// Nobody waits for a call any more.

@@ -88,6 +88,7 @@ impl Host {
             epoll::add(&epoll, wire.fd(), EventData::new_u64(index as u64), EventFlags::IN)?;
             links.push(Link { wire, claimed: 0, open: true, watched: EventFlags::IN });
         }
+        let watchdog = Watchdog::start(links.iter().map(|link| link.wire.out.clone()).collect())?;
         let now = now_ns();
         Ok(Self {
             page: boot.page,
@@ -102,7 +103,7 @@ impl Host {
             arrived: HashMap::new(),
             blanks: Vec::new(),
             compiler: None,
-            watchdog: Watchdog::start()?,
+            watchdog,
             due: BTreeSet::new(),
             touched: Vec::new(),
             condemned: 0,
@@ -120,7 +121,7 @@ impl Host {
     pub fn open(&mut self) -> Result<(), String> {
         self.blanks.push(Isolate::new(self.snapshot, limits::HEAP_MIB)?);
         for link in &mut self.links {
-            frame::write_ready(&mut link.wire.out);
+            link.wire.out.put(frame::write_ready);
         }
         Ok(())
     }
@@ -207,7 +208,7 @@ impl Host {
             if !link.open {
                 continue;
             }
-            if link.wire.has_output() && link.wire.flush().is_err() {
+            if link.wire.has_output() && link.wire.out.flush().is_err() {
                 link.open = false;
             }
             let mut wanted = EventFlags::empty();

@@ -198,12 +198,12 @@ impl Host {
         let mut heap_bytes = 0;
         let tenant = call.tenant();
         let open = self.leave(handle, tenant);
-        let out = &mut self.links[call.link].wire.out;
+        let out = &self.links[call.link].wire.out;
         if let Some(open) = open
             && open.console.dropped > 0
         {
             let text = format!("{} more lines were not kept", open.console.dropped);
-            frame::write_console(out, call.id, ConsoleLevel::Warn, &text);
+            out.put(|out| frame::write_console(out, call.id, ConsoleLevel::Warn, &text));
         }
         if let Some(home) = self.tenants.get_mut(&tenant) {
             let now = home.used_at_ns;
@@ -214,7 +214,8 @@ impl Host {
             heap_bytes = home.heap_bytes;
         }
         let cpu_us = u32::try_from(call.cpu_ns / 1_000).unwrap_or(u32::MAX);
-        frame::write_done(&mut self.links[call.link].wire.out, call.id, &Outcome { result, cpu_us, heap_bytes });
+        let outcome = Outcome { result, cpu_us, heap_bytes };
+        self.links[call.link].wire.out.put(|out| frame::write_done(out, call.id, &outcome));
     }
 
     /// Takes a call out of its isolate. Its timers do not fire; answers to its operations are dropped.
@@ -237,14 +238,15 @@ impl Host {
             let mut desk = home.desk.borrow_mut();
             for (handle, level, text) in desk.lines.drain(..) {
                 if let Some(call) = self.calls.get(&handle) {
-                    frame::write_console(&mut self.links[call.link].wire.out, call.id, level, &text);
+                    self.links[call.link].wire.out.put(|out| frame::write_console(out, call.id, level, &text));
                 }
             }
             desk.asked_bytes = 0;
             for asked in desk.asked.drain(..) {
                 if let Some(call) = self.calls.get(&asked.call) {
-                    let out = &mut self.links[call.link].wire.out;
-                    frame::write_host_call(out, call.id, asked.operation, &HostCall::Documents(asked.command));
+                    let request = HostCall::Documents(asked.command);
+                    let out = &self.links[call.link].wire.out;
+                    out.put(|out| frame::write_host_call(out, call.id, asked.operation, &request));
                 }
             }
         }

@@ -1,6 +1,7 @@
 //! A thread that stops JavaScript which runs past its call's deadline, and the process when JavaScript does not stop.
 //!
-//! In: the host's loop says what it enters and when it is back. Out: terminated isolates.
+//! In: the host's loop says what it enters and when it is back. Out: terminated isolates, and answers sent while the loop
+//! cannot.
 //! No timer is armed per call: the thread looks every few milliseconds while there is work and sleeps when there is none.
 //! What may not happen is that a late look hits the next call, so entering, leaving and looking exclude each other.
 //! Not here: calls past their deadline while they wait for something; the loop finds those itself.
@@ -11,11 +12,15 @@ use std::thread::{self, Thread};
 use std::time::Duration;
 
 use super::clock::now_ns;
+use super::outbox::Outbox;
 use crate::engine::fence::Fence;
 use crate::limits;
 
 /// Without an entry for this long the thread sleeps until it is woken.
 const IDLE_NS: u64 = 1_000_000_000;
+
+/// An entry that takes longer than this keeps the answers of others waiting; they are sent meanwhile.
+const LONG_NS: u64 = 2_000_000;
 
 /// The loop's handle.
 pub struct Watchdog {
@@ -43,10 +48,11 @@ struct Running {
 }
 
 impl Watchdog {
-    pub fn start() -> std::io::Result<Self> {
+    /// `outboxes` are sent when JavaScript keeps the loop from sending them.
+    pub fn start(outboxes: Vec<Arc<Outbox>>) -> std::io::Result<Self> {
         let shared = Arc::new(Shared { state: Mutex::new(State::default()), asleep: AtomicBool::new(false) });
         let watched = shared.clone();
-        let thread = thread::Builder::new().name("watchdog".to_owned()).spawn(move || watch(&watched))?;
+        let thread = thread::Builder::new().name("watchdog".to_owned()).spawn(move || watch(&watched, &outboxes))?;
         Ok(Self { thread: thread.thread().clone(), shared })
     }
 
@@ -82,8 +88,9 @@ impl Shared {
     }
 }
 
-fn watch(shared: &Shared) {
+fn watch(shared: &Shared, outboxes: &[Arc<Outbox>]) {
     loop {
+        let mut long = false;
         let asleep = {
             let mut state = shared.lock();
             if state.closed {
@@ -93,6 +100,7 @@ fn watch(shared: &Shared) {
             match &mut state.running {
                 Some(running) => {
                     look(running, now);
+                    long = now.saturating_sub(state.entered_at_ns) > LONG_NS;
                     false
                 }
                 None => {
@@ -102,6 +110,12 @@ fn watch(shared: &Shared) {
                 }
             }
         };
+        if long {
+            for outbox in outboxes.iter().filter(|outbox| outbox.unsent() > 0) {
+                // A link that broke is the loop's to close.
+                let _ = outbox.flush();
+            }
+        }
         if asleep {
             while shared.asleep.load(Ordering::Relaxed) && !shared.lock().closed {
                 thread::park();

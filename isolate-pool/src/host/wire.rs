@@ -3,12 +3,14 @@
 //! Sockets never block. Output that a peer does not take waits here, and a peer that leaves too much waiting is not read
 //! from until it takes some: what is asked for is then bounded by what is answered.
 
-use std::io::{self, Write};
+use std::io;
 use std::os::fd::{AsFd, BorrowedFd};
 use std::os::unix::net::UnixStream;
+use std::sync::Arc;
 
 use rustix::io::Errno;
 
+use super::outbox::Outbox;
 use crate::limits::LINK_OUT_BYTES_MAX;
 
 /// Room made for one read. Larger than most requests, so that one read per turn is the rule.
@@ -21,17 +23,17 @@ const TURN_BYTES_MAX: usize = 1024 * 1024;
 const KEPT_BYTES: usize = 256 * 1024;
 
 pub struct Wire {
-    stream: UnixStream,
+    stream: Arc<UnixStream>,
     received: Vec<u8>,
     used: usize,
-    pub out: Vec<u8>,
-    sent: usize,
+    pub out: Arc<Outbox>,
 }
 
 impl Wire {
     pub fn new(stream: UnixStream) -> io::Result<Self> {
         stream.set_nonblocking(true)?;
-        Ok(Self { stream, received: Vec::new(), used: 0, out: Vec::new(), sent: 0 })
+        let stream = Arc::new(stream);
+        Ok(Self { out: Outbox::new(stream.clone()), stream, received: Vec::new(), used: 0 })
     }
 
     pub fn fd(&self) -> BorrowedFd<'_> {
@@ -45,7 +47,7 @@ impl Wire {
         let start = self.received.len();
         while self.received.len() - start < TURN_BYTES_MAX {
             self.received.reserve(READ_BYTES);
-            match rustix::io::read(&self.stream, rustix::buffer::spare_capacity(&mut self.received)) {
+            match rustix::io::read(&*self.stream, rustix::buffer::spare_capacity(&mut self.received)) {
                 Ok(0) => return Ok(false),
                 // Less than there was room for: that was all.
                 Ok(read) if read < READ_BYTES => return Ok(true),
@@ -74,36 +76,12 @@ impl Wire {
         }
     }
 
-    /// Sends what the peer takes.
-    pub fn flush(&mut self) -> io::Result<()> {
-        while self.sent < self.out.len() {
-            match self.stream.write(&self.out[self.sent..]) {
-                Ok(0) => return Err(io::ErrorKind::WriteZero.into()),
-                Ok(sent) => self.sent += sent,
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => break,
-                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-                Err(error) => return Err(error),
-            }
-        }
-        if self.sent == self.out.len() {
-            self.out.clear();
-            self.sent = 0;
-            if self.out.capacity() > KEPT_BYTES {
-                self.out = Vec::new();
-            }
-        } else if self.sent > LINK_OUT_BYTES_MAX {
-            self.out.drain(..self.sent);
-            self.sent = 0;
-        }
-        Ok(())
-    }
-
     pub fn has_output(&self) -> bool {
-        self.sent < self.out.len()
+        self.out.unsent() > 0
     }
 
     /// Whether the peer takes its answers, so that it may ask for more.
     pub fn may_read(&self) -> bool {
-        self.out.len() - self.sent < LINK_OUT_BYTES_MAX
+        self.out.unsent() < LINK_OUT_BYTES_MAX
     }
 }

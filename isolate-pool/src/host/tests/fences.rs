@@ -123,3 +123,19 @@ fn more_than_a_thousand_operations_end_the_call() {
     let failure = stage.done(id).result.unwrap_err();
     assert_eq!(failure, Failure::new(FailureKind::AsyncQueue, "exceeded max async work queue size of 1000"));
 }
+
+#[test]
+fn an_answer_already_given_does_not_wait_for_another_app_s_loop() {
+    let mut stage = Stage::new(&[("fine", "exports = () => 1;"), ("loop", "exports = () => { for (;;) {} };")]);
+    stage.run_time_ms = 2_000;
+    assert_eq!(stage.body("fine"), "1");
+    // Both arrive in one piece, so that one turn of the host's loop handles both.
+    let (first, mut both) = stage.frame_for("fine", None);
+    let (second, endless) = stage.frame_for("loop", None);
+    both.extend(endless);
+    let since = Instant::now();
+    stage.link.write_all(&both).unwrap();
+    assert_eq!(body(stage.done(first)), "1");
+    assert!(since.elapsed() < Duration::from_millis(1_000), "the answer waited for the loop to end");
+    assert_eq!(stage.done(second).result.unwrap_err().kind, FailureKind::RunTime);
+}
