@@ -11,6 +11,8 @@ use http_body_util::BodyExt;
 use tokio::sync::{mpsc, oneshot};
 use tower::ServiceExt;
 
+use crate::limits::{CROSSINGS_MAX, PIECES_MAX};
+
 /// A handle on the router.
 #[derive(Clone)]
 pub struct Bridge {
@@ -31,12 +33,6 @@ impl Pieces {
         self.0.recv().await
     }
 }
-
-/// Requests waiting for the side runtime. Past it the core waits, and with it only the connection that asks.
-const CROSSINGS_MAX: usize = 1024;
-
-/// Pieces of one body that may wait for a slow client.
-const PIECES_MAX: usize = 4;
 
 impl Bridge {
     /// Serves `router` on the runtime this is called on.

@@ -31,6 +31,7 @@ use isolate_pool::{ConsoleLevel, ConsoleLine, Failure, FailureKind, HostCall, In
 use storage::model::AppId;
 
 use crate::core::Remote;
+use crate::limits::ROUNDS_MAX;
 use crate::rt::{self, LinkReader, LinkWriter, Signal, split_link};
 
 /// A call that is over, with everything its function said meanwhile.
@@ -392,9 +393,6 @@ impl Hosts {
         self.known.borrow().values().map(|host| host.client.borrow().in_flight()).sum()
     }
 }
-
-/// How often one call may be moved. Each time another call kept its host's thread, or the host died.
-const ROUNDS_MAX: usize = 64;
 
 /// What one read from a host may bring; a larger frame grows the buffer while it lasts.
 const READ_BYTES: usize = 64 * 1024;

@@ -100,3 +100,12 @@ pub const LOG_BATCH: usize = 256;
 
 /// How often a core tells its figures and renews its `Date`.
 pub const METRICS_EVERY: std::time::Duration = std::time::Duration::from_millis(100);
+
+/// Requests waiting for the side runtime. Past it the core waits, and with it only the connection that asks.
+pub const CROSSINGS_MAX: usize = 1024;
+
+/// Pieces of one body that may wait for a slow client. Past it the router waits with the rest.
+pub const PIECES_MAX: usize = 4;
+
+/// How often one call may be moved. Each time another call kept its host's thread, or the host died. Past it: 503.
+pub const ROUNDS_MAX: usize = 64;

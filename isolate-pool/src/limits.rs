@@ -123,3 +123,20 @@ pub const STOP_GRACE_MS: u64 = 1_000;
 /// Output waiting on a link past which the host does not read from it, bytes. What is asked for is then bounded by what
 /// is answered.
 pub const LINK_OUT_BYTES_MAX: usize = 8 * 1024 * 1024;
+
+/// Buffers larger than this are given back once they are empty.
+pub const KEPT_BYTES: usize = 256 * 1024;
+
+/// Most bytes read from one link in one turn, before its frames are handled and others get theirs.
+pub const TURN_BYTES_MAX: usize = 1024 * 1024;
+
+/// An entry into JavaScript that takes longer than this keeps the answers of others waiting, nanoseconds; the watchdog sends
+/// them meanwhile.
+pub const LONG_ENTRY_NS: u64 = 2_000_000;
+
+/// Timers fired in one turn before links are read again.
+pub const TIMERS_PER_TURN_MAX: usize = 256;
+
+/// Longest name of a service, database, collection or operation, characters. Servers allow 255 bytes of namespace. Past
+/// it: an error that says which is no name.
+pub const NAME_LENGTH_MAX: usize = 1_024;

@@ -79,7 +79,7 @@ impl std::fmt::Debug for Admin {
 pub struct Limits {
     /// Wall time of one call, milliseconds. Default 300000. `PORTICO_RUN_TIME_MS`.
     pub run_time_ms: Option<u32>,
-    /// V8 heap of one isolate, MiB. Default 350. `PORTICO_HEAP_MIB`.
+    /// V8 heap of one isolate, MiB. 8 to 350, the default. `PORTICO_HEAP_MIB`.
     pub heap_mib: Option<u32>,
     /// Calls one app may have in progress. Default 10000. `PORTICO_CALLS_MAX`.
     pub calls_max: Option<u32>,
@@ -224,8 +224,8 @@ impl Config {
             heap_mib: within(
                 "limits.heap_mib",
                 u64::from(defaults.heap_mib.unwrap_or(isolate_pool::limits::HEAP_MIB)),
-                16,
-                4096,
+                u64::from(isolate_pool::limits::HEAP_MIB_MIN),
+                u64::from(isolate_pool::limits::HEAP_MIB),
             )? as u32,
             calls_max: within(
                 "limits.calls_max",

@@ -137,6 +137,8 @@ mod tests {
             ("[[listener]]\naddress = \"127.0.0.1:1\"\nfamilies = [\"endpont\"]", &[], "listener[0].families"),
             ("", &[("PORTICO_CORES", "two")], "PORTICO_CORES"),
             ("[limits]\nheap_mib = 1", &[], "limits.heap_mib"),
+            // Hosts are made for so much and no more; a larger number would be a promise nobody keeps.
+            ("[limits]\nheap_mib = 351", &[], "limits.heap_mib"),
             ("[admin]\npublic_key = \"only\"", &[], "admin.private_key"),
             ("domain = \"\"", &[], "domain"),
         ] {

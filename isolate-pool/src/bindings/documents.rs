@@ -9,9 +9,6 @@ use crate::engine::error::Stop;
 use crate::engine::writing;
 use crate::limits;
 
-/// Longest name of a service, database, collection or operation. Servers allow 255 bytes of namespace.
-const NAME_LENGTH_MAX: usize = 1_024;
-
 pub fn documents<'s>(
     scope: &mut v8::PinScope<'s, '_>,
     arguments: v8::FunctionCallbackArguments<'s>,
@@ -37,7 +34,7 @@ fn start<'s>(
     ];
     for (index, (what, name)) in (1..).zip(&mut parts) {
         let text = v8::Local::<v8::String>::try_from(arguments.get(index)).ok();
-        let text = text.filter(|text| text.length() <= NAME_LENGTH_MAX);
+        let text = text.filter(|text| text.length() <= limits::NAME_LENGTH_MAX);
         let text = text.ok_or_else(|| Stop::refused(format!("the {what} of a document operation is not a name")))?;
         *name = text.to_rust_string_lossy(scope);
     }

@@ -8,10 +8,7 @@ use std::io::{self, Write};
 use std::os::unix::net::UnixStream;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use crate::limits::LINK_OUT_BYTES_MAX;
-
-/// Buffers larger than this are given back once they are empty.
-const KEPT_BYTES: usize = 256 * 1024;
+use crate::limits::{KEPT_BYTES, LINK_OUT_BYTES_MAX};
 
 pub struct Outbox {
     /// Never blocks.

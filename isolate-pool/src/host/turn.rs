@@ -12,15 +12,13 @@ use super::run::Host;
 use super::tenant;
 use crate::bindings::{console, documents, timers};
 use crate::engine::isolate::Runtime;
+use crate::limits;
 use crate::link::frame::{self, Invoke};
 use crate::outcome::{ConsoleLevel, Failure, FailureKind, Outcome, Response};
 use crate::services::HostCall;
 
 /// The heap is measured at most this often per isolate; measuring costs about a microsecond.
 const MEASURE_NS: u64 = 10_000_000;
-
-/// Timers fired in one turn before links are read again.
-const TIMERS_PER_TURN: usize = 256;
 
 /// How an entry was stopped from outside.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -272,7 +270,7 @@ impl Host {
     /// Fires what is due, a bounded number at a time. Says whether anything was.
     pub(super) fn fire_timers(&mut self) -> bool {
         let mut fired = false;
-        for _ in 0..TIMERS_PER_TURN {
+        for _ in 0..limits::TIMERS_PER_TURN_MAX {
             let now = now_ns();
             let Some((due, tenant)) = self.due.first().copied() else { break };
             if due > now {

@@ -19,9 +19,6 @@ use crate::limits;
 /// Without an entry for this long the thread sleeps until it is woken.
 const IDLE_NS: u64 = 1_000_000_000;
 
-/// An entry that takes longer than this keeps the answers of others waiting; they are sent meanwhile.
-const LONG_NS: u64 = 2_000_000;
-
 /// The loop's handle.
 pub struct Watchdog {
     shared: Arc<Shared>,
@@ -100,7 +97,7 @@ fn watch(shared: &Shared, outboxes: &[Arc<Outbox>]) {
             match &mut state.running {
                 Some(running) => {
                     look(running, now);
-                    long = now.saturating_sub(state.entered_at_ns) > LONG_NS;
+                    long = now.saturating_sub(state.entered_at_ns) > limits::LONG_ENTRY_NS;
                     false
                 }
                 None => {

@@ -11,16 +11,10 @@ use std::sync::Arc;
 use rustix::io::Errno;
 
 use super::outbox::Outbox;
-use crate::limits::LINK_OUT_BYTES_MAX;
+use crate::limits::{KEPT_BYTES, LINK_OUT_BYTES_MAX, TURN_BYTES_MAX};
 
 /// Room made for one read. Larger than most requests, so that one read per turn is the rule.
 const READ_BYTES: usize = 64 * 1024;
-
-/// Most bytes read from one link in one turn before its frames are handled and others get theirs.
-const TURN_BYTES_MAX: usize = 1024 * 1024;
-
-/// Buffers larger than this are given back once they are empty.
-const KEPT_BYTES: usize = 256 * 1024;
 
 pub struct Wire {
     stream: Arc<UnixStream>,
