@@ -1,0 +1,1 @@
+//! Packages from a registry or an archive, bundled into one script.
