@@ -23,6 +23,7 @@ const START: Duration = Duration::from_secs(60);
 /// How a server is to be started.
 #[derive(Debug, Clone)]
 pub struct Setup {
+    program: PathBuf,
     environment: Vec<(String, String)>,
     arguments: Vec<String>,
     data: Arc<DataDir>,
@@ -31,24 +32,34 @@ pub struct Setup {
 impl Default for Setup {
     /// One core and one host beside the spare, no samples.
     fn default() -> Self {
-        let setup = Self { environment: Vec::new(), arguments: vec!["serve".to_owned()], data: DataDir::new() };
-        setup.set("PORTICO_CORES", "1").set("PORTICO_HOSTS", "1").argument("--no-samples")
+        Self::as_shipped().set("PORTICO_CORES", "1").set("PORTICO_HOSTS", "1").argument("--no-samples")
     }
 }
 
 impl Setup {
     /// `portico serve` as it is without settings, samples included.
     pub fn as_shipped() -> Self {
-        Self { environment: Vec::new(), arguments: vec!["serve".to_owned()], data: DataDir::new() }
+        Self::command(&["serve"])
     }
 
     /// `portico dev` on a directory.
     pub fn dev(directory: &Path) -> Self {
-        let directory = directory.to_str().expect("temporary directories have plain names").to_owned();
-        Self { environment: Vec::new(), arguments: vec!["dev".to_owned(), directory], data: DataDir::new() }
+        let directory = directory.to_str().expect("temporary directories have plain names");
+        Self::command(&["dev", directory])
             .set("PORTICO_CORES", "1")
             .set("PORTICO_HOSTS", "1")
             .set("PORTICO_LOG", "info")
+    }
+
+    fn command(arguments: &[&str]) -> Self {
+        let arguments = arguments.iter().map(|&argument| argument.to_owned()).collect();
+        Self { program: program(), environment: Vec::new(), arguments, data: DataDir::new() }
+    }
+
+    /// Another build of `portico`, to compare with.
+    pub fn program(mut self, program: PathBuf) -> Self {
+        self.program = program;
+        self
     }
 
     /// Sets an environment variable.
@@ -88,7 +99,7 @@ impl Server {
         let run = (1..).find(|run| !data.join(format!("stderr-{run}")).exists()).expect("numbers do not end");
         let (log, out) = (data.join(format!("stderr-{run}")), data.join(format!("stdout-{run}")));
         let file = |path: &Path| File::create(path).unwrap_or_else(|error| panic!("{}: {error}", path.display()));
-        let mut command = Command::new(program());
+        let mut command = Command::new(&setup.program);
         for (name, _) in std::env::vars().filter(|(name, _)| name.starts_with("PORTICO_")) {
             command.env_remove(name);
         }
@@ -103,7 +114,7 @@ impl Server {
             .stdout(file(&out))
             .stderr(file(&log))
             .spawn()
-            .unwrap_or_else(|error| panic!("cannot start {}: {error}", program().display()));
+            .unwrap_or_else(|error| panic!("cannot start {}: {error}", setup.program.display()));
         running().push(log.clone());
         let pid = child.id();
         let keeper = Keeper::of(pid, data);
