@@ -7,6 +7,8 @@
 //! The roles of a collection are asked in order and the first that applies decides. The default roles stand in only when
 //! the collection has none of its own: there is no falling back from one to the other.
 
+pub mod expression;
+
 use std::fmt;
 
 use crate::model::{DataRules, RoleRule};
