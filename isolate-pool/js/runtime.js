@@ -22,7 +22,7 @@
   function instantiate(name, context, console) {
     const factory = (factories[name] ??= portico.natives.load(name));
     if (factory === undefined) throw fail("FunctionNotFound", `function not found: '${name}'`);
-    const exported = factory({}, context, console);
+    const exported = factory({}, context, console, portico.requireFor(name));
     if (typeof exported === "function") return exported;
     throw fail("FunctionInvalid", `function '${name}' must assign a function to exports`);
   }

@@ -16,9 +16,10 @@
     const call = portico.currentCall();
     const number = Number(delay);
     const wait = number >= 1 && number <= DELAY_MAX ? Math.trunc(number) : 1;
+    const bound = portico.bindContinuation === undefined ? callback : portico.bindContinuation(callback);
     const run = () => {
       portico.enteredCall = call;
-      callback(...values);
+      bound(...values);
     };
     return portico.natives.timer(call, delay === 0 && !repeat ? 0 : wait, repeat, run);
   }

@@ -43,7 +43,7 @@ function start({ functions = {}, documents, app = APP, values = {}, environment 
   const natives = {
     load(name) {
       if (!Object.hasOwn(functions, name)) return undefined;
-      const source = `(function (exports, context, console) {${functions[name]}\n;return exports;})`;
+      const source = `(function (exports, context, console, require) {${functions[name]}\n;return exports;})`;
       return vm.runInContext(source, realm, { filename: `functions/${name}.js` });
     },
     documents(call, service, database, collection, operation, args) {

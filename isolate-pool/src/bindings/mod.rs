@@ -7,9 +7,11 @@
 
 pub mod bytes;
 pub mod console;
+pub mod continuation;
 pub mod desk;
 pub mod documents;
 pub mod functions;
+pub mod modules;
 pub mod rejections;
 pub mod timers;
 
@@ -38,6 +40,10 @@ pub fn natives<'s>(scope: &mut v8::PinScope<'s, '_>) -> Result<v8::Local<'s, v8:
     }
     define! {
         "load": functions::load,
+        "module": modules::module,
+        "moduleRan": modules::module_ran,
+        "continuation": continuation::get,
+        "setContinuation": continuation::set,
         "documents": documents::documents,
         "console": console::console,
         "timer": timers::timer,

@@ -1,13 +1,16 @@
 //! Compiling a function's source, with and without V8's code cache.
 //!
-//! In: a tenant's source and its name. Out: a factory `function(exports, context, console)` whose lines are the tenant's
-//! lines, or where the source is wrong.
+//! In: a tenant's source and its name. Out: a factory `function(exports, context, console, require)` whose lines are the
+//! tenant's lines, or where the source is wrong. Our own modules come as `function(exports, require, module, __filename,
+//! internal)`, the way Node wraps its files.
 //! The parameters are not text around the source, so a source cannot close the function early and escape from it.
 
 use super::error::string;
 use crate::link::frame::CompileError;
 
-const PARAMETERS: [&str; 3] = ["exports", "context", "console"];
+const PARAMETERS: &[&str] = &["exports", "context", "console", "require"];
+
+const MODULE_PARAMETERS: &[&str] = &["exports", "require", "module", "__filename", "internal"];
 
 /// A compiled function.
 pub struct Compiled<'s> {
@@ -33,27 +36,47 @@ pub fn compile<'s>(
     } else {
         v8::script_compiler::CompileOptions::ConsumeCodeCache
     };
-    compile_with(scope, path, source, code_cache, options)
+    let body = format!("{source}\n;return exports;");
+    compile_with(scope, path, PARAMETERS, &body, code_cache, options)
+}
+
+/// Compiles one of our own modules. Strict whatever the file says, so that neither a stack nor `caller` hands out what it
+/// was called with.
+pub fn compile_module<'s>(
+    scope: &mut v8::PinScope<'s, '_>,
+    path: &str,
+    source: &str,
+    code_cache: &[u8],
+) -> Result<Compiled<'s>, CompileError> {
+    let options = if code_cache.is_empty() {
+        v8::script_compiler::CompileOptions::NoCompileOptions
+    } else {
+        v8::script_compiler::CompileOptions::ConsumeCodeCache
+    };
+    let body = format!("'use strict';{source}");
+    compile_with(scope, path, MODULE_PARAMETERS, &body, code_cache, options)
 }
 
 /// Compiles everything in `source` at once and gives the code cache of it.
 pub fn code_cache(scope: &mut v8::PinScope<'_, '_>, path: &str, source: &str) -> Result<Vec<u8>, CompileError> {
-    let compiled = compile_with(scope, path, source, &[], v8::script_compiler::CompileOptions::EagerCompile)?;
+    let body = format!("{source}\n;return exports;");
+    let options = v8::script_compiler::CompileOptions::EagerCompile;
+    let compiled = compile_with(scope, path, PARAMETERS, &body, &[], options)?;
     Ok(compiled.factory.create_code_cache().map(|cache| cache.to_vec()).unwrap_or_default())
 }
 
 fn compile_with<'s>(
     scope: &mut v8::PinScope<'s, '_>,
     path: &str,
-    source: &str,
+    parameters: &[&str],
+    body: &str,
     code_cache: &[u8],
     options: v8::script_compiler::CompileOptions,
 ) -> Result<Compiled<'s>, CompileError> {
     let outer = scope;
     let compiled = {
         v8::tc_scope!(let scope, outer);
-        let body = format!("{source}\n;return exports;");
-        let Some(text) = v8::String::new(scope, &body) else {
+        let Some(text) = v8::String::new(scope, body) else {
             return Err(CompileError {
                 message: "SyntaxError: the source is too long".to_owned(),
                 line: 1,
@@ -69,7 +92,7 @@ fn compile_with<'s>(
             let cached = v8::script_compiler::CachedData::new(code_cache);
             v8::script_compiler::Source::new_with_cached_data(text, Some(&origin), cached)
         };
-        let parameters = PARAMETERS.map(|name| string(scope, name));
+        let parameters: Vec<_> = parameters.iter().map(|name| string(scope, name)).collect();
         let reason = v8::script_compiler::NoCacheReason::NoReason;
         let factory = v8::script_compiler::compile_function(scope, &mut source, &parameters, &[], options, reason);
         match factory {

@@ -4,6 +4,7 @@
 
 mod fences;
 mod figures;
+mod modules;
 mod stories;
 mod values;
 

@@ -185,15 +185,15 @@ fn a_cancelled_call_is_forgotten() {
 #[test]
 fn ways_out_of_the_language_are_closed() {
     let probes = [
-        ("eval('1')", "EvalError"),
-        ("new Function('return 1')()", "EvalError"),
-        ("(() => {}).constructor('return 1')()", "EvalError"),
-        ("Reflect.construct(Object.getPrototypeOf(async function() {}).constructor, ['return 1'])", "EvalError"),
+        // Text may become code, and is inside the same fences.
+        ("new Function('return typeof __portico + typeof module + typeof context')()", "undefinedundefinedundefined"),
+        ("(0, eval)('typeof exports')", "undefined"),
+        ("new Function('return arguments.callee.caller.caller')()", "TypeError"),
         ("typeof WebAssembly", "undefined"),
         ("typeof SharedArrayBuffer", "undefined"),
         ("typeof Atomics", "undefined"),
         ("typeof __portico", "undefined"),
-        ("typeof process", "undefined"),
+        ("require('internal/unavailable')", "Error"),
         ("typeof module", "undefined"),
         ("new Date(2020, 0).getTimezoneOffset()", "0"),
     ];

@@ -1,0 +1,21 @@
+// Gives: modules that load, because packages require them without using them, and whose functions say when they are used
+// that a function on this platform has no such thing.
+
+module.exports = function unavailable(target, { functions = "", classes = "", values = {} }) {
+  const exported = target.exports;
+  for (const name of functions.split(" ")) if (name !== "") exported[name] = refusing(target.id, name);
+  for (const name of classes.split(" ")) if (name !== "") exported[name] = refusing(target.id, name);
+  Object.assign(exported, values);
+  exported.default = exported;
+};
+
+function refusing(id, name) {
+  const refuse = {
+    [name]: function () {
+      const error = new Error(`${id}.${name} is not available to functions: they have no processes, threads or terminals`);
+      error.code = "ERR_FEATURE_UNAVAILABLE_ON_PLATFORM";
+      throw error;
+    },
+  }[name];
+  return refuse;
+}

@@ -1,0 +1,116 @@
+//! `module(name)`: the factory of one of Node's modules, compiled now, or undefined when there is none of that name.
+//! `moduleRan(name, factory)`: its top level has run once, so its code is worth keeping for the isolates to come.
+//!
+//! The sources lie in `js/node/`. None is looked at before a function requires it. What V8 made of the larger ones is kept
+//! for the process: the next isolate that asks gets it without parsing. It is code only and holds nothing of the app that
+//! asked first.
+//! Not here: npm packages, and who may see which module (`js/require.js`).
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex};
+
+use crate::engine::error::string;
+use crate::engine::script;
+
+/// By the name `require` takes; `internal/…` are pieces that several modules share.
+const SOURCES: &[(&str, &str)] = &[
+    ("async_hooks", include_str!("../../js/node/async_hooks.js")),
+    (
+        "child_process",
+        "require('internal/unavailable')(module, { functions: 'exec execFile execFileSync execSync fork spawn spawnSync', classes: 'ChildProcess' });",
+    ),
+    (
+        "cluster",
+        "require('internal/unavailable')(module, { functions: 'fork setupMaster setupPrimary disconnect', classes: 'Worker', values: { isMaster: true, isPrimary: true, isWorker: false, workers: {} } });",
+    ),
+    (
+        "domain",
+        "require('internal/unavailable')(module, { functions: 'create createDomain', classes: 'Domain', values: { active: null } });",
+    ),
+    ("events", include_str!("../../js/node/events.js")),
+    (
+        "inspector",
+        "require('internal/unavailable')(module, { functions: 'open waitForDebugger', classes: 'Session', values: { close() {}, url() {}, console } });",
+    ),
+    ("internal/unavailable", include_str!("../../js/node/internal/unavailable.js")),
+    ("path", include_str!("../../js/node/path.js")),
+    ("path/posix", "module.exports = require('path').posix;"),
+    ("path/win32", "module.exports = require('path').win32;"),
+    (
+        "readline",
+        "require('internal/unavailable')(module, { functions: 'createInterface emitKeypressEvents clearLine clearScreenDown cursorTo moveCursor', classes: 'Interface' });",
+    ),
+    (
+        "readline/promises",
+        "require('internal/unavailable')(module, { functions: 'createInterface', classes: 'Interface Readline' });",
+    ),
+    ("repl", "require('internal/unavailable')(module, { functions: 'start', classes: 'REPLServer Recoverable' });"),
+    (
+        "v8",
+        "require('internal/unavailable')(module, { functions: 'deserialize getHeapSnapshot getHeapSpaceStatistics getHeapStatistics serialize setFlagsFromString setHeapSnapshotNearHeapLimit takeCoverage writeHeapSnapshot', classes: 'Deserializer Serializer DefaultDeserializer DefaultSerializer' });",
+    ),
+    (
+        "vm",
+        "require('internal/unavailable')(module, { functions: 'compileFunction createContext measureMemory runInContext runInNewContext runInThisContext', classes: 'Module Script SourceTextModule SyntheticModule', values: { isContext: () => false } });",
+    ),
+];
+
+/// Sources shorter than this compile faster than a cache of theirs is checked, bytes.
+const WORTH_CACHING_BYTES: usize = 8 * 1024;
+
+/// V8's code of modules that ran in this process.
+static CACHES: Mutex<Option<HashMap<&'static str, Arc<[u8]>>>> = Mutex::new(None);
+
+pub fn module<'s>(
+    scope: &mut v8::PinScope<'s, '_>,
+    arguments: v8::FunctionCallbackArguments<'s>,
+    mut answer: v8::ReturnValue<'s, v8::Value>,
+) {
+    let name = arguments.get(0).to_rust_string_lossy(scope);
+    let Some((name, source)) = find(&name) else { return };
+    let cache = caches(|caches| caches.get(name).cloned());
+    match script::compile_module(scope, &format!("node:{name}"), source, cache.as_deref().unwrap_or_default()) {
+        Ok(compiled) => answer.set(compiled.factory.into()),
+        Err(error) if error.line == 0 => {}
+        Err(error) => {
+            let text = string(scope, &format!("node:{name}:{}:{}: {}", error.line, error.column, error.message));
+            let exception = v8::Exception::syntax_error(scope, text);
+            scope.throw_exception(exception);
+        }
+    }
+}
+
+pub fn module_ran<'s>(
+    scope: &mut v8::PinScope<'s, '_>,
+    arguments: v8::FunctionCallbackArguments<'s>,
+    _: v8::ReturnValue<'s, v8::Value>,
+) {
+    let name = arguments.get(0).to_rust_string_lossy(scope);
+    let Some((name, source)) = find(&name) else { return };
+    if source.len() < WORTH_CACHING_BYTES || caches(|caches| caches.contains_key(name)) {
+        return;
+    }
+    let Ok(factory) = v8::Local::<v8::Function>::try_from(arguments.get(1)) else { return };
+    if let Some(cache) = factory.create_code_cache() {
+        caches(|caches| caches.insert(name, cache.to_vec().into()));
+    }
+}
+
+fn find(name: &str) -> Option<(&'static str, &'static str)> {
+    SOURCES.binary_search_by_key(&name, |(name, _)| name).ok().map(|at| SOURCES[at])
+}
+
+fn caches<R>(work: impl FnOnce(&mut HashMap<&'static str, Arc<[u8]>>) -> R) -> R {
+    let mut caches = CACHES.lock().expect("nothing panics while it is held");
+    work(caches.get_or_insert_default())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_table_is_sorted_for_the_search() {
+        assert!(SOURCES.is_sorted_by(|left, right| left.0 < right.0));
+    }
+}
