@@ -2,9 +2,11 @@
 // one `natives.documents(call, service, database, collection, operation, arguments)`, started when it is called.
 // Arguments: insertOne {document}, insertMany {documents, ordered}, find {filter, projection?, sort?, skip?, limit?},
 // findOne {filter, projection?}, count {filter, limit?}, updateOne and updateMany {filter, update, upsert}, replaceOne
-// {filter, replacement, upsert}, deleteOne and deleteMany {filter}, getMore {cursor}, closeCursor {cursor}.
+// {filter, replacement, upsert}, deleteOne and deleteMany {filter}, findOneAndUpdate {filter, update, sort?, projection?,
+// upsert, returnNewDocument}, findOneAndReplace likewise with {replacement}, findOneAndDelete {filter, sort?, projection?},
+// distinct {path, filter}, bulkWrite {operations, ordered}, getMore {cursor}, closeCursor {cursor}.
 //
-// Absent: aggregation, distinct, findOneAnd…, bulk writes, sessions. They exist as methods that say so.
+// Absent: aggregation, sessions. They exist as methods that say so.
 (function (portico) {
   "use strict";
   const { Number } = portico.globals;
@@ -140,6 +142,64 @@
       return this.#run("replaceOne", { filter: checkFilter("replaceOne", filter), replacement, upsert });
     }
 
+    async findOneAndUpdate(filter, update, options) {
+      if (ArrayIsArray(update)) throw unavailable("collection.findOneAndUpdate with an update made of aggregation stages");
+      const change = { update: checkDocument("findOneAndUpdate", "the update", update) };
+      return this.#modify("findOneAndUpdate", filter, change, options);
+    }
+
+    async findOneAndReplace(filter, replacement, options) {
+      checkDocument("findOneAndReplace", "the replacement", replacement);
+      return this.#modify("findOneAndReplace", filter, { replacement }, options);
+    }
+
+    #modify(operation, filter, change, options) {
+      allow(operation, options, ["upsert", "sort", "projection", "returnNewDocument"]);
+      const upsert = options?.upsert === true;
+      const returnNewDocument = options?.returnNewDocument === true;
+      return this.#run(operation, { ...this.#chosen(operation, filter, options), ...change, upsert, returnNewDocument });
+    }
+
+    async findOneAndDelete(filter, options) {
+      allow("findOneAndDelete", options, ["sort", "projection"]);
+      return this.#run("findOneAndDelete", this.#chosen("findOneAndDelete", filter, options));
+    }
+
+    /** Which document, and what of it is returned. */
+    #chosen(operation, filter, options) {
+      const args = { filter: checkFilter(operation, filter) };
+      const sort = options?.sort;
+      const projection = options?.projection;
+      if (sort !== undefined && sort !== null) args.sort = checkDocument(operation, "the sort order", sort);
+      if (projection !== undefined && projection !== null) {
+        args.projection = checkDocument(operation, "the projection", projection);
+      }
+      return args;
+    }
+
+    async distinct(path, filter, options) {
+      allow("distinct", options, NONE);
+      if (typeof path !== "string" || path === "") {
+        throw wrong(`collection.distinct: the field must be a string, but got ${shown(path)}`);
+      }
+      return this.#run("distinct", { path, filter: checkFilter("distinct", filter) });
+    }
+
+    async bulkWrite(operations, options) {
+      allow("bulkWrite", options, ["ordered"]);
+      if (!ArrayIsArray(operations)) {
+        throw wrong(`collection.bulkWrite: the operations must be an array, but got ${shown(operations)}`);
+      }
+      if (operations.length === 0) throw wrong("must provide at least one element");
+      const read = [];
+      for (let index = 0; index < operations.length; index++) read[index] = bulkOperation(operations[index], index);
+      return this.#run("bulkWrite", { operations: read, ordered: options?.ordered !== false });
+    }
+
+    initializeOrderedBulkOp() { return new Bulk((operations) => this.bulkWrite(operations, { ordered: true })); }
+
+    initializeUnorderedBulkOp() { return new Bulk((operations) => this.bulkWrite(operations, { ordered: false })); }
+
     async deleteOne(filter, options) {
       allow("deleteOne", options, NONE);
       return this.#run("deleteOne", { filter: checkFilter("deleteOne", filter) });
@@ -148,6 +208,57 @@
     async deleteMany(filter, options) {
       allow("deleteMany", options, NONE);
       return this.#run("deleteMany", { filter: checkFilter("deleteMany", filter) });
+    }
+  }
+
+  /** One operation of a bulk write, in the form the platform reads. */
+  function bulkOperation(operation, index) {
+    const names = operation !== null && typeof operation === "object" ? ObjectKeys(operation) : NONE;
+    const given = operation?.[names[0]];
+    if (names.length !== 1 || given === null || typeof given !== "object") {
+      throw wrong(`collection.bulkWrite: operation ${index} must be like { updateOne: { filter, update } }`);
+    }
+    const [name] = names;
+    // Both `{insertOne: {document: {…}}}` and `{insertOne: {…}}` were documented.
+    if (name === "insertOne") {
+      const { document } = given;
+      const wrapped = ObjectKeys(given).length === 1 && document !== null && typeof document === "object";
+      return { insertOne: { document: wrapped ? document : given } };
+    }
+    return { [name]: given };
+  }
+
+  /** Operations gathered one by one, and sent together by `execute`. */
+  class Bulk {
+    #send;
+    #operations = [];
+
+    constructor(send) { this.#send = send; }
+
+    insert(document) { return this.#add({ insertOne: { document } }); }
+
+    find(filter) {
+      const add = (operation) => this.#add(operation);
+      const chosen = (upsert) => ({
+        update: (update) => add({ updateMany: { filter, update, upsert } }),
+        updateOne: (update) => add({ updateOne: { filter, update, upsert } }),
+        replaceOne: (replacement) => add({ replaceOne: { filter, replacement, upsert } }),
+        remove: () => add({ deleteMany: { filter } }),
+        removeOne: () => add({ deleteOne: { filter } }),
+        upsert: () => chosen(true),
+      });
+      return chosen(false);
+    }
+
+    execute() {
+      const operations = this.#operations;
+      this.#operations = [];
+      return this.#send(operations);
+    }
+
+    #add(operation) {
+      this.#operations[this.#operations.length] = operation;
+      return this;
     }
   }
 
@@ -278,8 +389,8 @@
   missing(
     Collection,
     "collection",
-    ["aggregate", "initializeOrderedBulkOp", "initializeUnorderedBulkOp", "watch"],
-    ["bulkWrite", "distinct", "findOneAndDelete", "findOneAndReplace", "findOneAndUpdate"],
+    ["aggregate", "watch"],
+    [],
   );
 
   // --------------------------------------------------------------------------------------------------------- arguments
@@ -328,6 +439,7 @@
   delete Database.prototype.constructor;
   delete Collection.prototype.constructor;
   delete Cursor.prototype.constructor;
+  delete Bulk.prototype.constructor;
 
   portico.Client = Client;
   portico.Cursor = Cursor;

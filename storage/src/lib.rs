@@ -24,4 +24,4 @@ pub use catalog::Catalog;
 pub use embedded::Embedded;
 pub use error::{Fault, StoreError};
 pub use namespace::{Namespace, Tenant};
-pub use store::{Batch, Cursor, Delete, Find, Inserted, Store, Update, Updated};
+pub use store::{Batch, Cursor, Delete, Find, Inserted, Modified, Modify, Store, Update, Updated};

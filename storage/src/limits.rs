@@ -54,6 +54,10 @@ pub const UPDATE_BYTES_MAX: usize = 100 * 1024 * 1024;
 /// `QueryExceededMemoryLimitNoDiskUseAllowed` (292).
 pub const SORT_BYTES_MAX: usize = 100 * 1024 * 1024;
 
+/// Bytes of the values one `distinct` gives, as in MongoDB, whose answer is one document. More are refused with
+/// `Location17217`.
+pub const DISTINCT_BYTES_MAX: usize = 16 * 1024 * 1024;
+
 /// Documents a scan looks at before others have a turn: about a millisecond's work.
 pub const SLICE_DOCUMENTS: usize = 1024;
 

@@ -40,6 +40,21 @@ pub struct Delete {
     pub multi: bool,
 }
 
+/// Finds one document and changes or deletes it in the same step.
+#[derive(Debug, Clone, Default)]
+pub struct Modify {
+    pub filter: RawDocumentBuf,
+    /// Which of several that match: the first in this order.
+    pub sort: RawDocumentBuf,
+    /// Of the document returned.
+    pub projection: RawDocumentBuf,
+    /// Operators or a whole document, as in [`Update`]; `None` deletes.
+    pub update: Option<RawDocumentBuf>,
+    pub upsert: bool,
+    /// Return the document as it is afterwards, rather than as it was.
+    pub after: bool,
+}
+
 /// What an insert did. When `error` is set, the documents before it (ordered) were inserted all the same.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct Inserted {
@@ -53,6 +68,14 @@ pub struct Updated {
     pub matched: u64,
     pub modified: u64,
     pub upserted_id: Option<RawBson>,
+}
+
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct Modified {
+    /// `None` when nothing matched, and before an upsert.
+    pub document: Option<RawDocumentBuf>,
+    /// Whether anything is different now.
+    pub changed: bool,
 }
 
 /// One batch of a cursor.
@@ -83,6 +106,14 @@ pub trait Store: Send + Sync + 'static {
         ordered: bool,
     ) -> Answer<'a, Inserted>;
     fn update<'a>(&'a self, namespace: &'a Namespace, update: Update) -> Answer<'a, Updated>;
+    fn modify<'a>(&'a self, namespace: &'a Namespace, modify: Modify) -> Answer<'a, Modified>;
+    /// The values at a path in the documents that match, each once; arrays give their elements.
+    fn distinct<'a>(
+        &'a self,
+        namespace: &'a Namespace,
+        path: &'a str,
+        filter: RawDocumentBuf,
+    ) -> Answer<'a, Vec<RawBson>>;
     /// How many documents were deleted.
     fn delete<'a>(&'a self, namespace: &'a Namespace, delete: Delete) -> Answer<'a, u64>;
     /// Everything a tenant has, gone. For a deleted app.

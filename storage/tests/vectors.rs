@@ -10,7 +10,7 @@ use bson::raw::{RawBson, RawDocumentBuf};
 use bson::{Bson, Document};
 use portico_storage::embedded::{Embedded, Options};
 use portico_storage::model::AppId;
-use portico_storage::{Delete, Find, Inserted, Namespace, Store, StoreError, Tenant, Update, Updated};
+use portico_storage::{Delete, Find, Inserted, Modify, Namespace, Store, StoreError, Tenant, Update, Updated};
 use serde_json::{Map, Value as Json};
 use support::{bson_of, find, raw, wait};
 
@@ -20,13 +20,14 @@ const KNOWN: &[(&str, &str)] = &[];
 /// Lines that must pass in each area: what runs today must not quietly turn into a refusal. Raise a number when more pass.
 const PASSING: &[(&str, usize)] = &[
     ("count", 7),
+    ("distinct", 12),
     ("projection", 42),
     ("query", 208),
     ("roundtrip", 16),
-    ("scenario", 5),
+    ("scenario", 6),
     ("sort", 23),
     ("update", 193),
-    ("write", 17),
+    ("write", 32),
 ];
 
 const NOT_SUPPORTED: i32 = 115;
@@ -158,6 +159,9 @@ fn perform(store: &Embedded, at: &Namespace, call: &Json) -> Option<Answer> {
         "find" | "count" | "insertOne" | "deleteOne" | "deleteMany" => &[],
         "insertMany" => &["ordered"],
         "updateOne" | "updateMany" | "replaceOne" => &["upsert"],
+        "findOneAndUpdate" | "findOneAndReplace" => &["upsert", "sort", "projection", "returnDocument"],
+        "findOneAndDelete" => &["sort", "projection"],
+        "distinct" => &[],
         _ => return None,
     };
     // The trait's numbers have no sign: a negative skip cannot be asked for.
@@ -179,6 +183,24 @@ fn perform(store: &Embedded, at: &Namespace, call: &Json) -> Option<Answer> {
         update: document(change),
         multi,
         upsert: flag("upsert").unwrap_or(false),
+    };
+    let modify = |update: Option<RawDocumentBuf>| {
+        let option = |name: &str| options.get(name).map(raw).unwrap_or_default();
+        let modify = Modify {
+            filter: document("filter"),
+            sort: option("sort"),
+            projection: option("projection"),
+            update,
+            upsert: flag("upsert").unwrap_or(false),
+            after: options.get("returnDocument").is_some_and(|which| which == "after"),
+        };
+        match wait(store.modify(at, modify)) {
+            Ok(modified) => {
+                let found = modified.document.map(|found| Bson::Document(Document::try_from(&found).unwrap()));
+                (Some(found.unwrap_or(Bson::Null)), None)
+            }
+            Err(error) => (None, Some(error)),
+        }
     };
     let counted = |outcome: Result<u64, StoreError>, name: Option<&str>| match (outcome, name) {
         (Ok(count), None) => (Some(Bson::Int32(count as i32)), None),
@@ -202,6 +224,13 @@ fn perform(store: &Embedded, at: &Namespace, call: &Json) -> Option<Answer> {
             let multi = call["method"] == "deleteMany";
             counted(wait(store.delete(at, Delete { filter: document("filter"), multi })), Some("deletedCount"))
         }
+        "findOneAndUpdate" => modify(Some(document("update"))),
+        "findOneAndReplace" => modify(Some(document("replacement"))),
+        "findOneAndDelete" => modify(None),
+        "distinct" => match wait(store.distinct(at, call["key"].as_str().unwrap(), document("filter"))) {
+            Ok(values) => (Some(Bson::Array(values.into_iter().map(value).collect())), None),
+            Err(error) => (None, Some(error)),
+        },
         "replaceOne" => updated(wait(store.update(at, update("replacement", false)))),
         method => updated(wait(store.update(at, update("update", method == "updateMany")))),
     })

@@ -155,6 +155,79 @@ fn updates_change_what_they_match_and_say_how_many() {
 }
 
 #[test]
+fn one_document_is_found_and_changed_in_one_step() {
+    walk(
+        "find-one-and",
+        &[
+            (
+                "return (await c.insertMany([{ _id: 1, n: 1 }, { _id: 2, n: 5 }, { _id: 3, n: 3 }])).insertedIds.length;",
+                json!(3),
+            ),
+            ("return c.findOneAndUpdate({ _id: 1 }, { $inc: { n: 1 } });", json!({ "_id": 1, "n": 1 })),
+            (
+                "return c.findOneAndUpdate({ _id: 1 }, { $inc: { n: 1 } }, { returnNewDocument: true });",
+                json!({ "_id": 1, "n": 3 }),
+            ),
+            (
+                "return c.findOneAndUpdate({}, { $set: { top: true } }, { sort: { n: -1 }, projection: { _id: 1 } });",
+                json!({ "_id": 2 }),
+            ),
+            ("return c.findOneAndUpdate({ _id: 9 }, { $set: { n: 9 } });", json!(null)),
+            (
+                "return c.findOneAndUpdate({ _id: 9 }, { $set: { n: 9 } }, { upsert: true, returnNewDocument: true });",
+                json!({ "_id": 9, "n": 9 }),
+            ),
+            (
+                "return c.findOneAndReplace({ _id: 9 }, { m: 1 }, { returnNewDocument: true });",
+                json!({ "_id": 9, "m": 1 }),
+            ),
+            ("return c.findOneAndDelete({ n: 3 }, { sort: { _id: -1 } });", json!({ "_id": 3, "n": 3 })),
+            ("return (await c.find({}).toArray()).map((d) => d._id);", json!([1, 2, 9])),
+        ],
+    );
+}
+
+#[test]
+fn concurrent_counters_lose_nothing() {
+    let source = "return (await c.findOneAndUpdate({ _id: 'n' }, { $inc: { n: 1 } }, { upsert: true, returnNewDocument: true })).n;";
+    let all = format!(
+        "const next = async () => {{ {source} }}; const got = await Promise.all([...Array(200)].map(next)); return [new Set(got).size, Math.max(...got)];"
+    );
+    walk("counter", &[(all.as_str(), json!([200, 200]))]);
+}
+
+#[test]
+fn distinct_values_and_many_writes_at_once() {
+    walk(
+        "bulk",
+        &[
+            (
+                "return await c.bulkWrite([{ insertOne: { document: { _id: 1, tags: ['a', 'b'] } } }, { insertOne: { _id: 2, tags: 'b' } }, \
+                 { updateOne: { filter: { _id: 3 }, update: { $set: { tags: ['c'] } }, upsert: true } }, { deleteOne: { filter: { _id: 7 } } }]);",
+                json!(null),
+            ),
+            ("return (await c.distinct('tags')).sort();", json!(["a", "b", "c"])),
+            ("return await c.distinct('tags', { _id: { $gt: 2 } });", json!(["c"])),
+            (
+                "const bulk = c.initializeOrderedBulkOp(); bulk.insert({ _id: 4 }); bulk.find({ _id: { $lt: 3 } }).update({ $set: { x: 1 } }); \
+                 bulk.find({ _id: 3 }).removeOne(); await bulk.execute(); return [await c.count({ x: 1 }), await c.count({})];",
+                json!([2, 3]),
+            ),
+            (
+                "try { await c.bulkWrite([{ insertOne: { document: { _id: 1 } } }, { insertOne: { document: { _id: 5 } } }]); } \
+                 catch (error) { return [error.code, await c.count({ _id: 5 })]; }",
+                json!([11000, 0]),
+            ),
+            (
+                "try { await c.bulkWrite([{ insertOne: { document: { _id: 1 } } }, { insertOne: { document: { _id: 5 } } }], { ordered: false }); } \
+                 catch (error) { return [error.code, await c.count({ _id: 5 })]; }",
+                json!([11000, 1]),
+            ),
+        ],
+    );
+}
+
+#[test]
 fn deletes_remove_one_or_all() {
     walk(
         "deleting",

@@ -5,7 +5,7 @@
 use bson::raw::{RawArray, RawBsonRef, RawDocument, RawDocumentBuf};
 
 use isolate_pool::services::Refusal;
-use storage::{Find, Update};
+use storage::{Find, Modify, Update};
 
 use super::{delete, refusal};
 use crate::limits::{DOCUMENT_DEPTH_MAX, NAMESPACE_NAME_LENGTH_MAX};
@@ -20,15 +20,34 @@ pub struct Command {
 
 #[derive(Debug)]
 pub enum Operation {
-    InsertOne { document: RawDocumentBuf },
-    InsertMany { documents: Vec<RawDocumentBuf>, ordered: bool },
+    InsertOne {
+        document: RawDocumentBuf,
+    },
+    InsertMany {
+        documents: Vec<RawDocumentBuf>,
+        ordered: bool,
+    },
     Find(Find),
     FindOne(Find),
     Count(Find),
     Update(Update),
     Delete(storage::Delete),
-    GetMore { cursor: i64 },
-    CloseCursor { cursor: i64 },
+    Modify(Modify),
+    Distinct {
+        path: String,
+        filter: RawDocumentBuf,
+    },
+    /// In order; an error of one ends them (ordered) or is told when all were tried.
+    BulkWrite {
+        operations: Vec<Operation>,
+        ordered: bool,
+    },
+    GetMore {
+        cursor: i64,
+    },
+    CloseCursor {
+        cursor: i64,
+    },
 }
 
 impl Command {
@@ -82,18 +101,27 @@ fn operation(name: &str, mut arguments: Arguments<'_>) -> Result<Operation, Refu
             ..Find::default()
         }),
         "updateOne" | "updateMany" => {
-            let update = arguments.required("update")?;
-            if !has_operators(&update) {
-                return Err(wrong("the update operation document must contain atomic operators"));
-            }
+            let update = arguments.operators("update")?;
             Operation::Update(arguments.update(update, name == "updateMany")?)
         }
         "replaceOne" => {
-            let replacement = arguments.required("replacement")?;
-            if has_operators(&replacement) {
-                return Err(wrong("the replace operation document must not contain atomic operators"));
-            }
+            let replacement = arguments.replacement("replacement")?;
             Operation::Update(arguments.update(replacement, false)?)
+        }
+        "findOneAndUpdate" => {
+            let update = arguments.operators("update")?;
+            Operation::Modify(arguments.modify(Some(update))?)
+        }
+        "findOneAndReplace" => {
+            let replacement = arguments.replacement("replacement")?;
+            Operation::Modify(arguments.modify(Some(replacement))?)
+        }
+        "findOneAndDelete" => Operation::Modify(arguments.modify(None)?),
+        "distinct" => Operation::Distinct { path: arguments.text("path")?, filter: arguments.document("filter")? },
+        "bulkWrite" => {
+            let operations = arguments.documents("operations")?;
+            let ordered = arguments.flag("ordered")?.unwrap_or(true);
+            Operation::BulkWrite { operations: bulk(&operations)?, ordered }
         }
         "deleteOne" => delete(arguments.document("filter")?, false),
         "deleteMany" => delete(arguments.document("filter")?, true),
@@ -109,6 +137,23 @@ fn operation(name: &str, mut arguments: Arguments<'_>) -> Result<Operation, Refu
     };
     arguments.nothing_else()?;
     Ok(operation)
+}
+
+/// Each `{<name>: {…arguments}}` of a bulk write.
+fn bulk(operations: &[RawDocumentBuf]) -> Result<Vec<Operation>, Refusal> {
+    let each = operations.iter().enumerate().map(|(index, one)| {
+        let mut elements = one.iter();
+        let (Some(Ok((name, RawBsonRef::Document(arguments)))), None) = (elements.next(), elements.next()) else {
+            return Err(wrong(format!("bulkWrite: operation {index} must name one operation and its arguments")));
+        };
+        match name.as_str() {
+            name @ ("insertOne" | "updateOne" | "updateMany" | "replaceOne" | "deleteOne" | "deleteMany") => {
+                operation(name, Arguments::of(name, arguments))
+            }
+            other => Err(wrong(format!("bulkWrite: operation {index} is '{other}', which it cannot hold"))),
+        }
+    });
+    each.collect()
 }
 
 /// The arguments of one operation; what was not asked for is refused in the end, since leaving out, say, a collation
@@ -154,6 +199,29 @@ impl<'a> Arguments<'a> {
         documents.collect()
     }
 
+    fn text(&mut self, key: &'static str) -> Result<String, Refusal> {
+        match self.get(key)? {
+            Some(RawBsonRef::String(text)) => Ok(text.to_owned()),
+            _ => Err(self.not(key, "a string")),
+        }
+    }
+
+    fn operators(&mut self, key: &'static str) -> Result<RawDocumentBuf, Refusal> {
+        let update = self.required(key)?;
+        if has_operators(&update) {
+            return Ok(update);
+        }
+        Err(wrong("the update operation document must contain atomic operators"))
+    }
+
+    fn replacement(&mut self, key: &'static str) -> Result<RawDocumentBuf, Refusal> {
+        let replacement = self.required(key)?;
+        if has_operators(&replacement) {
+            return Err(wrong("the replace operation document must not contain atomic operators"));
+        }
+        Ok(replacement)
+    }
+
     fn flag(&mut self, key: &'static str) -> Result<Option<bool>, Refusal> {
         match self.get(key)? {
             None => Ok(None),
@@ -187,6 +255,19 @@ impl<'a> Arguments<'a> {
     fn update(&mut self, update: RawDocumentBuf, multi: bool) -> Result<Update, Refusal> {
         let filter = self.document("filter")?;
         Ok(Update { filter, update, multi, upsert: self.flag("upsert")?.unwrap_or(false) })
+    }
+
+    /// Of a change, or of a delete when there is none.
+    fn modify(&mut self, update: Option<RawDocumentBuf>) -> Result<Modify, Refusal> {
+        let changes = update.is_some();
+        Ok(Modify {
+            filter: self.document("filter")?,
+            sort: self.document("sort")?,
+            projection: self.document("projection")?,
+            upsert: changes && self.flag("upsert")?.unwrap_or(false),
+            after: changes && self.flag("returnNewDocument")?.unwrap_or(false),
+            update,
+        })
     }
 
     fn nothing_else(&self) -> Result<(), Refusal> {
@@ -306,6 +387,18 @@ mod tests {
                 rawdoc! { "replacement": { "$set": { "a": 1 } } },
                 "the replace operation document must not contain atomic operators",
             ),
+            (
+                "bulkWrite",
+                rawdoc! { "operations": [{ "find": {} }] },
+                "bulkWrite: operation 0 is 'find', which it cannot hold",
+            ),
+            (
+                "bulkWrite",
+                rawdoc! { "operations": [{ "deleteOne": {}, "deleteMany": {} }] },
+                "bulkWrite: operation 0 must name one operation and its arguments",
+            ),
+            ("distinct", rawdoc! { "path": 1 }, "distinct: path must be a string"),
+            ("findOneAndDelete", rawdoc! { "upsert": true }, "findOneAndDelete: option 'upsert' is not supported"),
             ("getMore", rawdoc! { "cursor": "1" }, "getMore: cursor must be a cursor id"),
         ] {
             assert_eq!(refused(command(operation, arguments)), expected);

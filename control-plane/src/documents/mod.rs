@@ -19,7 +19,7 @@ use isolate_pool::limits::BATCH_BYTES_MAX;
 use isolate_pool::services::{Refusal, Session};
 use storage::access::{self, Denied};
 use storage::model::ActiveApp;
-use storage::{Cursor, Delete, Fault, Find, Namespace, Store, StoreError, Tenant, Update};
+use storage::{Cursor, Delete, Fault, Find, Modify, Namespace, Store, StoreError, Tenant, Update};
 
 use crate::limits::{OPEN_CURSORS_MAX, READ_DOCUMENTS_MAX};
 use command::{Command, Operation};
@@ -80,11 +80,18 @@ impl Inner {
             return Err(refusal("ServiceNotFound", format!("service not found: '{service}'")));
         }
         let (database, collection) = namespace;
-        for wanted in operation.access() {
-            match self.permit(&service, &database, &collection, *wanted) {
-                Ok(()) => {}
-                Err(Denied::ReadsNothing) => return Ok(operation.nothing_there()),
-                Err(denied) => return Err(refusal(denied.code_name(), denied.to_string())),
+        let mut allowed =
+            operation.access().iter().map(|wanted| self.permit(&service, &database, &collection, *wanted));
+        match allowed.find_map(Result::err) {
+            None => {}
+            Some(Denied::ReadsNothing) => return Ok(operation.nothing_there()),
+            Some(denied) => return Err(refusal(denied.code_name(), denied.to_string())),
+        }
+        if let Operation::BulkWrite { operations, .. } = &operation {
+            let mut wanted = operations.iter().flat_map(Operation::access);
+            let denied = wanted.find_map(|wanted| self.permit(&service, &database, &collection, *wanted).err());
+            if let Some(denied) = denied {
+                return Err(refusal(denied.code_name(), denied.to_string()));
             }
         }
         let namespace = Namespace::new(Tenant::App(self.app.id), database, collection);
@@ -132,6 +139,15 @@ impl Inner {
                 let deleted = self.store.delete(at, delete).await.map_err(told)?;
                 Ok(rawdoc! { "v": { "deletedCount": count_of(deleted) } })
             }
+            Operation::Modify(modify) => {
+                let modified = self.store.modify(at, modify).await.map_err(told)?;
+                Ok(rawdoc! { "v": modified.document.map_or(RawBson::Null, RawBson::Document) })
+            }
+            Operation::Distinct { path, filter } => {
+                let values = self.store.distinct(at, &path, filter).await.map_err(told)?;
+                Ok(rawdoc! { "v": RawArrayBuf::from_iter(values) })
+            }
+            Operation::BulkWrite { operations, ordered } => self.bulk_write(at, operations, ordered).await,
             Operation::GetMore { .. } | Operation::CloseCursor { .. } => {
                 unreachable!("commands about an open cursor were answered before the namespace was looked at")
             }
@@ -148,6 +164,30 @@ impl Inner {
             result.append(bson::raw::cstr!("upsertedId"), id);
         }
         Ok(rawdoc! { "v": result })
+    }
+
+    /// Answers nothing, as App Services did. What came before an error stays done, and so does what comes after it when the
+    /// operations are not in order.
+    async fn bulk_write(
+        &self,
+        at: &Namespace,
+        operations: Vec<Operation>,
+        ordered: bool,
+    ) -> Result<RawDocumentBuf, Refusal> {
+        let mut failed = None;
+        for operation in operations {
+            // Boxed, since it may not hold another bulk write but the compiler cannot know.
+            if let Err(refusal) = Box::pin(self.perform(at, operation)).await {
+                failed.get_or_insert(refusal);
+                if ordered {
+                    break;
+                }
+            }
+        }
+        match failed {
+            Some(refusal) => Err(refusal),
+            None => Ok(rawdoc! { "v": RawBson::Null }),
+        }
     }
 
     async fn find(&self, at: &Namespace, mut query: Find) -> Result<RawDocumentBuf, Refusal> {
@@ -210,11 +250,15 @@ impl Operation {
         use access::Operation as Access;
         match self {
             Self::InsertOne { .. } | Self::InsertMany { .. } => &[Access::Insert],
-            Self::Find(_) | Self::FindOne(_) | Self::Count(_) => &[Access::Read],
+            Self::Find(_) | Self::FindOne(_) | Self::Count(_) | Self::Distinct { .. } => &[Access::Read],
+            Self::Modify(Modify { update: None, .. }) => &[Access::Delete, Access::Read],
+            Self::Modify(Modify { upsert: true, .. }) => &[Access::Update, Access::Insert, Access::Read],
+            Self::Modify(_) => &[Access::Update, Access::Read],
             Self::Update(Update { upsert: true, .. }) => &[Access::Update, Access::Insert],
             Self::Update(_) => &[Access::Update],
             Self::Delete(_) => &[Access::Delete],
-            Self::GetMore { .. } | Self::CloseCursor { .. } => &[],
+            // A bulk write needs what each of its operations needs.
+            Self::BulkWrite { .. } | Self::GetMore { .. } | Self::CloseCursor { .. } => &[],
         }
     }
 
@@ -223,6 +267,7 @@ impl Operation {
         match self {
             Self::Find(_) => rawdoc! { "v": RawArrayBuf::new(), "cursor": 0_i64 },
             Self::Count(_) => rawdoc! { "v": 0_i64 },
+            Self::Distinct { .. } => rawdoc! { "v": RawArrayBuf::new() },
             _ => rawdoc! { "v": RawBson::Null },
         }
     }

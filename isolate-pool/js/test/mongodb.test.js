@@ -122,9 +122,11 @@ test("refused arguments say what is wrong", async (t) => {
     ["coll.find().limit(-1)", "limit must be an integer of at least 0, but was -1"],
     ["context.services.get('mongodb-atlas').db()", "the name of a database must be a string, but was a value of type undefined"],
     ["coll.aggregate([])", "collection.aggregate is not available in this version of Portico"],
-    ["await coll.distinct('a')", "collection.distinct is not available in this version of Portico"],
-    ["await coll.findOneAndUpdate({}, {})", "collection.findOneAndUpdate is not available in this version of Portico"],
-    ["await coll.bulkWrite([])", "collection.bulkWrite is not available in this version of Portico"],
+    ["await coll.distinct(1)", "collection.distinct: the field must be a string, but got 1"],
+    ["await coll.findOneAndUpdate({}, [])", "collection.findOneAndUpdate with an update made of aggregation stages is not available in this version of Portico"],
+    ["await coll.findOneAndDelete({}, {upsert: true})", "collection.findOneAndDelete: the option 'upsert' is not available in this version of Portico"],
+    ["await coll.bulkWrite([])", "must provide at least one element"],
+    ["await coll.bulkWrite([{a: {}, b: {}}])", "collection.bulkWrite: operation 0 must be like { updateOne: { filter, update } }"],
     ["coll.watch()", "collection.watch is not available in this version of Portico"],
     ["context.services.get('mongodb-atlas').startSession()", "client.startSession is not available in this version of Portico"],
   ];
@@ -139,7 +141,7 @@ test("refused arguments say what is wrong", async (t) => {
 
 test("wrong arguments reject instead of throwing, where the real client gives a promise", async () => {
   assert.equal(await run("return coll.insertMany([]).catch((e) => e.message)").answer, '"must provide at least one element"');
-  assert.equal(await run("return coll.distinct('a').catch(() => 'caught')").answer, '"caught"');
+  assert.equal(await run("return coll.distinct(1).catch(() => 'caught')").answer, '"caught"');
 });
 
 test("a refusal carries its code to the function, and its place to the log", async () => {

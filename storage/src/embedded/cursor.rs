@@ -1,9 +1,9 @@
 //! An open query in its caller's hands: batches that are there already, and the scan that makes more.
 
-use std::collections::VecDeque;
+use std::collections::{HashSet, VecDeque};
 use std::sync::Arc;
 
-use bson::raw::RawDocumentBuf;
+use bson::raw::{RawBson, RawBsonRef, RawDocument, RawDocumentBuf};
 use futures_channel::oneshot;
 use futures_util::FutureExt;
 use futures_util::future::ready;
@@ -13,6 +13,8 @@ use super::scan::{Scan, Step};
 use crate::error::StoreError;
 use crate::limits;
 use crate::store::{Answer, Batch, Cursor};
+use crate::value::key;
+use crate::value::path::{self, Leaf, Path};
 
 pub struct OpenCursor {
     ready: VecDeque<RawDocumentBuf>,
@@ -94,6 +96,71 @@ pub fn count(house: Arc<House>, scan: Scan, reply: oneshot::Sender<Result<u64, S
         });
         drop(reply.send(counted));
     });
+}
+
+/// A `distinct`, on readers' threads, a batch at a time.
+pub fn distinct(
+    house: Arc<House>,
+    scan: Box<Scan>,
+    mut seen: Distinct,
+    reply: oneshot::Sender<Result<Vec<RawBson>, StoreError>>,
+) {
+    run(house, scan, limits::FIRST_BATCH_BYTES, move |house, scan, outcome| {
+        let batch = match outcome {
+            Ok(Step::Batch(batch)) => batch,
+            Ok(Step::Count(_) | Step::Unfinished) => {
+                return drop(reply.send(Err(StoreError::store("the query was not one for documents"))));
+            }
+            Err(error) => return drop(reply.send(Err(error))),
+        };
+        if let Err(error) = batch.documents.iter().try_for_each(|document| seen.see(document)) {
+            return drop(reply.send(Err(error)));
+        }
+        if batch.exhausted {
+            return drop(reply.send(Ok(seen.values)));
+        }
+        let again = Arc::clone(&house);
+        again.readers.resubmit(Box::new(move || distinct(house, scan, seen, reply)));
+    });
+}
+
+/// The values found so far.
+pub struct Distinct {
+    path: Path,
+    keys: HashSet<Vec<u8>>,
+    values: Vec<RawBson>,
+    bytes: usize,
+}
+
+impl Distinct {
+    pub fn new(path: Path) -> Self {
+        Self { path, keys: HashSet::new(), values: Vec::new(), bytes: 0 }
+    }
+
+    fn see(&mut self, document: &RawDocument) -> Result<(), StoreError> {
+        let Self { path, keys, values, bytes } = self;
+        path::any(document, path, Leaf::Whole, &mut |found| {
+            let mut take = |value: RawBsonRef<'_>| {
+                let key = key::encode(value);
+                let length = key.len();
+                if keys.insert(key) {
+                    *bytes += length;
+                    values.push(value.into());
+                }
+            };
+            match found {
+                None => {}
+                Some(RawBsonRef::Array(array)) => array.into_iter().map_while(Result::ok).for_each(take),
+                Some(value) => take(value),
+            }
+            *bytes > limits::DISTINCT_BYTES_MAX
+        });
+        if self.bytes > limits::DISTINCT_BYTES_MAX {
+            let text = format!("distinct too big, {} bytes cap", limits::DISTINCT_BYTES_MAX);
+            return Err(StoreError::caller(17217, "Location17217", text));
+        }
+        Ok(())
+    }
 }
 
 struct Turn {

@@ -20,7 +20,7 @@ mod writer;
 use std::path::Path;
 use std::sync::Arc;
 
-use bson::raw::RawDocumentBuf;
+use bson::raw::{RawBson, RawDocumentBuf};
 use futures_channel::oneshot;
 use futures_util::FutureExt;
 use futures_util::future::ready;
@@ -28,15 +28,18 @@ use futures_util::future::ready;
 use crate::error::StoreError;
 use crate::limits;
 use crate::namespace::{Namespace, Tenant};
-use crate::store::{Answer, Cursor, Delete, Find, Inserted, Store, Update, Updated};
+use crate::projection::Projection;
+use crate::sort::Sort;
+use crate::store::{Answer, Cursor, Delete, Find, Inserted, Modified, Modify, Store, Update, Updated};
 use crate::update::Change;
+use crate::value::path;
 use crate::{filter, update};
 
 use cursor::OpenCursor;
 use file::{Availability, File};
 use house::House;
 use scan::{Query, Scan};
-use write::{Task, Write};
+use write::{Modification, Task, Write};
 
 /// How much the store may use. [`Options::default`] takes the numbers of [`crate::limits`].
 #[derive(Debug, Clone)]
@@ -193,6 +196,44 @@ impl Store for Embedded {
         }
     }
 
+    fn modify<'a>(&'a self, namespace: &'a Namespace, modify: Modify) -> Answer<'a, Modified> {
+        let Modify { filter, sort, projection, update, upsert, after } = modify;
+        let bytes = filter.as_bytes().len() + update.as_ref().map_or(0, |update| update.as_bytes().len());
+        let parsed = filter::parse(&filter).and_then(|filter| {
+            let change = update.map(|update| update::parse(&update)).transpose()?;
+            let (sort, projection) = (Sort::parse(&sort)?, Projection::parse(&projection)?);
+            Ok(Modification { filter, sort, projection, change, upsert, after })
+        });
+        match parsed {
+            Err(error) => ready(Err(error)).boxed(),
+            Ok(modification) => {
+                let modification = Box::new(modification);
+                self.write(namespace, bytes, |reply| Task::Modify { modification, reply })
+            }
+        }
+    }
+
+    fn distinct<'a>(
+        &'a self,
+        namespace: &'a Namespace,
+        path: &'a str,
+        filter: RawDocumentBuf,
+    ) -> Answer<'a, Vec<RawBson>> {
+        let query = Find { filter, ..Find::default() };
+        let parsed = check_namespace(namespace).and_then(|()| check_path(path)).and_then(|()| Query::parse(&query));
+        let (query, file) = match parsed.and_then(|query| Ok((query, self.house.file(namespace.tenant)?))) {
+            Ok(found) => found,
+            Err(error) => return ready(Err(error)).boxed(),
+        };
+        if matches!(file.availability(), Availability::Nothing) {
+            return ready(Ok(Vec::new())).boxed();
+        }
+        let seen = cursor::Distinct::new(path::Path::new(path));
+        self.scan(file, namespace.to_string(), query, Vec::new, |house, scan, reply| {
+            cursor::distinct(house, Box::new(scan), seen, reply);
+        })
+    }
+
     fn delete<'a>(&'a self, namespace: &'a Namespace, delete: Delete) -> Answer<'a, u64> {
         match filter::parse(&delete.filter) {
             Err(error) => ready(Err(error)).boxed(),
@@ -221,6 +262,14 @@ fn arrival<'a, T: Send + 'static>(answer: oneshot::Receiver<Result<T, StoreError
     answer
         .map(|answer| answer.unwrap_or_else(|_| Err(StoreError::store("the store gave up on this operation"))))
         .boxed()
+}
+
+fn check_path(path: &str) -> Result<(), StoreError> {
+    if path.is_empty() || path.split('.').any(str::is_empty) {
+        let text = "FieldPath field names may not be empty strings.";
+        return Err(StoreError::caller(40352, "Location40352", text));
+    }
+    Ok(())
 }
 
 /// What MongoDB demands of the names, so that a tenant can move there later.

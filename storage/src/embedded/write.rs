@@ -13,7 +13,9 @@ use super::scan::crossed;
 use crate::error::StoreError;
 use crate::filter::Filter;
 use crate::limits;
-use crate::store::{Inserted, Updated};
+use crate::projection::Projection;
+use crate::sort::{Direction, Sort};
+use crate::store::{Inserted, Modified, Updated};
 use crate::update::Change;
 use crate::value::{check, key};
 
@@ -30,8 +32,20 @@ pub struct Write {
 pub enum Task {
     Insert { documents: Vec<RawDocumentBuf>, ordered: bool, reply: Reply<Inserted> },
     Update { filter: Filter, change: Change, multi: bool, upsert: bool, reply: Reply<Updated> },
+    Modify { modification: Box<Modification>, reply: Reply<Modified> },
     Delete { filter: Filter, multi: bool, reply: Reply<u64> },
     DropFile { reply: Reply<()> },
+}
+
+/// A `Modify`, understood.
+pub struct Modification {
+    pub filter: Filter,
+    pub sort: Sort,
+    pub projection: Option<Projection>,
+    /// `None` deletes.
+    pub change: Option<Change>,
+    pub upsert: bool,
+    pub after: bool,
 }
 
 /// To be called once the commit's fate is known.
@@ -64,7 +78,11 @@ impl Write {
 
     /// Whether it may bring a document into a file that does not exist yet.
     pub fn may_insert(&self) -> bool {
-        matches!(self.task, Task::Insert { .. } | Task::Update { upsert: true, .. })
+        match &self.task {
+            Task::Insert { .. } | Task::Update { upsert: true, .. } => true,
+            Task::Modify { modification, .. } => modification.upsert,
+            _ => false,
+        }
     }
 
     /// Does its changes in the transaction. An error is the file's: the whole transaction is lost, and it has been told
@@ -79,6 +97,10 @@ impl Write {
             Task::Update { filter, change, multi, upsert, reply } => {
                 let outcome = update(transaction, collection, &filter, &change, multi, upsert);
                 settle(outcome, reply, |updated| updated.modified > 0 || updated.upserted_id.is_some())
+            }
+            Task::Modify { modification, reply } => {
+                let outcome = modify(transaction, collection, &modification);
+                settle(outcome, reply, |modified| modified.changed)
             }
             Task::Delete { filter, multi, reply } => {
                 let outcome = delete(transaction, collection, &filter, multi);
@@ -96,6 +118,7 @@ impl Write {
         match self.task {
             Task::Insert { reply, .. } => drop(reply.send(Ok(Inserted::default()))),
             Task::Update { reply, .. } => drop(reply.send(Ok(Updated::default()))),
+            Task::Modify { reply, .. } => drop(reply.send(Ok(Modified::default()))),
             Task::Delete { reply, .. } => drop(reply.send(Ok(0))),
             Task::DropFile { reply } => drop(reply.send(Ok(()))),
         }
@@ -105,6 +128,7 @@ impl Write {
         match self.task {
             Task::Insert { reply, .. } => drop(reply.send(Err(error))),
             Task::Update { reply, .. } => drop(reply.send(Err(error))),
+            Task::Modify { reply, .. } => drop(reply.send(Err(error))),
             Task::Delete { reply, .. } => drop(reply.send(Err(error))),
             Task::DropFile { reply } => drop(reply.send(Err(error))),
         }
@@ -215,6 +239,45 @@ fn update(
         table.insert(key.as_slice(), after.as_bytes())?;
     }
     Ok(updated)
+}
+
+fn modify(transaction: &WriteTransaction, collection: &str, modification: &Modification) -> Result<Modified, Stop> {
+    let Modification { filter, sort, projection, change, upsert, after } = modification;
+    let mut table = transaction.open_table(table(collection))?;
+    let shown = |document: RawDocumentBuf| match projection {
+        Some(projection) => projection.apply(&document),
+        None => document,
+    };
+    let mut first: Option<(Vec<u8>, Vec<u8>, RawDocumentBuf)> = None;
+    let in_order = sort.walk() == Some(Direction::Up);
+    each_match(&table, filter, |key, document| {
+        let rank = if in_order { Vec::new() } else { sort.key(document).map_err(Stop::Refused)? };
+        if first.as_ref().is_none_or(|(other, ..)| rank < *other) {
+            first = Some((rank, key.to_vec(), document.to_owned()));
+        }
+        Ok(!in_order)
+    })?;
+    match (first, change) {
+        (None, Some(change)) if *upsert => {
+            let document = change.upsert(filter).map_err(Stop::Refused)?;
+            insert_one(&mut table, collection, &document)?.map_err(Stop::Refused)?;
+            Ok(Modified { document: after.then(|| shown(document)), changed: true })
+        }
+        (None, _) => Ok(Modified::default()),
+        (Some((_, key, before)), None) => {
+            table.remove(key.as_slice())?;
+            Ok(Modified { document: Some(shown(before)), changed: true })
+        }
+        (Some((_, key, before)), Some(change)) => {
+            let changed = change.apply(&before).map_err(Stop::Refused)?;
+            if let Some(document) = &changed {
+                table.insert(key.as_slice(), document.as_bytes())?;
+            }
+            let is_different = changed.is_some();
+            let document = if *after { changed.unwrap_or(before) } else { before };
+            Ok(Modified { document: Some(shown(document)), changed: is_different })
+        }
+    }
 }
 
 fn delete(transaction: &WriteTransaction, collection: &str, filter: &Filter, multi: bool) -> Result<u64, Stop> {
