@@ -2,7 +2,7 @@
 
 use std::sync::LazyLock;
 
-use portico_tests::{App, Backend, Request, Server, Setup};
+use portico_tests::{App, Backend, Endpoint, Request, Server, Setup};
 use serde_json::{Value as Json, json};
 
 static SERVER: LazyLock<Server> = LazyLock::new(|| Setup::default().start());
@@ -257,6 +257,29 @@ fn a_duplicate_id_is_an_error_that_functions_know() {
 fn an_operator_that_does_not_exist_is_named() {
     let ran = steps("mistaken", &["return await c.find({ a: { $nope: 1 } }).toArray();"]).run(0);
     assert!(ran["threw"]["message"].as_str().is_some_and(|message| message.contains("$nope")), "{ran}");
+}
+
+#[test]
+fn some_operators_are_for_the_system_only() {
+    let source = r#"exports = async () => {
+  const c = context.services.get("mongodb-atlas").db("d").collection("c");
+  try {
+    return await c.find({ a: { $regex: "^x" } }).toArray();
+  } catch (error) {
+    return error.message;
+  }
+};"#;
+    let backend = Backend::new()
+        .data_source()
+        .api_keys()
+        .on("GET", "/system", source)
+        .endpoint(Endpoint::new("GET", "/user", source).application());
+    let app = SERVER.admin().serve("operators", &backend);
+    let (_, key) = app.api_key("reader");
+    assert_eq!(SERVER.get(&app.target("/system")).json(), json!([]));
+    let answer = SERVER.call(&Request::get(&app.target("/user")).header("apiKey", &key));
+    let expected = "operator '$regex' is for the system only: this query runs under the caller's rules";
+    assert_eq!(answer.json(), json!(expected), "{answer}");
 }
 
 #[test]

@@ -7,6 +7,7 @@
 //! Not here: what the rules mean (`storage::access`) and what a filter means (`storage`).
 
 mod command;
+mod restrict;
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -93,6 +94,9 @@ impl Inner {
             if let Some(denied) = denied {
                 return Err(refusal(denied.code_name(), denied.to_string()));
             }
+        }
+        if !self.system {
+            restrict::check(&operation)?;
         }
         let namespace = Namespace::new(Tenant::App(self.app.id), database, collection);
         self.perform(&namespace, operation).await
