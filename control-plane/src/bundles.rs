@@ -38,6 +38,26 @@ struct Known {
     ready: HashMap<BundleId, Ready>,
     ready_bytes: usize,
     uses: u64,
+    /// Bundles made for one call each.
+    lent: HashMap<BundleId, (AppId, Arc<[u8]>)>,
+}
+
+/// A bundle that was made for one call. It can be asked for until this is dropped.
+pub struct Lent {
+    bundles: Bundles,
+    id: BundleId,
+}
+
+impl Lent {
+    pub fn id(&self) -> BundleId {
+        self.id
+    }
+}
+
+impl Drop for Lent {
+    fn drop(&mut self) {
+        self.bundles.lock().lent.remove(&self.id);
+    }
 }
 
 #[derive(Clone, Copy)]
@@ -91,9 +111,21 @@ impl Bundles {
         Box::pin(async move { bundles.make(app, bundle).await })
     }
 
+    /// A bundle like `deployment`'s with one function more.
+    pub async fn lend(&self, app: AppId, deployment: DeploymentId, more: BundleFunction) -> Result<Lent, String> {
+        let id = BundleId::new();
+        let mut bundle = self.build(app, id, deployment).await?;
+        bundle.functions.push(more);
+        self.lock().lent.insert(id, (app, bundle.encode().into()));
+        Ok(Lent { bundles: self.clone(), id })
+    }
+
     async fn make(&self, app: AppId, bundle: BundleId) -> Result<Arc<[u8]>, String> {
         let origin = {
             let mut known = self.lock();
+            if let Some((_, encoded)) = known.lent.get(&bundle).filter(|(of, _)| *of == app) {
+                return Ok(encoded.clone());
+            }
             let origin = known.origins.get(&bundle).copied().filter(|origin| origin.app == app);
             let origin = origin.ok_or_else(|| format!("bundle {bundle} of app {app} is not known any more"))?;
             if let Some(encoded) = known.use_ready(bundle) {
@@ -101,23 +133,23 @@ impl Bundles {
             }
             origin
         };
-        let failed = |error: storage::StoreError| format!("bundle {bundle} of app {app}: {error}");
-        let missing = |what: &str| format!("bundle {bundle} of app {app}: {what} is gone");
-        let record = self.catalog.app(app).await.map_err(failed)?.ok_or_else(|| missing("the app"))?;
-        let deployment = self
-            .catalog
-            .deployment(origin.deployment)
-            .await
-            .map_err(failed)?
-            .ok_or_else(|| missing("its deployment"))?;
-        let secrets = open_secrets(&self.vault, app, &self.catalog.secrets(app).await.map_err(failed)?);
-        let config = payload::recall(&deployment.config)?.config;
-        let encoded: Arc<[u8]> = bundle_of(&record, &deployment, &config, &secrets).encode().into();
+        let encoded: Arc<[u8]> = self.build(app, bundle, origin.deployment).await?.encode().into();
         let mut known = self.lock();
         if known.origins.get(&bundle).is_some_and(|origin| origin.replaced.is_none()) {
             known.keep_ready(bundle, encoded.clone());
         }
         Ok(encoded)
+    }
+
+    async fn build(&self, app: AppId, bundle: BundleId, deployment: DeploymentId) -> Result<Bundle, String> {
+        let failed = |error: storage::StoreError| format!("bundle {bundle} of app {app}: {error}");
+        let missing = |what: &str| format!("bundle {bundle} of app {app}: {what} is gone");
+        let record = self.catalog.app(app).await.map_err(failed)?.ok_or_else(|| missing("the app"))?;
+        let deployment =
+            self.catalog.deployment(deployment).await.map_err(failed)?.ok_or_else(|| missing("its deployment"))?;
+        let secrets = open_secrets(&self.vault, app, &self.catalog.secrets(app).await.map_err(failed)?);
+        let config = payload::recall(&deployment.config)?.config;
+        Ok(bundle_of(&record, &deployment, &config, &secrets))
     }
 
     fn lock(&self) -> std::sync::MutexGuard<'_, Known> {

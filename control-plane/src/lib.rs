@@ -26,15 +26,17 @@ pub mod logs;
 pub mod payload;
 mod publish;
 mod rules;
+pub mod runner;
 mod sessions;
 mod settings;
+mod trial;
 mod vault;
 
 use std::collections::HashMap;
 use std::fmt;
 use std::io;
 use std::path::PathBuf;
-use std::sync::{Arc, Mutex, PoisonError, Weak};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError, Weak};
 
 use futures_util::TryStreamExt;
 use futures_util::future::BoxFuture;
@@ -45,8 +47,10 @@ use storage::model::{ActiveApp, AppId, AppLimits, BundleId, ProviderRegion, Snap
 use storage::{Catalog, Store, StoreError};
 
 pub use admins::{AdminKey, AdminKeySettings, LocalLogin, Role};
+pub use api::Peer;
 pub use logs::LogSink;
 pub use publish::PublishError;
+pub use runner::{FunctionCall, Ran, Runner};
 
 /// What the control plane needs to know, decided by whoever starts it.
 pub struct ControlPlaneConfig {
@@ -109,6 +113,7 @@ pub struct ControlPlane {
     place: Place,
     limits: AppLimits,
     changing: ChangeLocks,
+    runner: OnceLock<Arc<dyn Runner>>,
 }
 
 /// Where this node is and how clients reach it.
@@ -147,6 +152,7 @@ impl ControlPlane {
             place: Place { base_url: config.base_url, region: config.region, location: config.location },
             limits: config.limits,
             changing: ChangeLocks::default(),
+            runner: OnceLock::new(),
         });
         control_plane.publish_all().await?;
         Ok(control_plane)

@@ -87,6 +87,10 @@ pub const REFRESH_TOKEN_SECONDS: i64 = 60 * 24 * 3600;
 /// How long the compiler may take for one deployment. Past it the deployment fails and says so.
 pub const COMPILE_TIME_MAX: Duration = Duration::from_secs(60);
 
+/// Places at which a trial's calling line is split into statements and a last expression, at most. A console's line is
+/// short; of a longer text the value is not found and the trial gives `undefined`.
+pub const EVAL_SPLITS_MAX: usize = 16;
+
 /// Encoded bundles kept in memory, bytes over all apps. One costs milliseconds to make again.
 pub const BUNDLE_CACHE_BYTES_MAX: usize = 64 * 1024 * 1024;
 

@@ -175,7 +175,7 @@ impl ControlPlane {
 }
 
 /// `functions/x.js:3:7: SyntaxError: …` and the line it is about.
-fn described(path: &str, error: &CompileError) -> String {
+pub(crate) fn described(path: &str, error: &CompileError) -> String {
     let place = format!("{path}:{}:{}: {}", error.line, error.column, error.message);
     match error.source_line.trim_end() {
         "" => place,

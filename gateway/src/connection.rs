@@ -217,6 +217,7 @@ impl Connection {
         for (name, value) in &request.headers {
             crossing = crossing.header(*name, *value);
         }
+        let crossing = crossing.extension(control_plane::Peer(request.peer));
         let crossing = match crossing.body(Bytes::copy_from_slice(request.body)) {
             Ok(crossing) => crossing,
             // Valid HTTP that the router's types cannot hold; nothing it serves looks like that.

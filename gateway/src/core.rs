@@ -27,12 +27,15 @@ use crate::listener;
 use crate::metrics::Metrics;
 use crate::node::Node;
 use crate::rt::{self, Bell, Deadline, Driver, Inbox, Wheel};
+use crate::runner::{self, Wanted};
 
 /// What reaches a core from other threads.
 pub enum Message {
     Wake(rt::Wake),
     Host(HostEvent),
     Supervisor(Arc<Supervisor>),
+    /// The control plane wants a function run.
+    Run(Box<Wanted>),
     /// Stop accepting, finish what is in progress, end.
     Drain,
 }
@@ -169,6 +172,7 @@ pub fn run(start: Start) -> std::io::Result<()> {
                 Message::Wake(wake) => rt::wake_local(wake),
                 Message::Host(event) => core.hosts.told(event),
                 Message::Supervisor(supervisor) => core.hosts.supervised_by(supervisor),
+                Message::Run(wanted) => rt::spawn("run", runner::serve(core.clone(), *wanted)),
                 Message::Drain => {
                     core.draining.set(true);
                     accepting.borrow().iter().for_each(|until| until.expire());

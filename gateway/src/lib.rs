@@ -29,4 +29,5 @@ pub mod request;
 pub mod respond;
 pub mod route;
 pub mod rt;
+pub mod runner;
 pub mod serve;

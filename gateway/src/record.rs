@@ -23,7 +23,7 @@ pub fn endpoint(core: &Core, request: &Request<'_>, walked: Result<Done, Refused
             let outcome = done.ended.outcome;
             let lines = done.ended.console.into_iter().map(|line| line.text).collect();
             let stack = outcome.result.err().map(|failure| failure.stack).unwrap_or_default();
-            let usage = outcome.heap_bytes.saturating_mul(elapsed.as_millis() as u64);
+            let usage = outcome.heap_bytes.saturating_mul((elapsed.as_millis() as u64).max(1));
             (done.app, Some(done.endpoint), done.user_id, usage, lines, stack)
         }
         Err(refused) => {
@@ -36,6 +36,8 @@ pub fn endpoint(core: &Core, request: &Request<'_>, walked: Result<Done, Refused
         kind: LogKind::Endpoint,
         correlation: request.correlation,
         app,
+        function: endpoint.as_ref().map(|endpoint| endpoint.function.clone()),
+        arguments: None,
         endpoint,
         request_url: request.path.to_owned(),
         request_method: request.method.to_owned(),

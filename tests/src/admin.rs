@@ -158,6 +158,19 @@ impl App {
         (part("_id"), part("key"))
     }
 
+    /// Calls a function as the system through `…/debug/execute_function`, with arguments in Extended JSON; the whole answer.
+    pub fn execute(&self, function: &str, arguments: Json) -> Json {
+        let body = json!({ "name": function, "arguments": arguments });
+        self.admin.post(&self.path("/debug/execute_function?run_as_system=true"), &body)
+    }
+
+    /// What a function returns when it is called so, in canonical Extended JSON; panics when it fails.
+    pub fn returned(&self, function: &str, arguments: Json) -> Json {
+        let mut answer = self.execute(function, arguments);
+        assert_eq!(answer.get("error"), None, "{function}: {answer}");
+        answer["result"].take()
+    }
+
     /// The log entry of a call, waited for: entries appear when the call has ended.
     pub fn log_of(&self, co_id: &str) -> Json {
         wait_for(&format!("the log has {co_id}"), Duration::from_secs(10), || {

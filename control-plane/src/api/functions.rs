@@ -1,17 +1,19 @@
-//! Functions: `…/functions`, and running one for trial.
+//! Functions: `…/functions`.
+//!
+//! Not here: running one for trial (`debug`).
 
 use std::sync::Arc;
 
 use axum::Router;
 use axum::extract::State;
 use axum::response::Response;
-use axum::routing::{get, post};
+use axum::routing::get;
 use serde_json::{Map, Value as Json, json};
 
 use storage::model::{AppConfig, FunctionConfig, FunctionId};
 
 use super::error::{ApiError, created, no_content, ok};
-use super::request::{InApp, Item, Params, Payload};
+use super::request::{InApp, Item, Payload};
 use crate::ControlPlane;
 use crate::change::ChangeError;
 use crate::payload::{Problems, function_from};
@@ -21,8 +23,6 @@ pub fn routes() -> Router<Arc<ControlPlane>> {
     Router::new()
         .route("/groups/{group}/apps/{app}/functions", get(list).post(create))
         .route("/groups/{group}/apps/{app}/functions/{id}", get(one).put(replace).delete(delete))
-        .route("/groups/{group}/apps/{app}/debug/execute_function", post(execute))
-        .route("/groups/{group}/apps/{app}/debug/execute_function_source", post(execute))
 }
 
 fn summary_json(function: &FunctionConfig) -> Json {
@@ -120,17 +120,6 @@ async fn delete(
         .await;
     deleted?;
     Ok(no_content())
-}
-
-/// Whom to run as is not guessed: a request that does not say it is refused before anything else.
-async fn execute(within: InApp, params: Params) -> Result<Response, ApiError> {
-    if params.get("run_as_system").is_none() && params.get("user_id").is_none() {
-        return Err(ApiError::invalid("run_as_system=true or user_id=<id> must be given in the query string"));
-    }
-    let name = within.app.name;
-    Err(ApiError::not_supported(format!(
-        "running a function of '{name}' through the Admin API is not supported; call it through an endpoint"
-    )))
 }
 
 fn function_of(fields: Map<String, Json>) -> Result<(FunctionConfig, Map<String, Json>), ApiError> {

@@ -9,6 +9,7 @@
 mod api_keys;
 mod apps;
 mod auth_providers;
+mod debug;
 mod drafts;
 mod endpoints;
 mod error;
@@ -39,6 +40,11 @@ use crate::ControlPlane;
 use crate::limits::ADMIN_BODY_BYTES_MAX;
 use error::{ApiError, ok};
 
+pub use request::Peer;
+
+/// Where the Admin API begins.
+const ROOT: &str = "/api/admin/v3.0";
+
 pub fn router(control: Arc<ControlPlane>) -> Router {
     let admin = Router::new()
         .merge(session::routes())
@@ -47,6 +53,7 @@ pub fn router(control: Arc<ControlPlane>) -> Router {
         .merge(import::routes())
         .merge(endpoints::routes())
         .merge(functions::routes())
+        .merge(debug::routes())
         .merge(values::routes())
         .merge(secrets::routes())
         .merge(api_keys::routes())
@@ -55,7 +62,7 @@ pub fn router(control: Arc<ControlPlane>) -> Router {
         .merge(security::routes())
         .merge(logs::routes());
     Router::new()
-        .nest("/api/admin/v3.0", admin)
+        .nest(ROOT, admin)
         .route("/api/private/v1.0/version", get(version))
         .layer(DefaultBodyLimit::max(ADMIN_BODY_BYTES_MAX))
         .method_not_allowed_fallback(|| async { ApiError::wrong_method() })

@@ -5,6 +5,7 @@
 //! exist look alike.
 
 use std::collections::HashMap;
+use std::net::IpAddr;
 use std::str::FromStr;
 use std::sync::Arc;
 
@@ -51,6 +52,10 @@ pub struct Params(pub HashMap<String, String>);
 
 /// The body of an ordinary request.
 pub struct Payload(pub Bytes);
+
+/// Where a request came from, put among its extensions by whoever has the socket.
+#[derive(Debug, Clone, Copy)]
+pub struct Peer(pub IpAddr);
 
 /// A refresh token's session.
 pub struct Refreshing(pub SessionOf);

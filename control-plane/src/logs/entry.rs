@@ -5,7 +5,7 @@
 
 use std::sync::Arc;
 
-use storage::model::{ActiveApp, ActiveEndpoint, CorrelationId};
+use storage::model::{ActiveApp, ActiveEndpoint, ActiveFunction, CorrelationId};
 
 /// What kind of request an entry is about.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -22,6 +22,10 @@ pub struct LogEntry {
     pub app: Arc<ActiveApp>,
     /// None when the request was refused before an endpoint was found.
     pub endpoint: Option<Arc<ActiveEndpoint>>,
+    /// What was called, or would have been. None when the request was refused before that was known.
+    pub function: Option<Arc<ActiveFunction>>,
+    /// What it was called with, an array in Extended JSON. Not for endpoints, whose arguments are the request.
+    pub arguments: Option<String>,
     /// Path only.
     pub request_url: String,
     pub request_method: String,

@@ -52,18 +52,27 @@ pub fn write_line(out: &mut Vec<u8>, entry: LogEntry, secrets: &[SecretText]) {
             line.object("error_details").text("stack", &redact::text(error.detail, secrets)).close();
         }
     }
-    if let Some(endpoint) = &entry.endpoint {
+    if let Some(function) = &entry.function {
         line.text("function_call_location", &app.location);
         line.text("function_call_provider_region", &app.provider_region.to_string());
-        line.object("function_call").text("name", &endpoint.function.name).null("arguments").close();
-        line.id("function_id", &endpoint.function.id.bytes());
-        line.text("function_name", &endpoint.function.name);
+        let mut call = line.object("function_call");
+        call.text("name", &function.name);
+        match (entry.arguments, function.disable_arg_logs) {
+            (_, true) => {}
+            (Some(arguments), false) => call.json("arguments", &redact::text(arguments, secrets)),
+            (None, false) => call.json("arguments", "null"),
+        }
+        call.close();
+        line.id("function_id", &function.id.bytes());
+        line.text("function_name", &function.name);
+    }
+    if let Some(endpoint) = &entry.endpoint {
         line.id("endpoint_id", &endpoint.id.bytes());
         line.text("endpoint_route", &endpoint.route);
     }
     line.number("mem_time_usage", entry.mem_time_usage);
     line.texts("messages", entry.messages.into_iter().map(|message| redact::text(message, secrets)));
-    let silent = entry.endpoint.as_ref().is_some_and(|endpoint| endpoint.function.disable_arg_logs);
+    let silent = entry.function.as_ref().is_some_and(|function| function.disable_arg_logs);
     if let (Some(request), false) = (&entry.request, silent) {
         line.text("endpoint_args", &String::from_utf8_lossy(&endpoint_args(request)));
     }
@@ -219,10 +228,10 @@ impl<'a> Object<'a> {
         self.out.extend_from_slice(if value { b"true" } else { b"false" });
     }
 
-    fn null(&mut self, key: &str) -> &mut Self {
+    /// A value that is JSON already.
+    fn json(&mut self, key: &str, value: &str) {
         self.key(key);
-        self.out.extend_from_slice(b"null");
-        self
+        self.out.extend_from_slice(value.as_bytes());
     }
 
     fn object(&mut self, key: &str) -> Object<'_> {

@@ -17,3 +17,5 @@ mod sink;
 pub use entry::{LogEntry, LogKind, LoggedError, RequestRecord};
 pub use query::{LogPage, LogQuery, StatusFilter};
 pub use sink::LogSink;
+
+pub(crate) use sink::now_ms;

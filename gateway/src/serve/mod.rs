@@ -33,6 +33,7 @@ use crate::families::{Families, Family};
 use crate::metrics::Metrics;
 use crate::node::Node;
 use crate::rt::{self, Bell, Driver};
+use crate::runner::CoreRunner;
 
 /// `portico serve`.
 pub fn run(args: ServeArgs) -> ExitCode {
@@ -222,6 +223,7 @@ impl Server {
             });
             cores.push(core.map_err(|error| format!("core {index}: {error}"))?);
         }
+        control.run_with(Arc::new(CoreRunner::new(bells.clone())));
         let links = bells.clone();
         let supervisor = Supervisor::start(
             Plan { program, snapshot, slots: config.hosts, links: config.cores },

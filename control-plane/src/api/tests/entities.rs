@@ -65,12 +65,15 @@ async fn a_renamed_function_stays_behind_its_endpoint() {
 }
 
 #[tokio::test]
-async fn running_a_function_for_trial_is_refused_clearly() {
+async fn running_a_function_for_trial_says_as_whom_and_needs_somebody_who_runs_functions() {
     let stage = Stage::new().await;
     let (app, _) = stage.app("app").await;
+    stage.post(&format!("{app}/import?strategy=replace-by-name"), hello("exports = () => 1")).await.expect(204);
     let path = format!("{app}/debug/execute_function");
-    stage.post(&path, json!({ "name": "f", "arguments": [] })).await.error(400);
-    assert!(stage.post(&format!("{path}?run_as_system=true"), json!({})).await.error(501).contains("not supported"));
+    let call = json!({ "name": "hello", "arguments": [] });
+    assert!(stage.post(&path, call.clone()).await.error(400).contains("run_as_system"));
+    let answer = stage.post(&format!("{path}?run_as_system=true"), call).await.expect(200);
+    assert_eq!((&answer["result"], &answer["error"]), (&Json::Null, &json!("this process runs no functions")));
 }
 
 #[tokio::test]

@@ -193,6 +193,8 @@ async fn an_entry_is_in_the_log_as_soon_as_it_is_asked_for_and_without_secrets()
         correlation,
         app: active.clone(),
         endpoint: Some(active.routes["/hello"][0].clone()),
+        function: Some(active.functions["hello"].clone()),
+        arguments: None,
         request_url: "/app/x/endpoint/hello".to_owned(),
         request_method: "GET".to_owned(),
         remote_ip: "203.0.113.7".to_owned(),
