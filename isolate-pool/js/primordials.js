@@ -86,5 +86,39 @@
     portico.ObjectDefine(globalThis, name, descriptor);
   };
 
+  /**
+   * Runs code that belongs to no call, such as the top level of a package or a module of ours: the globals it sets are
+   * set for every call, and those that the running call has set it does not see. Whatever `run` starts and does not
+   * finish (a promise, a timer) is the running call's again.
+   */
+  portico.shared = function shared(run) {
+    const share = portico.natives?.share;
+    if (share === undefined) return run();
+    share(true);
+    try {
+      return run();
+    } finally {
+      share(false);
+    }
+  };
+
+  /** A global made when it is first read, by whichever call; from then on it is like any other. */
+  portico.publishLazily = function publishLazily(name, make) {
+    portico.ObjectDefine(globalThis, name, {
+      __proto__: null,
+      get() {
+        return portico.shared(() => {
+          const value = make();
+          portico.publish(name, value);
+          return value;
+        });
+      },
+      // A call's own assignment does not come here: it is kept for that call.
+      set(value) { portico.publish(name, value); },
+      enumerable: false,
+      configurable: true,
+    });
+  };
+
   portico.publish("__portico", portico);
 })();

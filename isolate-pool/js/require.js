@@ -6,7 +6,7 @@
 // exports or throws `portico.moduleNotFound(name, fromFile)`.
 (function (portico) {
   "use strict";
-  const { ObjectDefine, ObjectFreeze, StringSlice, StringStartsWith, fail, publish } = portico;
+  const { ObjectFreeze, StringSlice, StringStartsWith, fail, publish } = portico;
 
   /** Modules by name, as far as they were asked for. They live as long as the isolate, like Node's live with the process. */
   const modules = { __proto__: null };
@@ -30,7 +30,9 @@
     modules[name] = module;
     const vendored = StringStartsWith(name, "internal/vendor/");
     try {
-      factory(module.exports, requireInside, module, module.filename, vendored ? undefined : internal);
+      portico.shared(() => {
+        factory(module.exports, requireInside, module, module.filename, vendored ? undefined : internal);
+      });
     } catch (error) {
       delete modules[name];
       throw error;
@@ -94,18 +96,6 @@
     return ObjectFreeze(require);
   }
 
-  /** A global that is made when it is first read, and can be replaced like any other. */
-  function publishLazily(name, make) {
-    let made;
-    ObjectDefine(globalThis, name, {
-      __proto__: null,
-      configurable: true,
-      enumerable: false,
-      get() { return (made ??= make()); },
-      set(value) { publish(name, value); },
-    });
-  }
-
   publish("global", globalThis);
 
   portico.builtin = builtin;
@@ -113,5 +103,4 @@
   portico.requireFor = requireFor;
   portico.moduleNotFound = moduleNotFound;
   portico.sourceFailed = sourceFailed;
-  portico.publishLazily = publishLazily;
 })(globalThis.__portico);

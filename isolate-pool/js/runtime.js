@@ -29,7 +29,6 @@
 
   /** `[status, content, body, headers]`, or a promise of it. Throws what the function threw. */
   function endpoint(call, name, flat, body, respondResult, ejson, userJson, system) {
-    portico.enteredCall = call;
     const response = new HTTPResponse();
     const handler = instantiate(name, new Context(call, name, flat, userJson, system), new Console(call));
     const value = handler(endpointRequest(flat, body), response);
@@ -61,7 +60,6 @@
 
   /** Canonical Extended JSON of what the function returned, or a promise of it. */
   function callFunction(call, name, args, flat, userJson, system) {
-    portico.enteredCall = call;
     const exported = instantiate(name, new Context(call, name, flat, userJson, system), new Console(call));
     const value = exported(...args);
     return isThenable(value) ? textLater(value) : textOf(value, true) ?? textSettled(value);

@@ -17,10 +17,7 @@
     const number = Number(delay);
     const wait = number >= 1 && number <= DELAY_MAX ? Math.trunc(number) : 1;
     const bound = portico.bindContinuation === undefined ? callback : portico.bindContinuation(callback);
-    const run = () => {
-      portico.enteredCall = call;
-      bound(...values);
-    };
+    const run = () => { bound(...values); };
     return portico.natives.timer(call, delay === 0 && !repeat ? 0 : wait, repeat, run);
   }
 
@@ -48,11 +45,8 @@
     });
   }
 
-  /** The call entered last. Between awaits of interleaved calls only the host knows better, so it is asked first. */
-  portico.enteredCall = 0;
+  /** The call whose code is running, also after an await and in a reaction to a promise that calls share. */
   portico.currentCall = function currentCall() {
-    const current = portico.natives.currentCall;
-    const call = current === undefined ? undefined : current();
-    return call === undefined ? portico.enteredCall : call;
+    return portico.natives.currentCall();
   };
 })(globalThis.__portico);

@@ -35,6 +35,8 @@ function start({ functions = {}, documents, app = APP, values = {}, environment 
   const operations = [];
   const timers = new Map();
   let lastTimer = 0;
+  /** Whose code runs, for as long as it runs at once; keeping it over an await is the host's doing. */
+  let running = 0;
   const u8 = (buffer) => {
     const copy = bytes(buffer.length);
     copy.set(buffer);
@@ -61,6 +63,7 @@ function start({ functions = {}, documents, app = APP, values = {}, environment 
       return id;
     },
     clearTimer(id) { timers.delete(id); },
+    currentCall: () => running,
     utf8Encode: (text) => u8(Buffer.from(text, "utf8")),
     utf8Decode: (value) => Buffer.from(value).toString("utf8"),
     base64Encode: (value) => Buffer.from(value).toString("base64"),
@@ -78,6 +81,7 @@ function start({ functions = {}, documents, app = APP, values = {}, environment 
     portico, realm, inRealm, logs, operations, timers, flat,
     /** One endpoint call: `{status, content, body, headers}`, thrown errors as they are. */
     endpoint(name, { request, body, respondResult = true, ejson = false, user = USER, system = false, call = 7 } = {}) {
+      running = call;
       const raw = body === undefined ? undefined : u8(Buffer.from(body));
       const result = portico.endpoint(call, name, flat(request), raw, respondResult, ejson, user, system);
       const named = ([status, content, text, headers]) => ({ status, content, body: text, headers: headers && [...headers] });
@@ -85,6 +89,7 @@ function start({ functions = {}, documents, app = APP, values = {}, environment 
     },
     /** One function call: Extended JSON text or a promise of it. `args` is source, evaluated in the realm. */
     call(name, args = "[]", { request, user = USER, system = false, call = 8 } = {}) {
+      running = call;
       return portico.callFunction(call, name, inRealm(args), request && flat(request), user, system);
     },
     /** `[message, stack, code]` of what a call throws. */

@@ -14,8 +14,6 @@ pub type Handle = u32;
 
 #[derive(Default)]
 pub struct Desk {
-    /// The call on whose behalf the isolate was entered.
-    pub current: Handle,
     pub calls: HashMap<Handle, Open>,
     /// Operations to send, in the order they were started.
     pub asked: Vec<Asked>,
@@ -24,7 +22,7 @@ pub struct Desk {
     pub lines: Vec<(Handle, ConsoleLevel, String)>,
     pub timers: Timers,
     /// Promises rejected with nobody listening, since the last look.
-    pub rejections: Vec<(v8::Global<v8::Promise>, v8::Global<v8::Value>)>,
+    pub rejections: Vec<Rejection>,
     pub functions: HashMap<String, BundleFunction>,
 }
 
@@ -44,6 +42,14 @@ pub struct Asked {
     pub call: Handle,
     pub operation: u32,
     pub command: Vec<u8>,
+}
+
+/// A promise rejected with nobody listening.
+pub struct Rejection {
+    /// Whose code rejected it.
+    pub call: Handle,
+    pub promise: v8::Global<v8::Promise>,
+    pub reason: v8::Global<v8::Value>,
 }
 
 /// What was written to a call's log, against what may be.

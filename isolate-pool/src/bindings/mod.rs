@@ -13,6 +13,7 @@ pub mod documents;
 pub mod functions;
 pub mod modules;
 pub mod rejections;
+pub mod scopes;
 pub mod timers;
 
 use std::cell::RefCell;
@@ -21,6 +22,7 @@ use std::rc::Rc;
 pub use desk::Desk;
 
 use crate::engine::error::{Stop, string};
+use crate::engine::global::Globals;
 use crate::engine::isolate::Shapes;
 
 /// The desk of one isolate, shared between its natives and the host's loop, which live on one thread.
@@ -48,7 +50,8 @@ pub fn natives<'s>(scope: &mut v8::PinScope<'s, '_>) -> Result<v8::Local<'s, v8:
         "console": console::console,
         "timer": timers::timer,
         "clearTimer": timers::clear_timer,
-        "currentCall": timers::current_call,
+        "currentCall": scopes::current_call,
+        "share": scopes::share,
         "utf8Encode": bytes::utf8_encode,
         "utf8Decode": bytes::utf8_decode,
         "base64Encode": bytes::base64_encode,
@@ -65,6 +68,11 @@ pub fn natives<'s>(scope: &mut v8::PinScope<'s, '_>) -> Result<v8::Local<'s, v8:
 /// The desk of the isolate that is running.
 pub(crate) fn desk(scope: &v8::PinScope<'_, '_>) -> SharedDesk {
     scope.get_slot::<SharedDesk>().expect("the host puts a desk into each isolate before it boots it").clone()
+}
+
+/// Which global names of the isolate that is running are whose.
+pub(crate) fn globals(scope: &v8::PinScope<'_, '_>) -> Rc<Globals> {
+    scope.get_slot::<Rc<Globals>>().expect("put there when the isolate was made").clone()
 }
 
 pub(crate) fn shapes(scope: &v8::PinScope<'_, '_>) -> Rc<Shapes> {

@@ -1,4 +1,4 @@
-//! `timer(call, delayMs, repeat, callback)`, `clearTimer(id)`, and whose turn it is.
+//! `timer(call, delayMs, repeat, callback)` and `clearTimer(id)`.
 //!
 //! The host's loop keeps the clock; a timer belongs to a call and goes with it.
 
@@ -64,12 +64,4 @@ pub fn take_due(desk: &mut Desk, now_ns: u64) -> Option<(u32, v8::Global<v8::Fun
         }
     }
     Some((call, callback))
-}
-
-pub fn current_call<'s>(
-    scope: &mut v8::PinScope<'s, '_>,
-    _: v8::FunctionCallbackArguments<'s>,
-    mut answer: v8::ReturnValue<'s, v8::Value>,
-) {
-    answer.set_uint32(desk(scope).borrow().current);
 }

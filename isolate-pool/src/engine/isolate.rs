@@ -10,6 +10,7 @@ use std::sync::Arc;
 
 use super::error::string;
 use super::fence::Fence;
+use super::global::{self, Globals};
 use crate::limits::YOUNG_BYTES_MAX;
 
 /// Globals that tenants do not get: shared memory and a way to block the thread, and WebAssembly, whose memories lie
@@ -20,6 +21,7 @@ const REMOVED: [&str; 3] = ["SharedArrayBuffer", "Atomics", "WebAssembly"];
 pub struct Isolate {
     inner: ManuallyDrop<v8::OwnedIsolate>,
     runtime: ManuallyDrop<Runtime>,
+    globals: Rc<Globals>,
     fence: Arc<Fence>,
     handle: v8::IsolateHandle,
     heap_mib: u32,
@@ -63,12 +65,14 @@ impl Isolate {
         let handle = inner.thread_safe_handle();
         match taken {
             Ok((runtime, shapes)) => {
+                let globals = Rc::new(Globals::default());
+                inner.set_slot(globals.clone());
                 inner.set_slot(Rc::new(shapes));
                 inner.set_slot(fence.clone());
                 // SAFETY: entered when it was made, on this thread, with nothing entered since.
                 unsafe { inner.exit() };
                 let runtime = ManuallyDrop::new(runtime);
-                Ok(Self { inner: ManuallyDrop::new(inner), runtime, fence, handle, heap_mib })
+                Ok(Self { inner: ManuallyDrop::new(inner), runtime, globals, fence, handle, heap_mib })
             }
             Err(error) => Err(error),
         }
@@ -82,6 +86,20 @@ impl Isolate {
         let context = v8::Local::new(scope, &runtime.context);
         let scope = &mut v8::ContextScope::new(scope, context);
         work(scope, runtime)
+    }
+
+    /// Does `work` on behalf of a call: what it and the reactions it causes do to the global object is that call's.
+    pub fn enter_for<R>(&mut self, call: u32, work: impl FnOnce(&mut v8::PinScope<'_, '_>, &Runtime) -> R) -> R {
+        let globals = self.globals.clone();
+        self.enter(|scope, runtime| {
+            globals.enter(scope, call);
+            work(scope, runtime)
+        })
+    }
+
+    /// Which global names are whose.
+    pub fn globals(&self) -> &Rc<Globals> {
+        &self.globals
     }
 
     /// Lets another thread stop what runs here.
@@ -176,7 +194,9 @@ unsafe extern "C" fn no_wasm(_: v8::Local<'_, v8::Context>, _: v8::Local<'_, v8:
 /// Takes the runtime's handle off the global of a fresh context.
 fn take_runtime(isolate: &mut v8::OwnedIsolate) -> Result<(Runtime, Shapes), String> {
     v8::scope!(let scope, isolate);
-    let context = v8::Context::new(scope, v8::ContextOptions::default());
+    let template = global::template(scope);
+    let options = v8::ContextOptions { global_template: Some(template), ..v8::ContextOptions::default() };
+    let context = v8::Context::new(scope, options);
     let scope = &mut v8::ContextScope::new(scope, context);
     // Validators and template engines from npm write functions as text. It gives a tenant nothing it has not: code in this
     // isolate is that app's own, and what fences it (no natives in reach, limits, the process) does not look at sources.
@@ -188,6 +208,7 @@ fn take_runtime(isolate: &mut v8::OwnedIsolate) -> Result<(Runtime, Shapes), Str
             return Err("a global could not be taken away".to_owned());
         }
     }
+    hide_constructors(scope, global);
     let name = string(scope, "__portico");
     let portico = global
         .get(scope, name.into())
@@ -227,6 +248,22 @@ fn take_runtime(isolate: &mut v8::OwnedIsolate) -> Result<(Runtime, Shapes), Str
         prototypes.push(prototype.map(|prototype| v8::Global::new(scope, prototype)));
     }
     Ok((runtime, Shapes { kind: v8::Global::new(scope, kind), prototypes }))
+}
+
+/// The objects behind the global one name the constructors of its template, which are nobody's to call.
+fn hide_constructors(scope: &v8::PinScope<'_, '_>, global: v8::Local<'_, v8::Object>) {
+    let mut behind = Vec::new();
+    let mut at = global.get_prototype(scope);
+    while let Some(object) = at.and_then(|value| v8::Local::<v8::Object>::try_from(value).ok()) {
+        behind.push(object);
+        at = object.get_prototype(scope);
+    }
+    // The last is `Object.prototype`.
+    behind.pop();
+    let name = string(scope, "constructor");
+    for object in behind {
+        object.delete(scope, name.into());
+    }
 }
 
 #[cfg(test)]

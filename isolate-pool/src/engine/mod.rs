@@ -9,6 +9,7 @@
 
 pub mod error;
 pub mod fence;
+pub mod global;
 pub mod isolate;
 pub mod process;
 pub mod reading;

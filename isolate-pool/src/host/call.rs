@@ -74,7 +74,6 @@ pub fn begin(
     handle: u32,
     invoke: &Invoke<'_>,
 ) -> Progress {
-    crate::bindings::continuation::forget(scope);
     v8::tc_scope!(let scope, scope);
     let called = match &invoke.call {
         InvokeCall::Endpoint { request, body, respond_result, format } => {

@@ -121,6 +121,7 @@ impl Host {
         home.calls.push(handle);
         home.superseded = false;
         home.desk.borrow_mut().calls.insert(handle, Default::default());
+        home.isolate.globals().open(handle);
         self.begin(handle, tenant, kind(invocation), invocation);
     }
 

@@ -81,6 +81,9 @@ impl Tenant {
 /// Gives the runtime its natives and the app's texts.
 pub fn boot(scope: &mut PinScope<'_, '_>, runtime: &Runtime, bundle: &Bundle) -> Result<(), Failure> {
     v8::tc_scope!(let scope, scope);
+    // What the runtime sets up now is not the asking call's alone.
+    let globals = bindings::globals(scope);
+    globals.share(true);
     let booted = match bindings::natives(scope) {
         Ok(natives) => {
             let boot = Local::new(scope, &runtime.boot);
@@ -91,6 +94,7 @@ pub fn boot(scope: &mut PinScope<'_, '_>, runtime: &Runtime, bundle: &Bundle) ->
         }
         Err(_) => None,
     };
+    globals.share(false);
     if booted.is_some() {
         return Ok(());
     }

@@ -10,6 +10,7 @@ use super::clock::now_ns;
 use super::intake::recycled;
 use super::run::Host;
 use super::tenant;
+use crate::bindings::desk::Rejection;
 use crate::bindings::{console, documents, timers};
 use crate::engine::isolate::Runtime;
 use crate::limits;
@@ -39,11 +40,10 @@ impl Host {
     ) -> (R, Option<Ended>) {
         let home = self.tenants.get_mut(&tenant).expect("entered only while it is in the table");
         let call = self.calls.get_mut(&handle).expect("entered only on behalf of a call in the table");
-        home.desk.borrow_mut().current = handle;
         let start = now_ns();
         self.page.enter(call.link, call.id, call.app, start / 1_000_000);
         self.watchdog.enter(home.isolate.handle(), home.isolate.fence(), call.deadline_ns, start);
-        let done = home.isolate.enter(work);
+        let done = home.isolate.enter_for(handle, work);
         let late = self.watchdog.leave();
         self.page.leave();
         let end = now_ns();
@@ -220,6 +220,7 @@ impl Host {
     pub(super) fn leave(&mut self, handle: u32, tenant: u32) -> Option<crate::bindings::desk::Open> {
         let home = self.tenants.get_mut(&tenant)?;
         home.calls.retain(|other| *other != handle);
+        home.isolate.globals().close(handle);
         let open = home.desk.borrow_mut().close(handle);
         if !home.touched {
             home.touched = true;
@@ -292,7 +293,7 @@ impl Host {
                     {
                         scope.reset();
                         let failure = call::failure(scope, runtime, thrown);
-                        log(scope, "Uncaught in a timer", &failure);
+                        log(scope, handle, "Uncaught in a timer", &failure);
                     }
                 }),
                 None => self.reschedule(tenant),
@@ -371,21 +372,20 @@ fn checkpoint(scope: &mut PinScope<'_, '_>, runtime: &Runtime, of_call: Option<&
         return;
     }
     let rejections = std::mem::take(&mut desk.borrow_mut().rejections);
-    for (promise, reason) in rejections {
+    for Rejection { call, promise, reason } in rejections {
         if of_call == Some(&promise) {
             continue;
         }
         let reason = Local::new(scope, reason);
         let failure = call::failure(scope, runtime, reason);
-        log(scope, "Unhandled promise rejection", &failure);
+        log(scope, call, "Unhandled promise rejection", &failure);
     }
 }
 
-/// A line in the log of the call that has the isolate.
-fn log(scope: &mut PinScope<'_, '_>, what: &str, failure: &Failure) {
+/// A line in the log of a call.
+fn log(scope: &mut PinScope<'_, '_>, call: u32, what: &str, failure: &Failure) {
     let desk = crate::bindings::desk(scope);
     let mut desk = desk.borrow_mut();
-    let call = desk.current;
     let stack = if failure.stack.is_empty() { String::new() } else { format!("\n{}", failure.stack) };
     console::line(&mut desk, call, ConsoleLevel::Error, format!("{what}: {}{stack}", failure.message));
 }
