@@ -1,10 +1,10 @@
 // Gives: the client behind `context.services.get("mongodb-atlas")`: databases, collections, cursors. Every operation is
 // one `natives.documents(call, service, database, collection, operation, arguments)`, started when it is called.
 // Arguments: insertOne {document}, insertMany {documents, ordered}, find {filter, projection?, sort?, skip?, limit?},
-// findOne {filter, projection?}, count {filter, limit?}, updateOne and updateMany {filter, update, upsert}, replaceOne
-// {filter, replacement, upsert}, deleteOne and deleteMany {filter}, findOneAndUpdate {filter, update, sort?, projection?,
-// upsert, returnNewDocument}, findOneAndReplace likewise with {replacement}, findOneAndDelete {filter, sort?, projection?},
-// distinct {path, filter}, bulkWrite {operations, ordered}, getMore {cursor}, closeCursor {cursor}.
+// findOne {filter, projection?}, count {filter, limit?}, updateOne and updateMany {filter, update, upsert, arrayFilters?},
+// replaceOne {filter, replacement, upsert}, deleteOne and deleteMany {filter}, findOneAndUpdate {filter, update, sort?,
+// projection?, upsert, arrayFilters?, returnNewDocument}, findOneAndReplace likewise with {replacement}, findOneAndDelete
+// {filter, sort?, projection?}, distinct {path, filter}, bulkWrite {operations, ordered}, getMore and closeCursor {cursor}.
 //
 // Absent: aggregation, sessions. They exist as methods that say so.
 (function (portico) {
@@ -129,10 +129,11 @@
     async updateMany(filter, update, options) { return this.#update("updateMany", filter, update, options); }
 
     #update(operation, filter, update, options) {
-      allow(operation, options, ["upsert"]);
+      allow(operation, options, ["upsert", "arrayFilters"]);
       if (ArrayIsArray(update)) throw unavailable(`collection.${operation} with an update made of aggregation stages`);
       checkDocument(operation, "the update", update);
-      return this.#run(operation, { filter: checkFilter(operation, filter), update, upsert: options?.upsert === true });
+      const args = { filter: checkFilter(operation, filter), update, upsert: options?.upsert === true };
+      return this.#run(operation, withFilters(operation, args, options));
     }
 
     async replaceOne(filter, replacement, options) {
@@ -154,10 +155,11 @@
     }
 
     #modify(operation, filter, change, options) {
-      allow(operation, options, ["upsert", "sort", "projection", "returnNewDocument"]);
+      allow(operation, options, ["upsert", "sort", "projection", "returnNewDocument", "arrayFilters"]);
       const upsert = options?.upsert === true;
       const returnNewDocument = options?.returnNewDocument === true;
-      return this.#run(operation, { ...this.#chosen(operation, filter, options), ...change, upsert, returnNewDocument });
+      const args = { ...this.#chosen(operation, filter, options), ...change, upsert, returnNewDocument };
+      return this.#run(operation, withFilters(operation, args, options));
     }
 
     async findOneAndDelete(filter, options) {
@@ -426,6 +428,16 @@
 
   function checkFilter(operation, filter) {
     return filter === undefined || filter === null ? {} : checkDocument(operation, "the query", filter);
+  }
+
+  function withFilters(operation, args, options) {
+    const filters = options?.arrayFilters;
+    if (filters === undefined || filters === null) return args;
+    if (!ArrayIsArray(filters)) {
+      throw wrong(`collection.${operation}: arrayFilters must be an array, but got ${shown(filters)}`);
+    }
+    args.arrayFilters = filters;
+    return args;
   }
 
   function checkAmount(what, amount) {

@@ -30,6 +30,8 @@ pub struct Update {
     pub filter: RawDocumentBuf,
     /// Operators (`$set` …), or a whole document that replaces the one found.
     pub update: RawDocumentBuf,
+    /// Which members of arrays `$[name]` in the update stands for.
+    pub array_filters: Vec<RawDocumentBuf>,
     pub multi: bool,
     pub upsert: bool,
 }
@@ -50,6 +52,7 @@ pub struct Modify {
     pub projection: RawDocumentBuf,
     /// Operators or a whole document, as in [`Update`]; `None` deletes.
     pub update: Option<RawDocumentBuf>,
+    pub array_filters: Vec<RawDocumentBuf>,
     pub upsert: bool,
     /// Return the document as it is afterwards, rather than as it was.
     pub after: bool,

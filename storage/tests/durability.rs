@@ -61,7 +61,7 @@ fn write_forever(store: &Embedded, round: i64, writer: i64) {
         let inserted = wait(store.insert(&namespace, documents, true)).unwrap();
         assert_eq!(inserted.error, None);
         let update = rawdoc! { "$inc": { "count": 1i64 } };
-        let update = Update { filter: counter(writer), update, multi: false, upsert: true };
+        let update = Update { filter: counter(writer), update, upsert: true, ..Update::default() };
         wait(store.update(&namespace, update)).unwrap();
         // One write call a line, so that lines of different threads cannot mix.
         std::io::stderr().write_all(format!("acknowledged {writer} {key}\n").as_bytes()).unwrap();

@@ -48,6 +48,7 @@ fn many_writers_lose_no_increment() {
                     update: rawdoc! { "$inc": { "n": 1 } },
                     multi: false,
                     upsert: true,
+                    ..Update::default()
                 };
                 // All of a writer's updates wait at once, so that groups form.
                 let all = join_all((0..100).map(|_| store.update(&at, update.clone())));
@@ -70,7 +71,7 @@ fn a_failing_write_harms_no_neighbour_and_leaves_nothing() {
     let at = of_app(1);
     wait(store.insert(&at, vec![rawdoc! { "_id": 1, "n": 1 }, rawdoc! { "_id": 2, "n": "text" }], true)).unwrap();
     let increment_all =
-        Update { filter: rawdoc! {}, update: rawdoc! { "$inc": { "n": 1 } }, multi: true, upsert: false };
+        Update { filter: rawdoc! {}, update: rawdoc! { "$inc": { "n": 1 } }, multi: true, ..Update::default() };
     let inserts = (10..20).map(|id| store.insert(&at, vec![rawdoc! { "_id": id }], true));
     let (inserted, failed) = wait(futures_util::future::join(join_all(inserts), store.update(&at, increment_all)));
     assert!(inserted.into_iter().all(|outcome| outcome.unwrap().error.is_none()));

@@ -22,12 +22,12 @@ const PASSING: &[(&str, usize)] = &[
     ("count", 7),
     ("distinct", 12),
     ("projection", 42),
-    ("query", 208),
+    ("query", 227),
     ("roundtrip", 16),
     ("scenario", 6),
     ("sort", 23),
-    ("update", 193),
-    ("write", 32),
+    ("update", 230),
+    ("write", 33),
 ];
 
 const NOT_SUPPORTED: i32 = 115;
@@ -158,8 +158,9 @@ fn perform(store: &Embedded, at: &Namespace, call: &Json) -> Option<Answer> {
     let offered: &[&str] = match call["method"].as_str().unwrap() {
         "find" | "count" | "insertOne" | "deleteOne" | "deleteMany" => &[],
         "insertMany" => &["ordered"],
-        "updateOne" | "updateMany" | "replaceOne" => &["upsert"],
-        "findOneAndUpdate" | "findOneAndReplace" => &["upsert", "sort", "projection", "returnDocument"],
+        "updateOne" | "updateMany" => &["upsert", "arrayFilters"],
+        "replaceOne" => &["upsert"],
+        "findOneAndUpdate" | "findOneAndReplace" => &["upsert", "sort", "projection", "returnDocument", "arrayFilters"],
         "findOneAndDelete" => &["sort", "projection"],
         "distinct" => &[],
         _ => return None,
@@ -178,9 +179,14 @@ fn perform(store: &Embedded, at: &Namespace, call: &Json) -> Option<Answer> {
         skip: number("skip"),
         limit: number("limit"),
     };
+    let array_filters = || {
+        let filters = options.get("arrayFilters").and_then(Json::as_array);
+        filters.map(|filters| filters.iter().map(raw).collect()).unwrap_or_default()
+    };
     let update = |change: &str, multi| Update {
         filter: document("filter"),
         update: document(change),
+        array_filters: array_filters(),
         multi,
         upsert: flag("upsert").unwrap_or(false),
     };
@@ -191,6 +197,7 @@ fn perform(store: &Embedded, at: &Namespace, call: &Json) -> Option<Answer> {
             sort: option("sort"),
             projection: option("projection"),
             update,
+            array_filters: array_filters(),
             upsert: flag("upsert").unwrap_or(false),
             after: options.get("returnDocument").is_some_and(|which| which == "after"),
         };

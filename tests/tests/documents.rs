@@ -188,6 +188,33 @@ fn one_document_is_found_and_changed_in_one_step() {
 }
 
 #[test]
+fn members_of_arrays_are_changed_where_they_stand() {
+    walk(
+        "members",
+        &[
+            (
+                "return (await c.insertOne({ _id: 1, r: [{ k: 1, v: 1 }, { k: 2, v: 2 }, { k: 2, v: 3 }] })).insertedId;",
+                json!(1),
+            ),
+            ("return (await c.updateOne({ 'r.k': 2 }, { $set: { 'r.$.v': 20 } })).modifiedCount;", json!(1)),
+            ("return (await c.updateMany({}, { $inc: { 'r.$[].v': 1 } })).modifiedCount;", json!(1)),
+            (
+                "return (await c.updateOne({ _id: 1 }, { $set: { 'r.$[e].big': true } }, { arrayFilters: [{ 'e.v': { $gt: 3 } }] })).modifiedCount;",
+                json!(1),
+            ),
+            (
+                "return (await c.findOne({ _id: 1 })).r;",
+                json!([{ "k": 1, "v": 2 }, { "k": 2, "v": 21, "big": true }, { "k": 2, "v": 4, "big": true }]),
+            ),
+            (
+                "return c.findOneAndUpdate({ _id: 1 }, { $unset: { 'r.$[e].big': 1 } }, { arrayFilters: [{ 'e.k': 2 }], projection: { 'r.big': 1 }, returnNewDocument: true });",
+                json!({ "_id": 1, "r": [{}, {}, {}] }),
+            ),
+        ],
+    );
+}
+
+#[test]
 fn concurrent_counters_lose_nothing() {
     let source = "return (await c.findOneAndUpdate({ _id: 'n' }, { $inc: { n: 1 } }, { upsert: true, returnNewDocument: true })).n;";
     let all = format!(

@@ -254,7 +254,15 @@ impl<'a> Arguments<'a> {
 
     fn update(&mut self, update: RawDocumentBuf, multi: bool) -> Result<Update, Refusal> {
         let filter = self.document("filter")?;
-        Ok(Update { filter, update, multi, upsert: self.flag("upsert")?.unwrap_or(false) })
+        let upsert = self.flag("upsert")?.unwrap_or(false);
+        Ok(Update { filter, update, array_filters: self.array_filters()?, multi, upsert })
+    }
+
+    fn array_filters(&mut self) -> Result<Vec<RawDocumentBuf>, Refusal> {
+        match self.get("arrayFilters")? {
+            None => Ok(Vec::new()),
+            Some(_) => self.documents("arrayFilters"),
+        }
     }
 
     /// Of a change, or of a delete when there is none.
@@ -266,6 +274,7 @@ impl<'a> Arguments<'a> {
             projection: self.document("projection")?,
             upsert: changes && self.flag("upsert")?.unwrap_or(false),
             after: changes && self.flag("returnNewDocument")?.unwrap_or(false),
+            array_filters: if changes { self.array_filters()? } else { Vec::new() },
             update,
         })
     }

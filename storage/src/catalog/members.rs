@@ -47,7 +47,8 @@ impl Members {
     ) -> Result<(), StoreError> {
         let mut set = RawDocumentBuf::new();
         set.append(item(id), record);
-        let update = Update { filter: by_id(app.0), update: rawdoc! { "$set": set }, multi: false, upsert: true };
+        let update =
+            Update { filter: by_id(app.0), update: rawdoc! { "$set": set }, upsert: true, ..Update::default() };
         store.update(&self.0, update).await.map(drop)
     }
 
@@ -65,7 +66,7 @@ impl Members {
     async fn unset(&self, store: &dyn Store, filter: RawDocumentBuf, id: ObjectId) -> Result<(), StoreError> {
         let mut unset = RawDocumentBuf::new();
         unset.append(item(id), "");
-        let update = Update { filter, update: rawdoc! { "$unset": unset }, multi: false, upsert: false };
+        let update = Update { filter, update: rawdoc! { "$unset": unset }, ..Update::default() };
         store.update(&self.0, update).await.map(drop)
     }
 }

@@ -236,7 +236,7 @@ impl Catalog {
     }
 
     async fn put(&self, at: &Namespace, id: impl Into<RawBson>, record: RawDocumentBuf) -> Result<(), StoreError> {
-        let update = Update { filter: by_id(id), update: record, multi: false, upsert: true };
+        let update = Update { filter: by_id(id), update: record, upsert: true, ..Update::default() };
         self.store.update(at, update).await.map(drop)
     }
 

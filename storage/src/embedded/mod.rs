@@ -176,14 +176,14 @@ impl Store for Embedded {
         documents: Vec<RawDocumentBuf>,
         ordered: bool,
     ) -> Answer<'a, Inserted> {
-        let bytes = documents.iter().map(|document| document.as_bytes().len()).sum();
+        let bytes = bytes_of(&documents);
         self.write(namespace, bytes, |reply| Task::Insert { documents, ordered, reply })
     }
 
     fn update<'a>(&'a self, namespace: &'a Namespace, update: Update) -> Answer<'a, Updated> {
-        let Update { filter, update, multi, upsert } = update;
-        let bytes = filter.as_bytes().len() + update.as_bytes().len();
-        let parsed = filter::parse(&filter).and_then(|filter| Ok((filter, update::parse(&update)?)));
+        let Update { filter, update, array_filters, multi, upsert } = update;
+        let bytes = filter.as_bytes().len() + update.as_bytes().len() + bytes_of(&array_filters);
+        let parsed = filter::parse(&filter).and_then(|filter| Ok((filter, update::parse(&update, &array_filters)?)));
         match parsed {
             Err(error) => ready(Err(error)).boxed(),
             Ok((_, Change::Replace(_))) if multi => {
@@ -197,10 +197,12 @@ impl Store for Embedded {
     }
 
     fn modify<'a>(&'a self, namespace: &'a Namespace, modify: Modify) -> Answer<'a, Modified> {
-        let Modify { filter, sort, projection, update, upsert, after } = modify;
-        let bytes = filter.as_bytes().len() + update.as_ref().map_or(0, |update| update.as_bytes().len());
+        let Modify { filter, sort, projection, update, array_filters, upsert, after } = modify;
+        let bytes = filter.as_bytes().len()
+            + update.as_ref().map_or(0, |update| update.as_bytes().len())
+            + bytes_of(&array_filters);
         let parsed = filter::parse(&filter).and_then(|filter| {
-            let change = update.map(|update| update::parse(&update)).transpose()?;
+            let change = update.map(|update| update::parse(&update, &array_filters)).transpose()?;
             let (sort, projection) = (Sort::parse(&sort)?, Projection::parse(&projection)?);
             Ok(Modification { filter, sort, projection, change, upsert, after })
         });
@@ -257,6 +259,10 @@ impl Store for Embedded {
 
 /// What a waiting write costs beside what it brings along.
 const WRITE_BYTES: usize = 512;
+
+fn bytes_of(documents: &[RawDocumentBuf]) -> usize {
+    documents.iter().map(|document| document.as_bytes().len()).sum()
+}
 
 fn arrival<'a, T: Send + 'static>(answer: oneshot::Receiver<Result<T, StoreError>>) -> Answer<'a, T> {
     answer

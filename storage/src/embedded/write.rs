@@ -218,7 +218,7 @@ fn update(
     let mut planned_bytes = 0;
     let seen = each_match(&table, filter, |key, document| {
         updated.matched += 1;
-        if let Some(after) = change.apply(document).map_err(Stop::Refused)? {
+        if let Some(after) = change.apply(document, filter).map_err(Stop::Refused)? {
             planned_bytes += key.len() + after.as_bytes().len();
             if planned_bytes > limits::UPDATE_BYTES_MAX {
                 return Err(Stop::Refused(too_much("update")));
@@ -269,7 +269,7 @@ fn modify(transaction: &WriteTransaction, collection: &str, modification: &Modif
             Ok(Modified { document: Some(shown(before)), changed: true })
         }
         (Some((_, key, before)), Some(change)) => {
-            let changed = change.apply(&before).map_err(Stop::Refused)?;
+            let changed = change.apply(&before, filter).map_err(Stop::Refused)?;
             if let Some(document) = &changed {
                 table.insert(key.as_slice(), document.as_bytes())?;
             }

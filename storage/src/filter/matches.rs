@@ -22,7 +22,7 @@ impl Filter {
 
 impl Predicate {
     /// Whether something at the path satisfies it. Negations ask about all values there together.
-    fn at(&self, document: &RawDocument, path: &Path) -> bool {
+    pub(super) fn at(&self, document: &RawDocument, path: &Path) -> bool {
         match self {
             Self::Not(these) => !these.iter().all(|one| one.at(document, path)),
             Self::Every(these) => these.iter().all(|one| one.at(document, path)),
@@ -55,6 +55,7 @@ impl Predicate {
                 // A wrapping remainder: the least long divided by -1 overflows and leaves 0.
                 number.is_some_and(|number| number.wrapping_rem(*divisor) == *remainder)
             }
+            Self::Bits(bits) => found.is_some_and(|found| bits.holds(found)),
             Self::ElementIs(_) | Self::ElementHas(_) => match found {
                 Some(RawBsonRef::Array(array)) => self.first_element(array).is_some(),
                 _ => false,
@@ -67,18 +68,22 @@ impl Predicate {
 
     /// The first element of an array that an `$elemMatch` means; none for any other predicate.
     pub fn first_element<'a>(&self, array: &'a RawArray) -> Option<RawBsonRef<'a>> {
-        let mut elements = array.into_iter().map_while(Result::ok);
+        array.into_iter().map_while(Result::ok).find(|element| self.is_element(*element))
+    }
+
+    /// Whether a member of an array is what an `$elemMatch` means.
+    pub(super) fn is_element(&self, element: RawBsonRef<'_>) -> bool {
         match self {
-            Self::ElementIs(filter) => elements.find(|element| match element {
+            Self::ElementIs(filter) => match element {
                 RawBsonRef::Document(document) => filter.matches(document),
                 // An array inside an array is a document whose names are its indexes.
                 RawBsonRef::Array(inner) => {
                     RawDocument::from_bytes(inner.as_bytes()).is_ok_and(|document| filter.matches(document))
                 }
                 _ => false,
-            }),
-            Self::ElementHas(these) => elements.find(|element| these.iter().all(|one| one.holds(Some(*element)))),
-            _ => None,
+            },
+            Self::ElementHas(these) => these.iter().all(|one| one.holds(Some(element))),
+            _ => false,
         }
     }
 

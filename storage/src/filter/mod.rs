@@ -6,8 +6,10 @@
 //!
 //! Operators are an allow-list: one that exists in MongoDB and not here is refused by name, never ignored.
 
+mod bits;
 mod matches;
 mod parse;
+mod position;
 mod regex;
 mod types;
 
@@ -44,6 +46,7 @@ pub enum Predicate {
         divisor: i64,
         remainder: i64,
     },
+    Bits(bits::Bits),
     /// An array with one element that, as a document, the filter means.
     ElementIs(Box<Filter>),
     /// An array with one element that satisfies all of these.

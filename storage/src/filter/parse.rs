@@ -2,6 +2,7 @@
 
 use bson::raw::{CStr, RawBsonRef, RawDocument};
 
+use super::bits::Bits;
 use super::types::TypeSet;
 use super::{Comparison, Filter, Pattern, Predicate};
 use crate::error::StoreError;
@@ -144,8 +145,10 @@ fn predicate(name: &str, operand: RawBsonRef<'_>) -> Result<Predicate, StoreErro
             RawBsonRef::RegularExpression(regex) => Ok(Predicate::Not(vec![Predicate::Matches(Pattern::of(regex)?)])),
             _ => Err(StoreError::bad_value("$not needs a regex or a document")),
         },
-        "$bitsAllSet" | "$bitsAllClear" | "$bitsAnySet" | "$bitsAnyClear" | "$geoWithin" | "$geoIntersects"
-        | "$near" | "$nearSphere" | "$expr" => Err(not_here(name)),
+        "$bitsAllSet" | "$bitsAllClear" | "$bitsAnySet" | "$bitsAnyClear" => {
+            Bits::parse(name, operand).map(Predicate::Bits)
+        }
+        "$geoWithin" | "$geoIntersects" | "$near" | "$nearSphere" | "$expr" => Err(not_here(name)),
         _ => Err(StoreError::bad_value(format!("unknown operator: {name}"))),
     }
 }

@@ -9,6 +9,7 @@
 mod array;
 mod operator;
 mod parse;
+mod places;
 mod tree;
 mod upsert;
 
@@ -21,14 +22,24 @@ use crate::value::check;
 use crate::value::path::Path;
 
 pub use parse::parse;
+use places::ArrayFilters;
 
 /// A parsed update.
 #[derive(Debug, Clone)]
 pub enum Change {
     /// Everything but `_id`.
     Replace(RawDocumentBuf),
+    Operators(Operators),
+}
+
+/// Operators and where they act.
+#[derive(Debug, Clone)]
+pub struct Operators {
     /// Sorted by path; no path is another's beginning.
-    Operators(Vec<(Path, Operator)>),
+    list: Vec<(Path, Operator)>,
+    array_filters: ArrayFilters,
+    /// Some path has a part that stands for members of an array.
+    positional: bool,
 }
 
 /// What happens at one path.
@@ -49,6 +60,8 @@ pub enum Operator {
     CurrentDate {
         timestamp: bool,
     },
+    /// `and`, `or`, `xor`, in the order given.
+    Bit(Vec<(Bit, RawBson)>),
     Push(array::Push),
     AddToSet(Vec<Bson>),
     Pop {
@@ -57,20 +70,26 @@ pub enum Operator {
     Pull(array::Unwanted),
 }
 
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Bit {
+    And,
+    Or,
+    Xor,
+}
+
 impl Change {
     pub fn is_replacement(&self) -> bool {
         matches!(self, Self::Replace(_))
     }
 
-    /// The document after the change; `None` when it is the same, byte for byte.
-    pub fn apply(&self, before: &RawDocument) -> Result<Option<RawDocumentBuf>, StoreError> {
+    /// The document after the change; `None` when it is the same, byte for byte. `filter` is what found it: `$` stands for
+    /// the array member that it matched.
+    pub fn apply(&self, before: &RawDocument, filter: &Filter) -> Result<Option<RawDocumentBuf>, StoreError> {
         let after = match self {
             Self::Replace(replacement) => with_id_of(before, replacement)?,
             Self::Operators(operators) => {
                 let mut document = decode(before)?;
-                for (path, operator) in operators {
-                    operator.apply(&mut document, path, Occasion::Update)?;
-                }
+                operators.apply(&mut document, Occasion::Update, || filter.position(before))?;
                 encode(&document)?
             }
         };
@@ -93,9 +112,7 @@ impl Change {
                 }
             }
             Self::Operators(operators) => {
-                for (path, operator) in operators {
-                    operator.apply(&mut document, path, Occasion::Insert)?;
-                }
+                operators.apply(&mut document, Occasion::Insert, || None)?;
             }
         }
         if let (Some(wanted), Some(got)) = (&from_filter, document.get("_id"))
@@ -104,6 +121,28 @@ impl Change {
             return Err(id_altered());
         }
         check::to_store(encode(&document)?)
+    }
+}
+
+impl Operators {
+    fn apply(
+        &self,
+        document: &mut Document,
+        occasion: Occasion,
+        position: impl FnOnce() -> Option<usize>,
+    ) -> Result<(), StoreError> {
+        if !self.positional {
+            return self.list.iter().try_for_each(|(path, operator)| operator.apply(document, path, occasion));
+        }
+        let position = position();
+        let mut placed = Vec::with_capacity(self.list.len());
+        for (path, operator) in &self.list {
+            for place in places::of(document, path, position, &self.array_filters)? {
+                placed.push((place, operator));
+            }
+        }
+        parse::order_and_check(&mut placed)?;
+        placed.iter().try_for_each(|(path, operator)| operator.apply(document, path, occasion))
     }
 }
 

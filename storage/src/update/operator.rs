@@ -6,7 +6,7 @@ use bson::raw::RawBson;
 use bson::{Bson, DateTime, Document, Timestamp};
 
 use super::tree::{self, Write};
-use super::{Occasion, Operator};
+use super::{Bit, Occasion, Operator};
 use crate::error::StoreError;
 use crate::filter::type_name;
 use crate::value::number::{Number, Overflow};
@@ -30,6 +30,7 @@ impl Operator {
             Self::Rename(target) => rename(document, path, target),
             Self::RenameTarget => Ok(()),
             Self::CurrentDate { timestamp } => tree::write(document, path, |_| Ok(Write::Put(now(*timestamp)))),
+            Self::Bit(bits) => tree::write(document, path, |found| bitwise(bits, path, found)),
             Self::Push(push) => tree::write(document, path, |found| push.onto(found, path, &id)),
             Self::AddToSet(values) => {
                 tree::write(document, path, |found| super::array::add_to_set(found, values, path, &id))
@@ -91,6 +92,43 @@ fn arithmetic(operator: &str, id: &Bson, path: &Path, found: Option<&Bson>, by: 
              not fit a 64-bit integer"
         ))),
     }
+}
+
+fn bitwise(bits: &[(Bit, RawBson)], path: &Path, found: Option<&Bson>) -> Result<Write, StoreError> {
+    let mut value = match found {
+        None => Bson::Int32(0),
+        Some(value @ (Bson::Int32(_) | Bson::Int64(_))) => value.clone(),
+        Some(other) => {
+            let text = format!(
+                "Cannot apply $bit to a value of non-integral type: '{}' has the non-integral type {}",
+                path.as_str(),
+                type_name(tree::raw(other).as_raw_bson_ref())
+            );
+            return Err(StoreError::bad_value(text));
+        }
+    };
+    for (bit, operand) in bits {
+        let long = |value: &Bson| value.as_i64().unwrap_or_else(|| i64::from(value.as_i32().unwrap_or(0)));
+        let (left, right) = (
+            long(&value),
+            match operand {
+                RawBson::Int32(operand) => i64::from(*operand),
+                RawBson::Int64(operand) => *operand,
+                _ => 0,
+            },
+        );
+        let result = match bit {
+            Bit::And => left & right,
+            Bit::Or => left | right,
+            Bit::Xor => left ^ right,
+        };
+        // Two 32-bit integers give one, since none of the three reaches beyond their signs.
+        value = match (&value, operand) {
+            (Bson::Int32(_), RawBson::Int32(_)) => Bson::Int32(result as i32),
+            _ => Bson::Int64(result),
+        };
+    }
+    Ok(Write::Put(value))
 }
 
 fn no_decimals(operator: &str) -> StoreError {

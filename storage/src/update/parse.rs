@@ -1,10 +1,11 @@
 //! Raw BSON to a [`Change`].
 
 use bson::Bson;
-use bson::raw::{RawBsonRef, RawDocument};
+use bson::raw::{RawBsonRef, RawDocument, RawDocumentBuf};
 
 use super::array::{ElementSort, Push, Unwanted};
-use super::{Change, Operator};
+use super::places::{ArrayFilters, is_positional};
+use super::{Bit, Change, Operator, Operators};
 use crate::error::StoreError;
 use crate::filter::{self, Pattern, Predicate};
 use crate::sort::{Direction, Sort};
@@ -13,11 +14,11 @@ use crate::value::number::Number;
 use crate::value::path::{Path, index_of};
 
 /// A whole update: operators when its first name begins with `$`, else a replacement.
-pub fn parse(update: &RawDocument) -> Result<Change, StoreError> {
+pub fn parse(update: &RawDocument, array_filters: &[RawDocumentBuf]) -> Result<Change, StoreError> {
     check::document(update)?;
     let mut names = update.iter().map_while(Result::ok).map(|(name, _)| name.as_str());
     if names.next().is_some_and(|first| first.starts_with('$')) {
-        return operators(update);
+        return operators(update, array_filters);
     }
     if let Some(name) = names.find(|name| name.starts_with('$')) {
         return Err(StoreError::caller(
@@ -29,19 +30,19 @@ pub fn parse(update: &RawDocument) -> Result<Change, StoreError> {
             ),
         ));
     }
+    if !array_filters.is_empty() {
+        return Err(failed("arrayFilters may not be specified for a replacement".to_owned()));
+    }
     Ok(Change::Replace(update.to_owned()))
 }
 
-fn operators(update: &RawDocument) -> Result<Change, StoreError> {
+fn operators(update: &RawDocument, array_filters: &[RawDocumentBuf]) -> Result<Change, StoreError> {
     let mut parsed = Vec::new();
     for (operator, operand) in update.iter().map_while(Result::ok) {
         let operator = operator.as_str();
         match operator {
             "$set" | "$setOnInsert" | "$unset" | "$inc" | "$mul" | "$min" | "$max" | "$rename" | "$currentDate"
-            | "$push" | "$addToSet" | "$pop" | "$pull" | "$pullAll" => {}
-            "$bit" => {
-                return Err(StoreError::unsupported(format!("the operator {operator} is not supported in updates")));
-            }
+            | "$push" | "$addToSet" | "$pop" | "$pull" | "$pullAll" | "$bit" => {}
             _ => {
                 return Err(failed(format!(
                     "Unknown modifier: {operator}. Expected a valid update modifier or pipeline-style update specified as \
@@ -65,8 +66,17 @@ fn operators(update: &RawDocument) -> Result<Change, StoreError> {
             parsed.push((path, one));
         }
     }
-    parsed.sort_by(|(left, _), (right, _)| order(left, right));
-    for pair in parsed.windows(2) {
+    order_and_check(&mut parsed)?;
+    let array_filters = ArrayFilters::parse(array_filters)?;
+    array_filters.check(parsed.iter().map(|(path, _)| path))?;
+    let positional = parsed.iter().any(|(path, _)| path.parts().any(is_positional));
+    Ok(Change::Operators(Operators { list: parsed, array_filters, positional }))
+}
+
+/// Puts paths in the order in which they are acted on, and refuses two of which one lies in the other.
+pub fn order_and_check<T>(operators: &mut [(Path, T)]) -> Result<(), StoreError> {
+    operators.sort_by(|(left, _), (right, _)| order(left, right));
+    for pair in operators.windows(2) {
         let (first, second) = (&pair[0].0, &pair[1].0);
         if first.len() <= second.len() && first.parts().eq(second.parts().take(first.len())) {
             return Err(StoreError::caller(
@@ -76,7 +86,7 @@ fn operators(update: &RawDocument) -> Result<Change, StoreError> {
             ));
         }
     }
-    Ok(Change::Operators(parsed))
+    Ok(())
 }
 
 /// Part by part, indexes as numbers: the order in which new fields appear.
@@ -97,10 +107,15 @@ fn path(text: &str) -> Result<Path, StoreError> {
         let text = format!("The update path '{text}' contains an empty field name, which is not allowed.");
         return Err(StoreError::caller(56, "EmptyFieldName", text));
     }
-    for part in text.split('.').filter(|part| part.starts_with('$')) {
-        if part == "$" || part.starts_with("$[") {
-            return Err(StoreError::unsupported(format!("the positional operator in '{text}' is not supported")));
-        }
+    if is_positional(text.split('.').next().unwrap_or_default()) {
+        let text =
+            format!("Cannot have array filter identifier or positional operator in the first position of '{text}'");
+        return Err(StoreError::bad_value(text));
+    }
+    if text.split('.').filter(|part| *part == "$").count() > 1 {
+        return Err(StoreError::bad_value(format!("Too many positional (i.e. '$') elements found in path '{text}'")));
+    }
+    for part in text.split('.').filter(|part| part.starts_with('$') && !is_positional(part)) {
         if !matches!(part, "$ref" | "$id" | "$db") {
             let text = format!("The dollar ($) prefixed field '{part}' in '{text}' is not valid for storage.");
             return Err(StoreError::caller(52, "DollarPrefixedFieldName", text));
@@ -125,6 +140,7 @@ fn one(operator: &str, path: &Path, operand: RawBsonRef<'_>) -> Result<Operator,
             if operator == "$inc" { Operator::Increment(operand.into()) } else { Operator::Multiply(operand.into()) }
         }
         "$rename" => rename(path, operand)?,
+        "$bit" => bit(operand)?,
         "$currentDate" => current_date(operand)?,
         "$push" => push(operand)?,
         "$addToSet" => match each(operator, operand)? {
@@ -157,11 +173,47 @@ fn rename(from: &Path, operand: RawBsonRef<'_>) -> Result<Operator, StoreError> 
         return Err(StoreError::bad_value(format!("The 'to' field for $rename must be a string: {}", from.as_str())));
     };
     let target = path(to)?;
+    if let Some(dynamic) = [from, &target].into_iter().find(|path| path.parts().any(is_positional)) {
+        let text = format!("The source and target of $rename may not be dynamic: {}", dynamic.as_str());
+        return Err(StoreError::bad_value(text));
+    }
     if target == *from {
         let text = format!("The source and target field for $rename must differ: {to}");
         return Err(StoreError::bad_value(text));
     }
     Ok(Operator::Rename(target))
+}
+
+fn bit(operand: RawBsonRef<'_>) -> Result<Operator, StoreError> {
+    let RawBsonRef::Document(operations) = operand else {
+        let text =
+            "The $bit modifier is not compatible with a value that is not an object: {and: …}, {or: …} or {xor: …}";
+        return Err(StoreError::bad_value(text));
+    };
+    let mut bits = Vec::new();
+    for (name, value) in operations.iter().map_while(Result::ok) {
+        let bit = match name.as_str() {
+            "and" => Bit::And,
+            "or" => Bit::Or,
+            "xor" => Bit::Xor,
+            name => {
+                let text = format!("The $bit modifier only supports 'and', 'or', and 'xor', not '{name}'");
+                return Err(StoreError::bad_value(text));
+            }
+        };
+        if !matches!(value, RawBsonRef::Int32(_) | RawBsonRef::Int64(_)) {
+            let text =
+                format!("The $bit modifier field must be an Integer(32/64 bit); found {}", filter::type_name(value));
+            return Err(StoreError::bad_value(text));
+        }
+        bits.push((bit, value.into()));
+    }
+    if bits.is_empty() {
+        return Err(StoreError::bad_value(
+            "You must pass in at least one bitwise operation: {$bit: {field: {and: …}}}",
+        ));
+    }
+    Ok(Operator::Bit(bits))
 }
 
 fn current_date(operand: RawBsonRef<'_>) -> Result<Operator, StoreError> {

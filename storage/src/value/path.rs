@@ -36,6 +36,12 @@ impl Path {
         &self.text[start..self.ends[at]]
     }
 
+    /// What is left of it from a part on.
+    pub fn from(&self, at: usize) -> Self {
+        let start = if at == 0 { 0 } else { self.ends[at - 1] + 1 };
+        Self::new(&self.text[start..])
+    }
+
     pub fn parts(&self) -> impl Iterator<Item = &str> {
         (0..self.len()).map(|at| self.part(at))
     }
