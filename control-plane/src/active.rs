@@ -13,13 +13,13 @@ use std::sync::Arc;
 use storage::StoreError;
 use storage::catalog::{StoredApiKey, StoredSecret};
 use storage::model::{
-    ActiveApp, ActiveEndpoint, ActiveFunction, ApiKeyIdentity, App, AppConfig, AppId, AppLimits, BundleId,
+    ActiveApp, ActiveEndpoint, ActiveFunction, ApiKeyIdentity, App, AppConfig, AppId, AppLimits, BundleId, CallCount,
     DeploymentId, FunctionConfig, SecretText, Validation,
 };
 
 use crate::settings::AppSettings;
 use crate::vault::Vault;
-use crate::{ControlPlane, payload, rules};
+use crate::{ControlPlane, cors, payload, rules, signature};
 
 /// Whether hosts must load the app anew.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -134,6 +134,7 @@ fn active_app(
             function,
             validation: endpoint.validation,
             secret,
+            signature: signature::form(endpoint)?,
             respond_result: endpoint.respond_result,
             return_type: endpoint.return_type,
             fetch_custom_user_data: endpoint.fetch_custom_user_data,
@@ -160,8 +161,10 @@ fn active_app(
         api_keys_enabled: payload::api_keys_enabled(config),
         api_keys: Arc::new(api_keys),
         allowed_request_origins: config.allowed_request_origins.clone(),
+        cors: cors::policy(config)?,
         access_list: settings.networks(),
         limits: settings.limits(limits),
+        calls: CallCount::default(),
         rules: rules::reduce(config),
     })
 }

@@ -11,6 +11,7 @@ use storage::model::{AppConfig, EndpointConfig, MethodFilter, Validation};
 
 use crate::limits;
 use crate::payload::{self, Problems};
+use crate::{cors, signature};
 
 /// Routes below these are the generated Data API's.
 const RESERVED_ROUTES: &[&str] = &["/data/v1/action/", "/data/beta/action/"];
@@ -110,6 +111,9 @@ fn endpoints(config: &AppConfig, secrets: &HashSet<String>, problems: &mut Probl
             problems.add(&file, format!("function '{}' does not exist (endpoint '{named}')", endpoint.function_name));
         }
         secret_of(endpoint, secrets, &file, problems);
+        if let Err(reason) = signature::form(endpoint) {
+            problems.add(&file, reason);
+        }
     }
 }
 
@@ -159,6 +163,9 @@ fn values(config: &AppConfig, secrets: &HashSet<String>, problems: &mut Problems
 }
 
 fn origins(config: &AppConfig, problems: &mut Problems) {
+    if let Err(reason) = cors::policy(config) {
+        problems.add("realm_config.json", reason);
+    }
     for origin in &config.allowed_request_origins {
         let host = origin.split_once("://").filter(|(scheme, _)| {
             !scheme.is_empty() && scheme.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"+-.".contains(&byte))
@@ -241,6 +248,18 @@ mod tests {
             (json!({"route": "/a b"}), Some("route: '/a b' holds ' '")),
             (json!({"route": "/data/v1/action/find"}), Some("which is the Data API's")),
             (json!({"respond_result": "yes"}), Some("respond_result: must be true or false")),
+            (
+                json!({"validation_method": "VERIFY_PAYLOAD", "secret_name": "s", "signature": {"header": "X-Sign"}}),
+                None,
+            ),
+            (
+                json!({"signature": {"header": "X-Sign"}}),
+                Some("signature: is only for validation_method VERIFY_PAYLOAD"),
+            ),
+            (
+                json!({"validation_method": "VERIFY_PAYLOAD", "secret_name": "s", "signature": {"scheme": "md5"}}),
+                Some("signature.scheme: \"md5\" is not one of"),
+            ),
         ] {
             let found = problems_of(json!([endpoint(json!({"route": "/other"})), endpoint(change.clone())]), json!([]));
             match expected {

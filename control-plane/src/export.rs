@@ -13,6 +13,7 @@ use zip::write::SimpleFileOptions;
 
 use storage::model::{App, AppConfig};
 
+use crate::cors;
 use crate::payload::{endpoint_json, function_json, value_json};
 
 /// How the files are laid out.
@@ -106,6 +107,9 @@ fn root(app: &App, config: &AppConfig, layout: Layout, source_control: bool) -> 
     }
     if !config.allowed_request_origins.is_empty() {
         put("allowed_request_origins", config.allowed_request_origins.clone().into());
+    }
+    if let Some(cors) = config.opaque.get(cors::KEY) {
+        put(cors::KEY, cors.clone());
     }
     root.into()
 }

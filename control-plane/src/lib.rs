@@ -14,9 +14,11 @@
 mod active;
 mod admins;
 mod api;
+pub mod app_limits;
 mod bundles;
 mod change;
 mod check;
+mod cors;
 mod diff;
 pub mod directory;
 mod documents;
@@ -29,6 +31,7 @@ mod rules;
 pub mod runner;
 mod sessions;
 mod settings;
+mod signature;
 mod trial;
 mod vault;
 

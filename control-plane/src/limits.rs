@@ -75,6 +75,12 @@ pub const API_KEY_LENGTH_MIN: usize = 20;
 /// Longest API key, characters.
 pub const API_KEY_LENGTH_MAX: usize = 256;
 
+/// Header names an app may add to what pages send, and likewise to what they read. They are sent with every preflight.
+pub const CORS_HEADERS_MAX: usize = 64;
+
+/// How old a signed request may be at most, seconds: a day. Beyond it a recorded one could be sent again at leisure.
+pub const SIGNATURE_TOLERANCE_S_MAX: u32 = 86_400;
+
 /// Entries of one access list.
 pub const ACCESS_LIST_MAX: usize = 200;
 

@@ -3,12 +3,16 @@
 //!
 //! In: the document the catalog keeps. Out: [`AppSettings`], and the way back.
 
+use std::collections::BTreeMap;
+
 use bson::oid::ObjectId;
-use bson::raw::{RawArrayBuf, RawBsonRef, RawDocument, RawDocumentBuf};
+use bson::raw::{CStr, RawArrayBuf, RawBsonRef, RawDocument, RawDocumentBuf};
 use bson::rawdoc;
 use ipnet::IpNet;
 
 use storage::model::AppLimits;
+
+use crate::app_limits;
 
 /// One line of the access list.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -23,10 +27,8 @@ pub struct AccessEntry {
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct AppSettings {
     pub access_list: Vec<AccessEntry>,
-    /// Each one only when the operator set it.
-    pub run_time_ms: Option<u32>,
-    pub heap_mib: Option<u32>,
-    pub calls_max: Option<u32>,
+    /// Bounds that were set for this app, by their names in [`app_limits::ALL`].
+    pub limits: BTreeMap<&'static str, u32>,
 }
 
 impl AppSettings {
@@ -42,11 +44,13 @@ impl AppSettings {
     }
 
     pub fn limits(&self, defaults: AppLimits) -> AppLimits {
-        AppLimits {
-            run_time_ms: self.run_time_ms.unwrap_or(defaults.run_time_ms),
-            heap_mib: self.heap_mib.unwrap_or(defaults.heap_mib),
-            calls_max: self.calls_max.unwrap_or(defaults.calls_max),
+        let mut limits = defaults;
+        for limit in &app_limits::ALL {
+            if let Some(own) = self.limits.get(limit.name) {
+                *(limit.of)(&mut limits) = *own;
+            }
         }
+        limits
     }
 
     /// The networks requests may come from. `0.0.0.0/0` has always meant everybody, over IPv6 too.
@@ -69,15 +73,12 @@ impl AppSettings {
             });
         }
         let mut kept = rawdoc! { "access_list": list };
-        for (key, value) in [
-            (bson::raw::cstr!("run_time_ms"), self.run_time_ms),
-            (bson::raw::cstr!("heap_mib"), self.heap_mib),
-            (bson::raw::cstr!("calls_max"), self.calls_max),
-        ] {
-            if let Some(value) = value {
-                kept.append(key, i64::from(value));
-            }
+        let mut limits = RawDocumentBuf::new();
+        for (name, value) in &self.limits {
+            let name: &CStr = (*name).try_into().expect("names of limits hold no NUL");
+            limits.append(name, i64::from(*value));
         }
+        kept.append(bson::raw::cstr!("limits"), limits);
         kept
     }
 
@@ -93,12 +94,14 @@ impl AppSettings {
                 includes_current: entry.get_bool("includes_current").unwrap_or_default(),
             })
         };
-        let number = |key: &str| u32::try_from(kept.get_i64(key).ok()?).ok();
+        // A number that was in range for an older version and is no longer goes back to the server's.
+        let own = |limit: &app_limits::Limit| {
+            let kept = kept.get_document("limits").ok()?.get_i64(limit.name).ok()?;
+            Some((limit.name, app_limits::checked(limit, u64::try_from(kept).ok()?).ok()?))
+        };
         Self {
             access_list: list.into_iter().flatten().filter_map(entry).collect(),
-            run_time_ms: number("run_time_ms"),
-            heap_mib: number("heap_mib"),
-            calls_max: number("calls_max"),
+            limits: app_limits::ALL.iter().filter_map(own).collect(),
         }
     }
 }
@@ -115,7 +118,7 @@ mod tests {
     #[test]
     fn settings_come_back_as_they_were_kept() {
         let mut settings = AppSettings::initial();
-        settings.heap_mib = Some(64);
+        settings.limits.insert("heap_mib", 64);
         assert_eq!(AppSettings::recall(&settings.keep()), settings);
         assert_eq!(AppSettings::recall(&AppSettings::default().keep()).access_list, [], "an emptied list stays empty");
         assert_eq!(AppSettings::recall(&RawDocumentBuf::new()).access_list.len(), 1, "a new app is open");

@@ -6,7 +6,7 @@
 //! Every wait has a deadline (see `limits`): for the first byte of a request, for its head, for its body, for the peer to
 //! take an answer. A refused request closes the connection, since where the next one begins cannot be known.
 
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::rc::Rc;
 use std::time::Instant;
 
@@ -16,14 +16,15 @@ use storage::model::CorrelationId;
 use crate::bridge::Pieces;
 use crate::core::Core;
 use crate::families::{Families, Family};
+use crate::forwarded;
 use crate::http1::encode::{self, Length, Turn};
-use crate::http1::{Fields, Framing, Head, Intake, Method, Progress, Refusal};
-use crate::journey;
+use crate::http1::{Fields, Framing, Head, Intake, Known, Method, Progress, Refusal};
 use crate::limits;
 use crate::record::epoch_ms;
 use crate::request::Request;
 use crate::respond::{self, Answer};
 use crate::rt::{Deadline, Stream};
+use crate::{journey, route};
 
 /// Serves one connection to its end.
 pub async fn serve(core: Rc<Core>, stream: Stream, peer: SocketAddr, families: Families) {
@@ -120,7 +121,8 @@ impl Connection {
             return Ok(begin..begin);
         }
         let max = match self.family(head) {
-            Family::Endpoint | Family::Client => limits::BODY_BYTES_MAX,
+            Family::Endpoint => self.endpoint_bytes_max(head).saturating_sub(head.head_bytes as u64),
+            Family::Client => u64::from(limits::REQUEST_BYTES_MAX),
             Family::Admin => limits::ADMIN_BODY_BYTES_MAX,
             Family::Metrics | Family::Health | Family::None => limits::OTHER_BODY_BYTES_MAX,
         };
@@ -164,6 +166,16 @@ impl Connection {
         Family::of(text(head.path(bytes)), named.app.is_some())
     }
 
+    /// Largest request of the app that is asked for. Looked up before the body is read, since that is when it matters; an
+    /// app that is not here has the server's own bound, and its request is read so that it can be answered.
+    fn endpoint_bytes_max(&self, head: &Head) -> u64 {
+        let bytes = &self.input[self.start..];
+        let named = self.core.parts.node.read_host(text(head.host.of(bytes)));
+        let client_app_id = route::client_app_id(text(head.path(bytes)), named.app);
+        let snapshot = self.core.parts.snapshots.load();
+        snapshot.find(client_app_id).map_or(limits::REQUEST_BYTES_MAX, |app| app.limits.request_bytes_max).into()
+    }
+
     /// Answers one request. True when the connection is to be closed after it.
     async fn request(&mut self, head: &Head, body: std::ops::Range<usize>) -> Open<bool> {
         let started = Instant::now();
@@ -176,7 +188,7 @@ impl Connection {
             headers: self.fields.iter(bytes).map(|(name, value)| (text(name), value)).collect(),
             header_lines: header_lines(bytes),
             body: &self.input[body],
-            peer: self.peer.ip(),
+            peer: self.sender(bytes),
             correlation: CorrelationId::new(),
             started,
             started_ms: epoch_ms(),
@@ -206,6 +218,18 @@ impl Connection {
         };
         self.core.parts.metrics.request(family, answer.status, started.elapsed());
         Ok(encode_answer(&self.core, &mut self.output, head, &answer))
+    }
+
+    /// Who sent the request whose head lies in `bytes`.
+    fn sender(&self, bytes: &[u8]) -> IpAddr {
+        let trusted = &self.core.parts.edge.trusted_proxies;
+        match self.fields.known(Known::ForwardedFor) {
+            Some(_) if !trusted.is_empty() => {
+                let values: Vec<&[u8]> = self.fields.find(b"x-forwarded-for", bytes).collect();
+                forwarded::sender(self.peer.ip(), trusted, values.into_iter())
+            }
+            _ => self.peer.ip(),
+        }
     }
 
     /// Hands the request to the control plane's router.

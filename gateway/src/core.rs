@@ -1,11 +1,11 @@
-//! One gateway core: a thread, its ring, its connections and its links to the hosts. Cores share nothing that is written
-//! while serving; what they share is read through an atomic pointer (the snapshot) or sent by message.
+//! One gateway core: a thread, its ring, its connections and its links to the hosts. What cores share is read through an
+//! atomic pointer (the snapshot) or sent by message; the one thing they write together while serving is each app's count
+//! of calls in progress.
 //!
 //! In: the parts the process has made ([`Parts`]) and this core's number. Out: nothing; it runs until it is told to drain
 //! and its last connection is done.
 
 use std::cell::{Cell, RefCell};
-use std::collections::HashMap;
 use std::future::Future;
 use std::net::TcpListener;
 use std::rc::Rc;
@@ -16,9 +16,12 @@ use control_plane::ControlPlane;
 use control_plane::logs::{LogEntry, LogSink};
 use isolate_pool::link::page::now_ms;
 use isolate_pool::supervisor::{HostEvent, Supervisor};
-use storage::model::{AppId, Snapshots};
+pub use storage::model::CallPlace as Permit;
+use storage::model::Snapshots;
 
 use crate::bridge::Bridge;
+use crate::coding::Encoder;
+use crate::config::Edge;
 use crate::families::Families;
 use crate::hosts::{Hosts, LOOK_EVERY};
 use crate::http1::HttpDate;
@@ -28,6 +31,7 @@ use crate::metrics::Metrics;
 use crate::node::Node;
 use crate::rt::{self, Bell, Deadline, Driver, Inbox, Wheel};
 use crate::runner::{self, Wanted};
+use crate::workers::Workers;
 
 /// What reaches a core from other threads.
 pub enum Message {
@@ -58,6 +62,8 @@ pub struct Parts {
     pub snapshots: Arc<Snapshots>,
     pub control: Arc<ControlPlane>,
     pub bridge: Bridge,
+    pub workers: Workers,
+    pub edge: Arc<Edge>,
     pub logs: LogSink,
     pub metrics: Metrics,
 }
@@ -73,8 +79,10 @@ pub struct Core {
     pub date: Cell<HttpDate>,
     pub connections: Cell<usize>,
     draining: Cell<bool>,
-    /// Calls in progress per app, for the concurrency limit.
-    calls: RefCell<HashMap<AppId, u32>>,
+    /// Compresses answers small enough for it to be done here.
+    pub encoder: RefCell<Encoder>,
+    /// When something was last told that strangers can bring about.
+    told: Cell<Option<Instant>>,
     entries: RefCell<Vec<LogEntry>>,
 }
 
@@ -83,15 +91,14 @@ impl Core {
         self.draining.get()
     }
 
-    /// Counts a call of `app` in, unless it has `calls_max` already. The count goes down when the permit is dropped.
-    pub fn permit(self: &Rc<Self>, app: AppId, calls_max: u32) -> Option<Permit> {
-        let mut calls = self.calls.borrow_mut();
-        let count = calls.entry(app).or_default();
-        if *count >= calls_max {
-            return None;
+    /// Whether the operator may be told of something that anybody can bring about as often as they like: once in a while.
+    pub fn may_tell(&self, every: Duration) -> bool {
+        let now = Instant::now();
+        let may = self.told.get().is_none_or(|told| now.duration_since(told) >= every);
+        if may {
+            self.told.set(Some(now));
         }
-        *count += 1;
-        Some(Permit { core: self.clone(), app })
+        may
     }
 
     /// Keeps a log entry until the next tick, or sends all when many have gathered.
@@ -107,24 +114,6 @@ impl Core {
         let mut entries = self.entries.borrow_mut();
         if !entries.is_empty() {
             self.parts.logs.append(std::mem::take(&mut entries));
-        }
-    }
-}
-
-/// One call of an app in progress on this core.
-pub struct Permit {
-    core: Rc<Core>,
-    app: AppId,
-}
-
-impl Drop for Permit {
-    fn drop(&mut self) {
-        let mut calls = self.core.calls.borrow_mut();
-        if let Some(count) = calls.get_mut(&self.app) {
-            *count -= 1;
-            if *count == 0 {
-                calls.remove(&self.app);
-            }
         }
     }
 }
@@ -156,7 +145,8 @@ pub fn run(start: Start) -> std::io::Result<()> {
             date: Cell::new(date_now()),
             connections: Cell::new(0),
             draining: Cell::new(false),
-            calls: RefCell::default(),
+            encoder: RefCell::default(),
+            told: Cell::new(None),
             entries: RefCell::default(),
         });
         let accepting: Rc<RefCell<Vec<Rc<Deadline>>>> = Rc::default();

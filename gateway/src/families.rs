@@ -2,11 +2,14 @@
 
 use std::fmt;
 
+use crate::webhook::Webhook;
+
 /// One family of paths.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 #[repr(u8)]
 pub enum Family {
-    /// `/app/<app id>/endpoint/…`, and `/endpoint/…` where the host names the app.
+    /// `/app/<app id>/endpoint/…`, and `/endpoint/…` where the host names the app; incoming webhooks' old paths, which are
+    /// endpoints.
     Endpoint = 0,
     /// `/api/client/v2.0/…`
     Client = 1,
@@ -39,7 +42,7 @@ impl Family {
         if path.starts_with("/app/") || (host_names_app && path.starts_with("/endpoint/")) {
             Self::Endpoint
         } else if path.starts_with("/api/client/") {
-            Self::Client
+            if Webhook::of(path).is_some() { Self::Endpoint } else { Self::Client }
         } else if path.starts_with("/api/admin/") || path.starts_with("/api/private/") {
             Self::Admin
         } else if path == "/metrics" {

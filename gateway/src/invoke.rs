@@ -31,7 +31,11 @@ pub async fn run(core: &Rc<Core>, request: &Request<'_>, allowed: Allowed) -> Do
     // What was ASCII is still ASCII with whole pairs gone.
     let raw_query = raw_query.as_ref().map(|query| std::str::from_utf8(query).unwrap_or_default());
     let remote_ip = request.peer.to_string();
-    let format = format(request.header_text("accept"), endpoint.return_type);
+    // Senders of webhooks have never known plain JSON, nor asked for it.
+    let format = match request.is_webhook() {
+        true => Format::Ejson,
+        false => format(request.header_text("accept"), endpoint.return_type),
+    };
     let invocation = Invocation {
         app: app.id,
         bundle: app.bundle,

@@ -9,26 +9,45 @@
 use std::rc::Rc;
 
 use crate::core::Core;
+use crate::cors::{Cleared, Preflight};
 use crate::refusal::Refused;
 use crate::request::Request;
 use crate::respond::{self, Answer};
-use crate::{admit, authenticate, authorize, invoke, record, route};
+use crate::{admit, authenticate, authorize, compress, cors, decode, invoke, record, route};
+
+/// How far a request came that nobody refused.
+pub enum Walked {
+    /// Its function has run.
+    Called(invoke::Done),
+    /// A browser asked whether its page may call.
+    Asked(Preflight),
+}
 
 /// Answers one endpoint request.
 pub async fn answer(core: &Rc<Core>, request: &Request<'_>) -> Answer {
     let mut walked = walk(core, request).await;
-    let answer = match &mut walked {
-        Ok(done) => respond::outcome(core, request, done),
+    let mut answer = match &mut walked {
+        Ok(Walked::Called(done)) => respond::outcome(core, request, done),
+        Ok(Walked::Asked(preflight)) => respond::preflight(request, preflight),
         Err(refused) => respond::refusal(core, request, refused),
     };
+    compress::body(core, request, &mut answer).await;
     record::endpoint(core, request, walked, &answer);
     answer
 }
 
-async fn walk(core: &Rc<Core>, request: &Request<'_>) -> Result<invoke::Done, Refused> {
-    let routed = route::find(core, request)?;
-    let admitted = admit::check(core, request, routed)?;
+async fn walk(core: &Rc<Core>, request: &Request<'_>) -> Result<Walked, Refused> {
+    let reached = route::app(core, request)?;
+    let reached = admit::address(request, reached)?;
+    let reached = match cors::check(request, reached)? {
+        Cleared::Call(reached) => reached,
+        Cleared::Preflight(preflight) => return Ok(Walked::Asked(preflight)),
+    };
+    let routed = route::endpoint(request, reached)?;
+    let admitted = admit::call(routed)?;
     let known = authenticate::caller(request, admitted)?;
     let allowed = authorize::check(request, known)?;
-    Ok(invoke::run(core, request, allowed).await)
+    let decoded = decode::body(core, request, &allowed).await?;
+    let plain = decoded.as_deref().map(|body| request.decoded(body));
+    Ok(Walked::Called(invoke::run(core, plain.as_ref().unwrap_or(request), allowed).await))
 }

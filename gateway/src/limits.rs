@@ -34,9 +34,10 @@ const _: () = assert!(LENGTH_DIGITS_MAX <= 19, "twenty digits may overflow 64 bi
 
 // --- HTTP/1.1 bodies --------------------------------------------------------------------------------------------
 
-/// Largest request body an endpoint takes, in bytes after chunks are removed; App Services took 18 MB. Past it: 413, and
-/// the connection closes without reading the rest.
-pub const BODY_BYTES_MAX: u64 = 18 * 1024 * 1024;
+/// Largest request an endpoint takes unless the operator set another number, in bytes: its head, and its body after chunks
+/// are removed. App Services took 18 MB. Past it: 413, and the connection closes without reading the rest.
+pub const REQUEST_BYTES_MAX: u32 = 18 * 1024 * 1024;
+const _: () = assert!(REQUEST_BYTES_MAX as usize <= isolate_pool::limits::REQUEST_BYTES_MAX);
 
 /// Hexadecimal digits in one chunk size. Sixteen always fit in 64 bits. Past it: 400.
 pub const CHUNK_SIZE_DIGITS_MAX: u32 = 16;
@@ -92,8 +93,29 @@ const _: () = assert!(BUFFER_BYTES <= HEAD_BYTES_MAX);
 
 // --- calls --------------------------------------------------------------------------------------------------------
 
-/// Calls of one app in progress at once, per core. App Services' documented limit for an app. Past it: 429.
+/// How long a browser may go by what a preflight told it, seconds. Every method and header an app may ever take is told at
+/// once, so nothing much changes meanwhile.
+pub const PREFLIGHT_AGE_S: u32 = 600;
+
+/// Calls of one app in progress at once. App Services' documented limit for an app. Past it: 429.
 pub const CALLS_MAX: u32 = 10_000;
+
+/// How often the operator's log says which app an unknown id may have meant, per core, milliseconds. Looking costs a pass
+/// over all apps, and anybody can send unknown ids.
+pub const NEAR_MISS_EVERY_MS: u64 = 1_000;
+
+/// Ids named in such a line.
+pub const NEAR_MISSES_MAX: usize = 5;
+
+// --- compression ----------------------------------------------------------------------------------------------------
+
+/// Smallest body that is compressed, bytes. Below it the head and the packet are most of what is sent.
+pub const COMPRESS_BYTES_MIN: usize = 1024;
+
+/// Largest body compressed on the core that answers, bytes: about 0.1 ms, which is what a small call takes anyway and what
+/// handing the body to another thread and waking for it would cost beside the work. Larger ones are compressed elsewhere.
+pub const COMPRESS_INLINE_BYTES_MAX: usize = 32 * 1024;
+const _: () = assert!(COMPRESS_BYTES_MIN < COMPRESS_INLINE_BYTES_MAX);
 
 /// Log entries a core gathers before it hands them over; fewer are handed over at its next tick.
 pub const LOG_BATCH: usize = 256;

@@ -7,23 +7,27 @@ use std::time::SystemTime;
 
 use control_plane::limits::LOGGED_BODY_BYTES_MAX;
 use control_plane::logs::{LogEntry, LogKind, LoggedError, RequestRecord};
+use isolate_pool::{Failure, FailureKind};
+use storage::model::AppLimits;
 
 use crate::core::Core;
 use crate::families::Family;
-use crate::invoke::Done;
+use crate::journey::Walked;
 use crate::refusal::Refused;
 use crate::request::Request;
 use crate::respond::Answer;
 
-pub fn endpoint(core: &Core, request: &Request<'_>, walked: Result<Done, Refused>, answer: &Answer) {
+pub fn endpoint(core: &Core, request: &Request<'_>, walked: Result<Walked, Refused>, answer: &Answer) {
     let elapsed = request.started.elapsed();
     core.parts.metrics.request(Family::Endpoint, answer.status, elapsed);
     let (app, endpoint, user_id, mem_time_usage, messages, detail) = match walked {
-        Ok(done) => {
+        // Nothing was called.
+        Ok(Walked::Asked(_)) => return,
+        Ok(Walked::Called(done)) => {
             let outcome = done.ended.outcome;
             let lines = done.ended.console.into_iter().map(|line| line.text).collect();
-            let stack = outcome.result.err().map(|failure| failure.stack).unwrap_or_default();
             let usage = outcome.heap_bytes.saturating_mul((elapsed.as_millis() as u64).max(1));
+            let stack = outcome.result.err().map(|failure| detail(failure, &done.app.limits)).unwrap_or_default();
             (done.app, Some(done.endpoint), done.user_id, usage, lines, stack)
         }
         Err(refused) => {
@@ -60,6 +64,16 @@ pub fn endpoint(core: &Core, request: &Request<'_>, walked: Result<Done, Refused
             body_truncated: request.body.len() > LOGGED_BODY_BYTES_MAX,
         }),
     });
+}
+
+/// Where a failure happened; for one at a limit, which limit it was, since the client's words do not say.
+fn detail(failure: Failure, limits: &AppLimits) -> String {
+    let met = match failure.kind {
+        FailureKind::RunTime => format!("the limit is run_time_ms = {}", limits.run_time_ms),
+        FailureKind::Memory => format!("the limit is heap_mib = {}", limits.heap_mib),
+        _ => return failure.stack,
+    };
+    if failure.stack.is_empty() { met } else { format!("{met}\n{}", failure.stack) }
 }
 
 /// Epoch milliseconds now.

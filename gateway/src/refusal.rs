@@ -26,6 +26,17 @@ pub enum Refusal {
         origin: String,
     },
     TooManyCalls,
+    RequestTooLarge,
+    /// A `Content-Encoding` that is not undone.
+    UnknownCoding {
+        coding: String,
+    },
+    /// A body that is not what its `Content-Encoding` says.
+    BadCoding {
+        coding: &'static str,
+    },
+    /// Our own fault; what it was is for the log.
+    Platform,
     NoCredentials,
     IncompleteCredentials,
     SeveralCredentials,

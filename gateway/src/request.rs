@@ -6,6 +6,7 @@ use std::time::Instant;
 use storage::model::CorrelationId;
 
 use crate::node::Named;
+use crate::webhook::Webhook;
 
 /// Everything a client said.
 #[derive(Debug)]
@@ -24,6 +25,7 @@ pub struct Request<'a> {
     pub header_lines: &'a [u8],
     /// Empty when there was none.
     pub body: &'a [u8],
+    /// Who sent it, as far as that is known: behind a trusted proxy, whom the proxy names.
     pub peer: IpAddr,
     pub correlation: CorrelationId,
     pub started: Instant,
@@ -35,6 +37,22 @@ impl<'a> Request<'a> {
     /// The first header of this name, whatever its case.
     pub fn header(&self, name: &str) -> Option<&'a [u8]> {
         self.headers.iter().find(|(other, _)| other.eq_ignore_ascii_case(name)).map(|(_, value)| *value)
+    }
+
+    /// Whether it came by the path that incoming webhooks had.
+    pub fn is_webhook(&self) -> bool {
+        Webhook::of(self.path).is_some()
+    }
+
+    /// The same request with the body its own stands for. `Content-Encoding` is left out, so that a function which undoes it
+    /// itself does not do so twice.
+    pub fn decoded<'b>(&self, body: &'b [u8]) -> Request<'b>
+    where
+        'a: 'b,
+    {
+        let coded = |name: &str| name.eq_ignore_ascii_case("content-encoding");
+        let headers = self.headers.iter().copied().filter(|(name, _)| !coded(name)).collect();
+        Request { headers, body, ..*self }
     }
 
     /// The first header of this name as text; bytes that are no UTF-8 make it unusable where text is meant.

@@ -9,16 +9,21 @@ use serde_json::json;
 use storage::model::ActiveApp;
 
 use crate::core::Core;
+use crate::cors::{self, Preflight};
 use crate::http1::Reason;
 use crate::invoke::Done;
+use crate::limits::PREFLIGHT_AGE_S;
 use crate::refusal::{Refusal, Refused};
 use crate::request::Request;
+
+/// A header as it is written: its name and its value.
+pub type Header = (Cow<'static, str>, String);
 
 /// A response before it is encoded.
 #[derive(Debug, Default)]
 pub struct Answer {
     pub status: u16,
-    pub headers: Vec<(Cow<'static, str>, String)>,
+    pub headers: Vec<Header>,
     pub body: Vec<u8>,
     /// For the log: what the client was told, with its code.
     pub error: Option<(String, &'static str)>,
@@ -29,9 +34,21 @@ const EJSON: &str = "application/ejson";
 
 /// The answer of a function that ran, or the error for one that failed.
 pub fn outcome(core: &Core, request: &Request<'_>, done: &mut Done) -> Answer {
+    let bytes_max = done.app.limits.response_bytes_max as usize;
     let mut answer = match &mut done.ended.outcome.result {
+        Ok(response) if response.body.len() > bytes_max => {
+            let (code, bytes) = ("FunctionExecutionError", response.body.len());
+            let message = format!("the response has {bytes} bytes, more than response_bytes_max = {bytes_max}");
+            error(core, request, Some(&done.app), 400, Some(code), message)
+        }
         Ok(response) => {
-            let mut headers: Vec<(Cow<'static, str>, String)> = Vec::with_capacity(response.headers.len() + 4);
+            let mut headers: Vec<Header> = Vec::with_capacity(response.headers.len() + 4);
+            // A webhook that set a status and no body had no body, whatever it returned.
+            let returned = matches!(response.content, ResponseContent::Json | ResponseContent::Ejson);
+            if request.is_webhook() && returned && response.status != 200 {
+                response.content = ResponseContent::Empty;
+                response.body.clear();
+            }
             let typed = response.headers.iter().any(|(name, _)| name.eq_ignore_ascii_case("content-type"));
             let content_type = match response.content {
                 ResponseContent::Empty => None,
@@ -56,6 +73,20 @@ pub fn outcome(core: &Core, request: &Request<'_>, done: &mut Done) -> Answer {
     answer
 }
 
+/// What a browser is told before its page may call. It is about the route, not about this request, so it says nothing of the
+/// app beyond what any caller could find out.
+pub fn preflight(request: &Request<'_>, preflight: &mut Preflight) -> Answer {
+    let headers = vec![
+        (Cow::Borrowed("Access-Control-Allow-Origin"), std::mem::take(&mut preflight.origin)),
+        (Cow::Borrowed("Vary"), "Origin".to_owned()),
+        (Cow::Borrowed("Access-Control-Allow-Methods"), std::mem::take(&mut preflight.methods)),
+        (Cow::Borrowed("Access-Control-Allow-Headers"), std::mem::take(&mut preflight.headers)),
+        (Cow::Borrowed("Access-Control-Max-Age"), PREFLIGHT_AGE_S.to_string()),
+        (Cow::Borrowed("x-appservices-request-id"), request.correlation.to_hex()),
+    ];
+    Answer { status: 204, headers, ..Answer::default() }
+}
+
 /// The error a refused request is answered with.
 pub fn refusal(core: &Core, request: &Request<'_>, refused: &Refused) -> Answer {
     let (status, code, message) = of_refusal(&refused.refusal);
@@ -71,6 +102,8 @@ pub fn refusal(core: &Core, request: &Request<'_>, refused: &Refused) -> Answer 
 
 fn of_failure(failure: &Failure) -> (u16, &'static str) {
     match failure.kind {
+        // What was given to `response` or to the platform's own objects cannot be; the message names it.
+        FailureKind::Threw if failure.code == "InvalidParameter" => (400, "InvalidParameter"),
         // No rule at all is a matter of configuration; a rule that says no is an answer to this very request.
         FailureKind::Threw if failure.code == "NoMatchingRuleFound" => (403, "NoMatchingRuleFound"),
         FailureKind::Threw if failure.code == "NotPermitted" => (400, "NoMatchingRuleFound"),
@@ -103,6 +136,14 @@ fn of_refusal(refusal: &Refusal) -> (u16, Option<&'static str>, String) {
             (403, "OriginNotAllowed", format!("request origin '{origin}' is not allowed").into())
         }
         Refusal::TooManyCalls => (429, "RateLimitExceeded", "too many requests".into()),
+        Refusal::RequestTooLarge => (413, "RequestTooLarge", "request too large".into()),
+        Refusal::UnknownCoding { coding } => {
+            (415, "InvalidParameter", format!("Content-Encoding '{coding}' is neither gzip nor br").into())
+        }
+        Refusal::BadCoding { coding } => {
+            (400, "InvalidParameter", format!("the request body is not valid {coding}").into())
+        }
+        Refusal::Platform => (500, "InternalServerError", "internal server error".into()),
         Refusal::NoCredentials => (400, "InvalidParameter", "no authentication methods were specified".into()),
         Refusal::SeveralCredentials => {
             (400, "InvalidParameter", "more than one kind of authentication was specified".into())
@@ -157,13 +198,7 @@ fn error(
 /// What every answer of an app carries: its correlation id, and leave for the browser that asked.
 fn finish(request: &Request<'_>, app: &ActiveApp, answer: &mut Answer) {
     answer.headers.push((Cow::Borrowed("x-appservices-request-id"), request.correlation.to_hex()));
-    let Some(origin) = request.header_text("origin") else { return };
-    let allowed = &app.allowed_request_origins;
-    let own = answer.headers.iter().any(|(name, _)| name.eq_ignore_ascii_case("access-control-allow-origin"));
-    if !own && (allowed.is_empty() || allowed.iter().any(|allowed| allowed == origin)) {
-        answer.headers.push((Cow::Borrowed("Access-Control-Allow-Origin"), origin.to_owned()));
-        answer.headers.push((Cow::Borrowed("Vary"), "Origin".to_owned()));
-    }
+    cors::open(request, app, &mut answer.headers);
 }
 
 /// The answer to bytes that are no request. The connection closes after it.

@@ -1,19 +1,32 @@
-//! Finds the endpoint a request is meant for.
+//! Finds the app a request has reached, and then the endpoint it is meant for.
 //!
-//! In: a request and the snapshot of this moment. Out: the app and its endpoint, or "no such app", "no such route",
-//! "wrong method".
+//! In: a request and the snapshot of this moment. Out: the app and the route asked for, or "no such app"; then the
+//! endpoint, or "no such route", "wrong method". Two steps, because an app's access list and allowed origins come before
+//! its endpoints: whoever is not let in learns nothing of what is there.
 //!
 //! Not here: who is calling (authenticate), whether they may (authorize). A route is found the same way for everyone.
 
 use std::borrow::Cow;
 use std::sync::Arc;
+use std::time::Duration;
 
-use storage::model::{ActiveApp, ActiveEndpoint, MethodFilter};
+use storage::model::{ActiveApp, ActiveEndpoint, DeploymentModel, MethodFilter, Snapshot};
 
 use crate::core::Core;
 use crate::http1::target;
+use crate::limits::{NEAR_MISS_EVERY_MS, NEAR_MISSES_MAX};
+use crate::node::Door;
 use crate::refusal::{Refusal, Refused};
 use crate::request::Request;
+use crate::webhook::Webhook;
+
+/// The app a request has reached.
+#[derive(Debug)]
+pub struct Reached<'r> {
+    pub app: Arc<ActiveApp>,
+    /// Decoded; none when the path stops short of one.
+    pub route: Option<Cow<'r, str>>,
+}
 
 /// The app and endpoint of a request.
 #[derive(Debug)]
@@ -22,20 +35,35 @@ pub struct Routed {
     pub endpoint: Arc<ActiveEndpoint>,
 }
 
-pub fn find(core: &Core, request: &Request<'_>) -> Result<Routed, Refused> {
+/// The app of the id in the path or in the host.
+pub fn app<'r>(core: &Core, request: &Request<'r>) -> Result<Reached<'r>, Refused> {
     let (client_app_id, route) = split(request.path, request.named.app);
     let unknown =
         || Refused::before_app(Refusal::UnknownApp { client_app_id: client_app_id.chars().take(64).collect() });
-    let app = core.parts.snapshots.load().find(client_app_id).cloned().ok_or_else(unknown)?;
+    let snapshot = core.parts.snapshots.load();
+    let Some(app) = snapshot.find(client_app_id).cloned() else {
+        tell_near_misses(core, &snapshot, client_app_id);
+        return Err(unknown());
+    };
     if !core.parts.node.serves(request.named.door, app.deployment_model, &app.provider_region) {
+        tell_wrong_door(core, request.named.door, &app);
         return Err(unknown());
     }
-    let Some(route) = route else { return Err(Refused::at_app(Refusal::EndpointNotFound, app)) };
-    let route: Cow<'_, str> = match target::path(route.as_bytes()) {
-        Ok(route) => route,
-        Err(_) => return Err(Refused::at_app(Refusal::BadPath, app)),
+    let decoded = match route {
+        None => Ok(None),
+        Some(Cow::Borrowed(route)) => target::path(route.as_bytes()).map(Some),
+        Some(Cow::Owned(route)) => target::path(route.as_bytes()).map(|route| Some(Cow::Owned(route.into_owned()))),
     };
-    let Some(endpoints) = app.routes.get(route.as_ref()) else {
+    match decoded {
+        Ok(route) => Ok(Reached { app, route }),
+        Err(_) => Err(Refused::at_app(Refusal::BadPath, app)),
+    }
+}
+
+/// The endpoint for the request's route and method.
+pub fn endpoint(request: &Request<'_>, reached: Reached<'_>) -> Result<Routed, Refused> {
+    let Reached { app, route } = reached;
+    let Some(endpoints) = route.and_then(|route| app.routes.get(route.as_ref())) else {
         return Err(Refused::at_app(Refusal::EndpointNotFound, app));
     };
     match pick(endpoints, request.method) {
@@ -48,17 +76,25 @@ pub fn find(core: &Core, request: &Request<'_>) -> Result<Routed, Refused> {
     }
 }
 
-/// The app id and the route in `/app/<id>/endpoint<route>`, or in `/endpoint<route>` when the host names the app. No route
-/// when the path stops short of one.
-fn split<'a>(path: &'a str, host_app: Option<&'a str>) -> (&'a str, Option<&'a str>) {
+/// The app id in a path, or in its host; what an endpoint's bounds are looked up by before the request is whole.
+pub fn client_app_id<'a>(path: &'a str, host_app: Option<&'a str>) -> &'a str {
+    split(path, host_app).0
+}
+
+/// The app id and the route in `/app/<id>/endpoint<route>`, or in `/endpoint<route>` when the host names the app, or those
+/// an old webhook's path stands for. No route when the path stops short of one.
+fn split<'a>(path: &'a str, host_app: Option<&'a str>) -> (&'a str, Option<Cow<'a, str>>) {
     let (app, rest) = match path.strip_prefix("/app/") {
         Some(rest) => match rest.find('/') {
             Some(at) => (&rest[..at], &rest[at..]),
             None => (rest, ""),
         },
-        None => (host_app.unwrap_or_default(), path),
+        None => match Webhook::of(path) {
+            Some(webhook) => return (webhook.app, Some(Cow::Owned(webhook.route()))),
+            None => (host_app.unwrap_or_default(), path),
+        },
     };
-    (app, rest.strip_prefix("/endpoint").filter(|route| route.starts_with('/')))
+    (app, rest.strip_prefix("/endpoint").filter(|route| route.starts_with('/')).map(Cow::Borrowed))
 }
 
 /// The endpoint that names the method, or else one that answers all.
@@ -68,12 +104,66 @@ fn pick<'a>(endpoints: &'a [Arc<ActiveEndpoint>], method: &str) -> Option<&'a Ar
     named.and_then(by).or_else(|| by(MethodFilter::Any))
 }
 
+// --- for the operator's log -----------------------------------------------------------------------------------------
+
+/// The client is told nothing of other apps; the operator, who may be the client, is told which were perhaps meant. Not
+/// for every request, since anybody can send unknown ids as fast as they like.
+fn tell_near_misses(core: &Core, snapshot: &Snapshot, client_app_id: &str) {
+    if !core.may_tell(Duration::from_millis(NEAR_MISS_EVERY_MS)) {
+        return;
+    }
+    let near: Vec<&str> = snapshot
+        .apps()
+        .map(|app| app.client_app_id.as_str())
+        .filter(|other| is_near(client_app_id, other))
+        .take(NEAR_MISSES_MAX)
+        .collect();
+    let asked: String = client_app_id.chars().take(64).collect();
+    tracing::warn!(client_app_id = asked, near_misses = near.join(", "), "a request named an app that is not here");
+}
+
+fn tell_wrong_door(core: &Core, door: Door, app: &ActiveApp) {
+    if !core.may_tell(Duration::from_millis(NEAR_MISS_EVERY_MS)) {
+        return;
+    }
+    let why = match (door, app.deployment_model) {
+        (Door::Global, DeploymentModel::Local) => "it is LOCAL, and the global host serves GLOBAL apps only",
+        (Door::Elsewhere, _) => "the host is that of a region this node does not serve",
+        _ => "it is LOCAL and lives in another region than this host's",
+    };
+    tracing::warn!(
+        client_app_id = app.client_app_id.as_str(),
+        lives_in = %app.provider_region,
+        why,
+        "a request named an app that is here, through a host it cannot be reached by"
+    );
+}
+
+/// The same name with other letters behind it, the same letters behind another name, or the same but for case. Compared
+/// once a second at most, over perhaps ten thousand apps, on a core that has other things to do: so no edit distances.
+fn is_near(asked: &str, other: &str) -> bool {
+    let halves = |id: &str| id.rsplit_once('-').map(|(name, letters)| (name.to_ascii_lowercase(), letters.to_owned()));
+    if asked.is_empty() || asked.len() > 64 {
+        return false;
+    }
+    if asked.eq_ignore_ascii_case(other) || other.rsplit_once('-').is_some_and(|(name, _)| name == asked) {
+        return true;
+    }
+    match (halves(asked), halves(other)) {
+        (Some((name, letters)), Some((other_name, other_letters))) => {
+            name == other_name || (letters == other_letters && letters.len() >= 5)
+        }
+        _ => false,
+    }
+}
+
 #[cfg(test)]
 mod tests {
-    use super::split;
+    use super::*;
 
     #[test]
     fn the_app_comes_from_the_path_or_from_the_host() {
+        let hook = "/api/client/v2.0/app/a-b/service/http/incoming_webhook/hook";
         for (path, host_app, expected) in [
             ("/app/a-b/endpoint/hello", None, ("a-b", Some("/hello"))),
             ("/app/a-b/endpoint/hello/latest", None, ("a-b", Some("/hello/latest"))),
@@ -83,8 +173,25 @@ mod tests {
             ("/app/a-b/endpointhello", None, ("a-b", None)),
             ("/app/a-b", None, ("a-b", None)),
             ("/app/", None, ("", None)),
+            (hook, None, ("a-b", Some("/http/hook"))),
         ] {
-            assert_eq!(split(path, host_app), expected, "{path}");
+            let (app, route) = split(path, host_app);
+            assert_eq!((app, route.as_deref()), expected, "{path}");
+        }
+    }
+
+    #[test]
+    fn near_misses_are_what_a_person_would_call_so() {
+        for (asked, other, near) in [
+            ("myapp-abcdf", "myapp-abcde", true),
+            ("MyApp-abcde", "myapp-abcde", true),
+            ("myapp", "myapp-abcde", true),
+            ("yourapp-abcde", "myapp-abcde", true),
+            ("myapp-abcde", "shop-vwxyz", false),
+            ("a-b", "c-b", false),
+            ("", "myapp-abcde", false),
+        ] {
+            assert_eq!(is_near(asked, other), near, "{asked} {other}");
         }
     }
 }

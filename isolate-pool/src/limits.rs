@@ -15,6 +15,10 @@ pub const ASYNC_OPERATIONS_MAX: usize = 1_000;
 /// that announces a longer one is ended.
 pub const FRAME_BYTES_MAX: usize = 40 * 1024 * 1024;
 
+/// Largest request an operator may let an app take, bytes: its head and its body.
+pub const REQUEST_BYTES_MAX: usize = 32 * 1024 * 1024;
+const _: () = assert!(REQUEST_BYTES_MAX < FRAME_BYTES_MAX, "a request fits in a frame");
+
 /// Most bytes of documents one answer carries; the rest comes through `getMore`.
 pub const BATCH_BYTES_MAX: usize = 4 * 1024 * 1024;
 const _: () = assert!(BATCH_BYTES_MAX * 2 < FRAME_BYTES_MAX, "a batch, and the one document past it, fit in a frame");

@@ -7,8 +7,8 @@ use portico_tests::{App, Backend, Connection, Request, Server, Setup, wait_for};
 use rustix::process::Signal;
 use serde_json::json;
 
-/// Largest request body of an endpoint.
-const BODY_BYTES_MAX: usize = 18 * 1024 * 1024;
+/// Largest request of an endpoint: its head and its body.
+const REQUEST_BYTES_MAX: usize = 18 * 1024 * 1024;
 
 struct Stage {
     server: Server,
@@ -112,14 +112,17 @@ fn expect_100_continue_is_told_to_go_on() {
 #[test]
 fn eighteen_megabytes_are_taken_and_one_byte_more_is_not() {
     each_driver(|server, app| {
-        let full = vec![b'x'; BODY_BYTES_MAX];
-        let answer = server.call(&Request::post(&app.target("/length"), full));
-        assert_eq!((answer.status, answer.text()), (200, BODY_BYTES_MAX.to_string()), "{answer}");
+        let head_of = |length: usize| {
+            let target = app.target("/length");
+            format!("POST {target} HTTP/1.1\r\nHost: localhost\r\nContent-Length: {length}\r\n\r\n")
+        };
+        // Lengths of eight digits, so that the head is as long for both.
+        let full = REQUEST_BYTES_MAX - head_of(REQUEST_BYTES_MAX).len();
+        let answer = server.call(&Request::post(&app.target("/length"), vec![b'x'; full]));
+        assert_eq!((answer.status, answer.text()), (200, full.to_string()), "{answer}");
 
         let mut connection = server.connect();
-        let length = BODY_BYTES_MAX + 1;
-        let head =
-            format!("POST {} HTTP/1.1\r\nHost: localhost\r\nContent-Length: {length}\r\n\r\n", app.target("/length"));
+        let head = head_of(full + 1);
         connection.send(head.as_bytes()).expect("sent");
         let answer = connection.receive("POST").expect("refused before the body is sent");
         assert_eq!((answer.status, answer.error().1.as_str()), (413, "RequestTooLarge"), "{answer}");

@@ -15,6 +15,7 @@ mod endpoints;
 mod error;
 mod functions;
 mod import;
+mod limits;
 mod logs;
 mod regions;
 mod request;
@@ -60,6 +61,7 @@ pub fn router(control: Arc<ControlPlane>) -> Router {
         .merge(auth_providers::routes())
         .merge(services::routes())
         .merge(security::routes())
+        .merge(limits::routes())
         .merge(logs::routes());
     Router::new()
         .nest(ROOT, admin)

@@ -24,6 +24,7 @@ use crate::settings::{AccessEntry, AppSettings, network};
 pub fn routes() -> Router<Arc<ControlPlane>> {
     Router::new()
         .route("/groups/{group}/apps/{app}/security/allowed_request_origins", get(origins).post(set_origins))
+        .route("/groups/{group}/apps/{app}/security/cors", get(cors).put(set_cors))
         .route("/groups/{group}/apps/{app}/security/access_list", get(access_list).post(add))
         .route("/groups/{group}/apps/{app}/security/access_list/{id}", patch(change).delete(remove))
 }
@@ -42,6 +43,30 @@ async fn set_origins(
     let set: Result<(), ChangeError<ApiError>> = control
         .change(within.app.id, &within.sender, |stored| {
             stored.config.allowed_request_origins = origins;
+            Ok(())
+        })
+        .await;
+    set?;
+    Ok(no_content())
+}
+
+/// Not part of App Services: which headers of the app's own pages may send and read.
+async fn cors(State(control): State<Arc<ControlPlane>>, within: InApp) -> Result<Response, ApiError> {
+    let config = control.working_config(&within.app).await?.config;
+    Ok(ok(config.opaque.get(crate::cors::KEY).unwrap_or(&json!({}))))
+}
+
+/// Replaces the policy.
+async fn set_cors(
+    State(control): State<Arc<ControlPlane>>,
+    within: InApp,
+    payload: Payload,
+) -> Result<Response, ApiError> {
+    let policy = Json::Object(payload.object()?);
+    crate::cors::parse(&policy).map_err(ApiError::invalid)?;
+    let set: Result<(), ChangeError<ApiError>> = control
+        .change(within.app.id, &within.sender, |stored| {
+            stored.config.opaque.insert(crate::cors::KEY.to_owned(), policy);
             Ok(())
         })
         .await;

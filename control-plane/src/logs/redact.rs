@@ -22,6 +22,11 @@ const CREDENTIALS: &[&str] = &[
     "cookie",
     "endpoint-signature",
     "x-hook-signature",
+    "x-hub-signature",
+    "x-hub-signature-256",
+    "x-shopify-hmac-sha256",
+    "x-slack-signature",
+    "stripe-signature",
 ];
 
 /// Whether a header or body field of this name holds a credential.

@@ -7,6 +7,7 @@
 //! command is a client of the Admin API and knows nothing of the server it was compiled with.
 
 mod apps;
+mod bounds;
 mod client;
 mod deployments;
 pub mod dev;
@@ -70,6 +71,7 @@ enum Command {
     Apps(apps::AppsArgs),
     Secrets(secrets::SecretsArgs),
     Keys(keys::KeysArgs),
+    Limits(bounds::LimitsArgs),
     Logs(logs::LogsArgs),
     Deployments(deployments::DeploymentsArgs),
     Rollback(deployments::RollbackArgs),
@@ -101,6 +103,7 @@ pub fn main(serving: Serving) -> ExitCode {
         Command::Apps(args) => wait_for(apps::run(args)),
         Command::Secrets(args) => wait_for(secrets::run(args)),
         Command::Keys(args) => wait_for(keys::run(args)),
+        Command::Limits(args) => wait_for(bounds::run(args)),
         Command::Logs(args) => wait_for(logs::run(args)),
         Command::Deployments(args) => wait_for(deployments::list(args)),
         Command::Rollback(args) => wait_for(deployments::rollback(args)),

@@ -1,13 +1,15 @@
 //! `portico.toml` as a person writes it. Every key may be left out; unknown ones are refused.
 
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use control_plane::app_limits;
+use ipnet::IpNet;
 use serde::Deserialize;
 use storage::model::{AppLimits, ProviderRegion};
 
-use super::{AdminKey, ConfigError, Overrides};
+use super::{AdminKey, ConfigError, Edge, Overrides};
 use crate::families::Families;
 use crate::rt::Driver;
 
@@ -34,6 +36,14 @@ pub struct Config {
     pub log: Option<String>,
     /// `text` or `json`. Default `text`. `PORTICO_LOG_FORMAT`.
     pub log_format: Option<String>,
+    /// Whether answers are compressed for clients that ask for it. Default true. `PORTICO_COMPRESS`.
+    pub compress: Option<bool>,
+    /// Whether request bodies with `Content-Encoding: gzip` or `br` are undone before functions see them; others are then
+    /// refused with 415. Default false: functions see what was sent. `PORTICO_DECODE_REQUESTS`.
+    pub decode_requests: Option<bool>,
+    /// Addresses and networks of proxies whose `X-Forwarded-For` is believed. Default none. `PORTICO_TRUSTED_PROXIES`,
+    /// separated by commas.
+    pub trusted_proxies: Option<Vec<String>>,
     /// Seconds that calls in progress may take to finish after SIGTERM. Default 30. `PORTICO_DRAIN_S`.
     pub drain_s: Option<u64>,
     /// Addresses to serve. Default `127.0.0.1:8080` with every family. `PORTICO_LISTEN` gives one address instead.
@@ -83,6 +93,10 @@ pub struct Limits {
     pub heap_mib: Option<u32>,
     /// Calls one app may have in progress. Default 10000. `PORTICO_CALLS_MAX`.
     pub calls_max: Option<u32>,
+    /// Largest request, bytes: its head and its body. Default 18874368 (18 MiB). `PORTICO_REQUEST_BYTES_MAX`.
+    pub request_bytes_max: Option<u32>,
+    /// Largest body of a function's answer, bytes. Default 33554432 (32 MiB). `PORTICO_RESPONSE_BYTES_MAX`.
+    pub response_bytes_max: Option<u32>,
 }
 
 impl Config {
@@ -115,6 +129,20 @@ impl Config {
                 *into = Some(value);
             }
         };
+        let flag = |name: &str, into: &mut Option<bool>| {
+            *into = match variable(name).as_deref() {
+                None => *into,
+                Some("true") => Some(true),
+                Some("false") => Some(false),
+                Some(other) => return Err(ConfigError(format!("{name}: '{other}' is neither true nor false"))),
+            };
+            Ok(())
+        };
+        flag("PORTICO_COMPRESS", &mut self.compress)?;
+        flag("PORTICO_DECODE_REQUESTS", &mut self.decode_requests)?;
+        if let Some(proxies) = variable("PORTICO_TRUSTED_PROXIES") {
+            self.trusted_proxies = Some(proxies.split(',').map(|proxy| proxy.trim().to_owned()).collect());
+        }
         if let Some(data) = variable("PORTICO_DATA") {
             self.data = Some(data.into());
         }
@@ -136,7 +164,11 @@ impl Config {
         number("PORTICO_DRAIN_S", variable("PORTICO_DRAIN_S"), &mut self.drain_s)?;
         number("PORTICO_RUN_TIME_MS", variable("PORTICO_RUN_TIME_MS"), &mut self.limits.run_time_ms)?;
         number("PORTICO_HEAP_MIB", variable("PORTICO_HEAP_MIB"), &mut self.limits.heap_mib)?;
-        number("PORTICO_CALLS_MAX", variable("PORTICO_CALLS_MAX"), &mut self.limits.calls_max)
+        let limits = &mut self.limits;
+        number("PORTICO_CALLS_MAX", variable("PORTICO_CALLS_MAX"), &mut limits.calls_max)?;
+        let (request, response) = ("PORTICO_REQUEST_BYTES_MAX", "PORTICO_RESPONSE_BYTES_MAX");
+        number(request, variable(request), &mut limits.request_bytes_max)?;
+        number(response, variable(response), &mut limits.response_bytes_max)
     }
 
     /// Takes what the command line says.
@@ -213,26 +245,18 @@ impl Config {
                 Err(ConfigError(format!("{what}: {value} is not between {from} and {to}")))
             }
         };
-        let defaults = &self.limits;
-        let limits = AppLimits {
-            run_time_ms: within(
-                "limits.run_time_ms",
-                u64::from(defaults.run_time_ms.unwrap_or(isolate_pool::limits::RUN_TIME_MS)),
-                1,
-                86_400_000,
-            )? as u32,
-            heap_mib: within(
-                "limits.heap_mib",
-                u64::from(defaults.heap_mib.unwrap_or(isolate_pool::limits::HEAP_MIB)),
-                u64::from(isolate_pool::limits::HEAP_MIB_MIN),
-                u64::from(isolate_pool::limits::HEAP_MIB),
-            )? as u32,
-            calls_max: within(
-                "limits.calls_max",
-                u64::from(defaults.calls_max.unwrap_or(crate::limits::CALLS_MAX)),
-                1,
-                1_000_000,
-            )? as u32,
+        let limits = self.limits.check()?;
+        let mut trusted_proxies = Vec::new();
+        for (index, proxy) in self.trusted_proxies.unwrap_or_default().iter().enumerate() {
+            let net = proxy.parse::<IpNet>().ok().or_else(|| proxy.parse::<IpAddr>().ok().map(IpNet::from));
+            let wrong =
+                || format!("trusted_proxies[{index}]: '{proxy}' is not an address or a network such as 10.0.0.0/8");
+            trusted_proxies.push(net.ok_or_else(|| ConfigError(wrong()))?);
+        }
+        let edge = Edge {
+            compress: self.compress.unwrap_or(true),
+            decode_requests: self.decode_requests.unwrap_or(false),
+            trusted_proxies,
         };
         let port = listeners[0].0.port();
         Ok(super::Config {
@@ -259,10 +283,38 @@ impl Config {
                 group_id: self.admin.group_id,
             },
             limits,
+            edge,
             drain: Duration::from_secs(within("drain_s", self.drain_s.unwrap_or(30), 0, 3600)?),
             log: self.log.unwrap_or_else(|| "info".to_owned()),
             log_json,
             samples: !self.no_samples,
         })
+    }
+}
+
+impl Limits {
+    fn check(&self) -> Result<AppLimits, ConfigError> {
+        let mut limits = AppLimits {
+            run_time_ms: isolate_pool::limits::RUN_TIME_MS,
+            heap_mib: isolate_pool::limits::HEAP_MIB,
+            calls_max: crate::limits::CALLS_MAX,
+            request_bytes_max: crate::limits::REQUEST_BYTES_MAX,
+            response_bytes_max: isolate_pool::limits::RESPONSE_BYTES_MAX as u32,
+        };
+        for limit in &app_limits::ALL {
+            let written = match limit.name {
+                "run_time_ms" => self.run_time_ms,
+                "heap_mib" => self.heap_mib,
+                "calls_max" => self.calls_max,
+                "request_bytes_max" => self.request_bytes_max,
+                "response_bytes_max" => self.response_bytes_max,
+                _ => None,
+            };
+            if let Some(written) = written {
+                let checked = app_limits::checked(limit, written.into());
+                *(limit.of)(&mut limits) = checked.map_err(|error| ConfigError(format!("limits.{error}")))?;
+            }
+        }
+        Ok(limits)
     }
 }

@@ -10,6 +10,7 @@ use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use ipnet::IpNet;
 use storage::model::{AppLimits, ProviderRegion};
 
 use crate::families::Families;
@@ -29,12 +30,24 @@ pub struct Config {
     pub driver: Option<Driver>,
     pub admin: AdminKey,
     pub limits: AppLimits,
+    pub edge: Edge,
     pub drain: Duration,
     /// `tracing` filter for the log on standard error.
     pub log: String,
     pub log_json: bool,
     /// Whether an empty data directory gets the sample app.
     pub samples: bool,
+}
+
+/// What the edge does with requests and answers beside serving them.
+#[derive(Debug, Clone)]
+pub struct Edge {
+    /// Answers are compressed for clients that ask for it.
+    pub compress: bool,
+    /// Request bodies with a `Content-Encoding` are undone before functions see them.
+    pub decode_requests: bool,
+    /// Proxies whose `X-Forwarded-For` is believed.
+    pub trusted_proxies: Vec<IpNet>,
 }
 
 /// The admin key pair, where it is set rather than made on first start.
@@ -139,6 +152,9 @@ mod tests {
             ("[limits]\nheap_mib = 1", &[], "limits.heap_mib"),
             // Hosts are made for so much and no more; a larger number would be a promise nobody keeps.
             ("[limits]\nheap_mib = 351", &[], "limits.heap_mib"),
+            ("[limits]\nrequest_bytes_max = 1", &[], "limits.request_bytes_max"),
+            ("trusted_proxies = [\"10.0.0.0/99\"]", &[], "trusted_proxies[0]"),
+            ("", &[("PORTICO_COMPRESS", "yes")], "PORTICO_COMPRESS"),
             ("[admin]\npublic_key = \"only\"", &[], "admin.private_key"),
             ("domain = \"\"", &[], "domain"),
         ] {

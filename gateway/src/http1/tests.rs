@@ -2,7 +2,7 @@
 //! at a time, and in every split of one and two cuts. The same bytes must mean the same thing each time.
 
 use super::{Fields, Head, Intake, Progress, Reason};
-use crate::limits::BODY_BYTES_MAX;
+use crate::limits::REQUEST_BYTES_MAX;
 use corpus::Wanted;
 
 #[path = "../../../tests/corpus/http1.rs"]
@@ -46,7 +46,7 @@ impl Reader {
             let (head, mut intake) = match self.open.take() {
                 Some(open) => open,
                 None => match Head::parse(&self.buffer[self.start..], &mut self.fields)? {
-                    Some(head) => (head, Intake::new(head.framing, BODY_BYTES_MAX)?),
+                    Some(head) => (head, Intake::new(head.framing, REQUEST_BYTES_MAX.into())?),
                     None => return Ok(()),
                 },
             };
@@ -200,7 +200,7 @@ fn a_refusal_knows_its_byte() {
 
 #[test]
 fn a_body_of_tiny_chunks_needs_no_more_memory_than_its_data() {
-    let mut intake = Intake::new(super::Framing::Chunked, BODY_BYTES_MAX).unwrap();
+    let mut intake = Intake::new(super::Framing::Chunked, REQUEST_BYTES_MAX.into()).unwrap();
     let mut buffer = Vec::new();
     for count in 1..=10_000 {
         buffer.extend_from_slice(b"1\r\nx\r\n");

@@ -34,6 +34,7 @@ use crate::metrics::Metrics;
 use crate::node::Node;
 use crate::rt::{self, Bell, Driver};
 use crate::runner::CoreRunner;
+use crate::workers::Workers;
 
 /// `portico serve`.
 pub fn run(args: ServeArgs) -> ExitCode {
@@ -204,6 +205,8 @@ impl Server {
             logs: control.logs().clone(),
             control: control.clone(),
             bridge,
+            workers: Workers::new(runtime.handle().clone()),
+            edge: Arc::new(config.edge.clone()),
             metrics,
         };
 

@@ -4,19 +4,25 @@
 //! Not here: how any of them is written to disk (catalog), to JSON (control-plane) or to a frame (isolate-pool).
 
 pub mod app;
+pub mod calls;
 pub mod config;
+pub mod cors;
 pub mod id;
 pub mod region;
 pub mod secret;
+pub mod signature;
 pub mod snapshot;
 
 pub use app::{App, Environment};
+pub use calls::{CallCount, CallPlace};
 pub use config::{
     AppConfig, DataSource, EndpointConfig, FunctionConfig, MethodFilter, ReturnType, RunAs, Validation, Value,
 };
+pub use cors::CorsPolicy;
 pub use id::*;
 pub use region::{DeploymentModel, ProviderRegion};
 pub use secret::SecretText;
+pub use signature::{SignatureForm, SignatureScheme};
 pub use snapshot::{
     ActiveApp, ActiveEndpoint, ActiveFunction, ApiKeyIdentity, AppLimits, DataRules, RoleRule, Snapshot, Snapshots,
 };

@@ -15,8 +15,8 @@ use std::sync::Mutex;
 use arc_swap::ArcSwap;
 
 use super::{
-    ApiKeyId, AppId, BundleId, ClientAppId, DeploymentId, DeploymentModel, DomainId, EndpointId, FunctionId, GroupId,
-    MethodFilter, ProviderRegion, ReturnType, RunAs, SecretText, Validation,
+    ApiKeyId, AppId, BundleId, CallCount, ClientAppId, CorsPolicy, DeploymentId, DeploymentModel, DomainId, EndpointId,
+    FunctionId, GroupId, MethodFilter, ProviderRegion, ReturnType, RunAs, SecretText, SignatureForm, Validation,
 };
 
 /// One app as it is served now.
@@ -42,9 +42,12 @@ pub struct ActiveApp {
     pub api_keys: Arc<HashMap<[u8; 32], ApiKeyIdentity>>,
     /// Empty: any origin.
     pub allowed_request_origins: Vec<String>,
+    pub cors: CorsPolicy,
     /// Networks requests may come from; empty blocks everybody.
     pub access_list: Vec<ipnet::IpNet>,
     pub limits: AppLimits,
+    /// Calls in progress. Whoever publishes an app anew need not know it: the count goes on where it was.
+    pub calls: CallCount,
     /// Data source name to what callers may do there.
     pub rules: HashMap<String, DataRules>,
 }
@@ -66,6 +69,8 @@ pub struct ActiveEndpoint {
     pub validation: Validation,
     /// Present whenever `validation` needs one; checked at deploy.
     pub secret: Option<SecretText>,
+    /// How a sender signs, where `validation` asks for a signature.
+    pub signature: SignatureForm,
     pub respond_result: bool,
     pub return_type: ReturnType,
     pub fetch_custom_user_data: bool,
@@ -99,8 +104,12 @@ pub struct AppLimits {
     pub run_time_ms: u32,
     /// V8 heap of one isolate, MiB.
     pub heap_mib: u32,
-    /// Calls in progress at once, per gateway core.
+    /// Calls in progress at once, over all gateway cores.
     pub calls_max: u32,
+    /// Largest request, bytes: its head and its body.
+    pub request_bytes_max: u32,
+    /// Largest body of a function's answer, bytes.
+    pub response_bytes_max: u32,
 }
 
 /// Who may touch the collections of one data source, reduced at deploy to what can be decided without
@@ -194,20 +203,26 @@ impl Snapshots {
     /// Makes `app` what its client app id stands for, from the next request on.
     pub fn publish(&self, app: ActiveApp) {
         let client_app_id = app.client_app_id.clone();
-        self.replace(&client_app_id, Some(Arc::new(app)));
+        self.replace(&client_app_id, Some(app));
     }
 
     pub fn withdraw(&self, client_app_id: &ClientAppId) {
         self.replace(client_app_id, None);
     }
 
-    fn replace(&self, client_app_id: &ClientAppId, app: Option<Arc<ActiveApp>>) {
+    fn replace(&self, client_app_id: &ClientAppId, app: Option<ActiveApp>) {
         let _one_at_a_time = self.publishing.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
         let old = self.current.load_full();
         let at = old.shard(client_app_id.as_str());
         let mut shard = HashMap::clone(&old.shards[at]);
         match app {
-            Some(app) => shard.insert(client_app_id.clone(), app),
+            Some(mut app) => {
+                // Calls that began before are still in progress.
+                if let Some(old) = shard.get(client_app_id) {
+                    app.calls = old.calls.clone();
+                }
+                shard.insert(client_app_id.clone(), Arc::new(app))
+            }
             None => shard.remove(client_app_id),
         };
         let mut shards: Vec<_> = old.shards.to_vec();
@@ -242,7 +257,15 @@ mod tests {
             api_keys: Arc::default(),
             allowed_request_origins: Vec::new(),
             access_list: vec!["10.0.0.0/8".parse().unwrap()],
-            limits: AppLimits { run_time_ms: 1, heap_mib: 1, calls_max: 1 },
+            cors: CorsPolicy::default(),
+            limits: AppLimits {
+                run_time_ms: 1,
+                heap_mib: 1,
+                calls_max: 1,
+                request_bytes_max: 1,
+                response_bytes_max: 1,
+            },
+            calls: CallCount::default(),
             rules: HashMap::new(),
         }
     }
@@ -260,9 +283,13 @@ mod tests {
         assert_eq!(snapshots.load().find("a").unwrap().name, "second");
         snapshots.withdraw(&ClientAppId::new("a"));
         snapshots.withdraw(&ClientAppId::new("never there"));
+        // Whatever is deployed, calls in progress are counted on.
+        let place = snapshots.load().find("b").unwrap().calls.enter(1);
+        snapshots.publish(app("b", "other"));
+        assert!(place.is_some() && snapshots.load().find("b").unwrap().calls.enter(1).is_none());
         let names: Vec<_> = snapshots.load().apps().map(|app| app.name.clone()).collect();
         assert_eq!(names, ["other"]);
-        assert_eq!((during_the_first.version(), snapshots.load().version()), (1, 5));
+        assert_eq!((during_the_first.version(), snapshots.load().version()), (1, 6));
     }
 
     #[test]

@@ -126,7 +126,13 @@ impl Stage {
             base_url: "http://localhost:8080".to_owned(),
             region: ProviderRegion::parse("aws-us-east-1").unwrap(),
             location: "US-VA".to_owned(),
-            limits: AppLimits { run_time_ms: 1000, heap_mib: 64, calls_max: 100 },
+            limits: AppLimits {
+                run_time_ms: 1000,
+                heap_mib: 64,
+                calls_max: 100,
+                request_bytes_max: 1 << 20,
+                response_bytes_max: 1 << 20,
+            },
         })
         .await
         .unwrap();
