@@ -63,6 +63,12 @@ impl Endpoint {
         self.config[key] = value.into();
         self
     }
+
+    /// The same for the handler's entry in `functions/config.json`.
+    pub fn function_with(mut self, key: &str, value: impl Into<Json>) -> Self {
+        self.function[key] = value.into();
+        self
+    }
 }
 
 /// An app's configuration.

@@ -16,6 +16,7 @@ pub mod http;
 pub mod load;
 pub mod process;
 pub mod server;
+pub mod signing;
 
 use std::time::{Duration, Instant};
 
