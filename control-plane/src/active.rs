@@ -64,6 +64,7 @@ impl ControlPlane {
             .await?
             .ok_or_else(|| ActivateError::Damaged(format!("the live deployment {live} is missing")))?;
         let config = payload::recall(&deployment.config).map_err(ActivateError::Damaged)?.config;
+        let mut config = payload::filled(&config);
         let secrets = open_secrets(&self.vault, app.id, &self.catalog.secrets(app.id).await?);
         let api_keys = self.catalog.api_keys(app.id).await?;
         let settings = AppSettings::recall(&self.catalog.settings(app.id).await?);
@@ -72,6 +73,9 @@ impl ControlPlane {
             NewBundle::Yes => None,
         };
         let bundle = kept.unwrap_or_else(|| self.bundles.announce(app.id, live));
+        if self.imports.undeclared_private {
+            config.functions.iter_mut().for_each(|function| function.private |= !function.declared);
+        }
         let active = active_app(&app, live, bundle, &config, &secrets, &api_keys, &settings, self.limits)
             .map_err(ActivateError::Damaged)?;
         self.logs.hide(app.id, secrets.into_values().collect());

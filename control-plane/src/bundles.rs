@@ -148,7 +148,7 @@ impl Bundles {
         let deployment =
             self.catalog.deployment(deployment).await.map_err(failed)?.ok_or_else(|| missing("its deployment"))?;
         let secrets = open_secrets(&self.vault, app, &self.catalog.secrets(app).await.map_err(failed)?);
-        let config = payload::recall(&deployment.config)?.config;
+        let config = payload::filled(&payload::recall(&deployment.config)?.config);
         Ok(bundle_of(&record, &deployment, &config, &secrets))
     }
 
@@ -232,7 +232,7 @@ fn values(config: &AppConfig, secrets: &HashMap<String, SecretText>) -> Map<Stri
     for value in &config.values {
         let content = match (value.from_secret, &value.value) {
             (true, Json::String(name)) => secrets.get(name).map_or(Json::Null, |secret| secret.reveal().into()),
-            _ => payload::expand(&value.value, config),
+            _ => payload::value_content(value, config),
         };
         values.insert(value.name.clone(), content);
     }

@@ -7,66 +7,48 @@
 
 use std::io::{self, Cursor, Write};
 
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD as BASE64;
 use serde::Serialize;
-use serde_json::{Map, Value as Json, json};
+use serde_json::{Map, Value as Json};
 use zip::write::SimpleFileOptions;
 
 use storage::model::{App, AppConfig};
 
-use crate::cors;
-use crate::payload::{endpoint_json, function_json, value_json};
+use crate::layout::Layout;
+use crate::payload::{BESIDE_ENTITIES, Form, NAMED_LISTS, endpoint_json, environment_json, function_json, value_json};
 
-/// How the files are laid out.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Layout {
-    /// `realm_config.json` and `http_endpoints/`, as `realm-cli` 2 reads and writes it.
-    V20210101,
-    /// `root_config.json` and `https_endpoints/`, as `appservices` reads and writes it.
-    Current,
-}
+/// Parts of the payload that nothing here acts on and that have files of their own. What is left besides them came in
+/// the root file.
+const PARTS_WITH_FILES: &[&str] = &["graphql", "hosting", "sync", "data_api_config"];
 
-impl Layout {
-    /// `?version=` of an export; without one, the layout that both command lines understand.
-    pub fn parse(version: Option<&str>) -> Option<Self> {
-        match version {
-            None | Some("" | "20210101") => Some(Self::V20210101),
-            Some("current" | "latest" | "20230101") => Some(Self::Current),
-            Some(_) => None,
-        }
-    }
-
-    fn endpoints(self) -> &'static str {
-        match self {
-            Self::V20210101 => "http_endpoints",
-            Self::Current => "https_endpoints",
-        }
-    }
-}
-
-/// All files of an app. With `source_control` what belongs to this instance alone (its app id) is left out, so that the
-/// files can be pushed to another.
+/// All files of an app, the root file first and the others by name. With `source_control` what belongs to this instance
+/// alone (its app id) is left out, so that the files can be pushed to another.
 pub fn files(app: &App, config: &AppConfig, layout: Layout, source_control: bool) -> Vec<(String, Vec<u8>)> {
-    let mut files = Files(Vec::new());
-    files.json(root_file(layout), &root(app, config, layout, source_control));
+    let mut files = Files::default();
+    files.json(layout.root_file(), &root(app, config, layout, source_control));
     if let Some(custom) = &config.custom_user_data {
         files.json("auth/custom_user_data.json", custom);
     }
     files.json("auth/providers.json", &Json::Object(config.auth_providers.clone()));
     data_sources(&mut files, config);
     for (stem, values) in &config.environments {
-        files.json(&format!("environments/{stem}.json"), &json!({ "values": values }));
+        files.json(&format!("environments/{stem}.json"), &environment_json(config, stem, values));
     }
     let declared = config.functions.iter().filter(|function| function.declared);
-    files.json("functions/config.json", &declared.map(|function| function_json(config, function)).collect());
+    let entries = declared.map(|function| function_json(config, function, Form::AsWritten));
+    files.json("functions/config.json", &entries.collect());
     for function in &config.functions {
         files.add(&function.path(), function.source.clone().into_bytes());
     }
     let endpoints = layout.endpoints();
-    files.json(&format!("{endpoints}/config.json"), &config.endpoints.iter().map(endpoint_json).collect());
+    let entries = config.endpoints.iter().map(|endpoint| endpoint_json(endpoint, Form::AsWritten));
+    files.json(&format!("{endpoints}/config.json"), &entries.collect());
     for value in &config.values {
-        files.json(&format!("values/{}.json", value.name), &value_json(value));
+        files.json(&format!("values/{}.json", value.name), &value_json(value, Form::AsWritten));
     }
     kept_as_it_came(&mut files, config, endpoints);
+    files.0[1..].sort_by(|left, right| left.0.cmp(&right.0));
     files.0
 }
 
@@ -80,18 +62,11 @@ pub fn zip(files: &[(String, Vec<u8>)]) -> io::Result<Vec<u8>> {
     Ok(archive.finish()?.into_inner())
 }
 
-fn root_file(layout: Layout) -> &'static str {
-    match layout {
-        Layout::V20210101 => "realm_config.json",
-        Layout::Current => "root_config.json",
-    }
-}
-
 fn root(app: &App, config: &AppConfig, layout: Layout, source_control: bool) -> Json {
     let mut root = Map::new();
     let mut put = |key: &str, json: Json| root.insert(key.to_owned(), json);
-    if layout == Layout::V20210101 {
-        put("config_version", 20_210_101.into());
+    if let Some(version) = layout.version() {
+        put("config_version", version.into());
         if !source_control {
             put("app_id", app.client_app_id.as_str().into());
         }
@@ -108,9 +83,9 @@ fn root(app: &App, config: &AppConfig, layout: Layout, source_control: bool) -> 
     if !config.allowed_request_origins.is_empty() {
         put("allowed_request_origins", config.allowed_request_origins.clone().into());
     }
-    if let Some(cors) = config.opaque.get(cors::KEY) {
-        put(cors::KEY, cors.clone());
-    }
+    let has_files =
+        |key: &str| PARTS_WITH_FILES.iter().chain(NAMED_LISTS).chain(BESIDE_ENTITIES).any(|one| *one == key);
+    root.extend(config.opaque.iter().filter(|(key, _)| !has_files(key)).map(|(key, json)| (key.clone(), json.clone())));
     root.into()
 }
 
@@ -122,22 +97,30 @@ fn data_sources(files: &mut Files, config: &AppConfig) {
             files.json(&format!("{folder}/default_rule.json"), rule);
         }
         for rule in &source.rules {
-            let text = |key: &str| rule.get(key).and_then(Json::as_str).unwrap_or_default();
-            let folder = format!("{folder}/{}/{}", plain(text("database")), plain(text("collection")));
-            let mut rule = rule.as_object().cloned().unwrap_or_default();
-            let schema = rule.shift_remove("schema").filter(|json| !json.is_null());
-            let relationships = rule.shift_remove("relationships").filter(|json| !json.is_null());
-            // A collection may have come with a schema only; then there was no file of rules.
-            if rule.keys().any(|key| !matches!(key.as_str(), "database" | "collection")) {
-                files.json(&format!("{folder}/rules.json"), &Json::Object(rule));
-            }
-            if let Some(schema) = schema {
-                files.json(&format!("{folder}/schema.json"), &schema);
-            }
-            if let Some(relationships) = relationships {
-                files.json(&format!("{folder}/relationships.json"), &relationships);
-            }
+            collection(files, &folder, rule);
         }
+    }
+}
+
+/// `rules.json`, `schema.json` and `relationships.json` of one collection.
+fn collection(files: &mut Files, source: &str, rule: &Json) {
+    let text = |key: &str| rule.get(key).and_then(Json::as_str).unwrap_or_default();
+    let named = format!("{source}/{}/{}", text("database"), text("collection"));
+    let folder = files.apart(&format!("{source}/{}/{}", plain(text("database")), plain(text("collection"))), "");
+    let mut rule = rule.as_object().cloned().unwrap_or_default();
+    let schema = rule.shift_remove("schema").filter(|json| !json.is_null());
+    let relationships = rule.shift_remove("relationships").filter(|json| !json.is_null());
+    // A collection may have come with a schema and relationships only; then there was no file of rules. It is needed
+    // where the folder alone would not say which collection this is.
+    let has_rules = rule.keys().any(|key| !matches!(key.as_str(), "database" | "collection"));
+    if has_rules || schema.is_none() || relationships.is_none() || folder != named {
+        files.json(&format!("{folder}/rules.json"), &Json::Object(rule));
+    }
+    if let Some(schema) = schema {
+        files.json(&format!("{folder}/schema.json"), &schema);
+    }
+    if let Some(relationships) = relationships {
+        files.json(&format!("{folder}/relationships.json"), &relationships);
     }
 }
 
@@ -150,19 +133,23 @@ fn kept_as_it_came(files: &mut Files, config: &AppConfig, endpoints: &str) {
             files.named(key, item);
         }
     }
-    for key in ["graphql", "hosting", "sync"] {
-        if let Some(content) = part(key).and_then(|part| part.get("config")).filter(|config| !config.is_null()) {
-            files.json(&format!("{key}/config.json"), content);
+    for (key, file) in [
+        ("graphql", "config"),
+        ("graphql", "validation_settings"),
+        ("hosting", "config"),
+        ("hosting", "metadata"),
+        ("sync", "config"),
+    ] {
+        if let Some(content) = part(key).and_then(|part| part.get(file)).filter(|content| !content.is_null()) {
+            files.json(&format!("{key}/{file}.json"), content);
         }
     }
+    hosted(files, part("hosting"));
     let graphql = |key: &str| part("graphql").and_then(|graphql| graphql.get(key));
     for resolver in graphql("custom_resolvers").and_then(Json::as_array).into_iter().flatten() {
         let text = |key: &str| resolver.get(key).and_then(Json::as_str).unwrap_or_default();
         let name = format!("{}_{}", text("on_type"), text("field_name"));
-        files.json(&format!("graphql/custom_resolvers/{}.json", plain(&name)), resolver);
-    }
-    if let Some(settings) = graphql("validation_settings").filter(|settings| !settings.is_null()) {
-        files.json("graphql/validation_settings.json", settings);
+        files.json_apart("graphql/custom_resolvers", &plain(&name), resolver);
     }
     if let Some(config) = part("data_api_config") {
         files.json(&format!("{endpoints}/data_api_config.json"), config);
@@ -174,11 +161,23 @@ fn kept_as_it_came(files: &mut Files, config: &AppConfig, endpoints: &str) {
     }
 }
 
+/// Files of static hosting, which travel in Base64.
+fn hosted(files: &mut Files, hosting: Option<&Json>) {
+    let hosted = hosting.and_then(|hosting| hosting.get("files")).and_then(Json::as_object);
+    for (path, content) in hosted.into_iter().flatten() {
+        let content = content.as_str().and_then(|text| BASE64.decode(text).ok());
+        let parts: Vec<String> = path.split('/').filter(|part| !part.is_empty()).map(plain).collect();
+        if let (Some(content), false) = (content, parts.is_empty()) {
+            files.add(&format!("hosting/files/{}", parts.join("/")), content);
+        }
+    }
+}
+
 /// A service of the days before endpoints: its configuration, rules and incoming webhooks.
 fn legacy_service(files: &mut Files, folder: &str, service: &Json) {
     let config = service.get("config").unwrap_or(service);
     let name = config.get("name").and_then(Json::as_str).unwrap_or("unnamed");
-    let folder = format!("{folder}/{}", plain(name));
+    let folder = files.apart(&format!("{folder}/{}", plain(name)), "");
     files.json(&format!("{folder}/config.json"), config);
     for rule in service.get("rules").and_then(Json::as_array).into_iter().flatten() {
         files.named(&format!("{folder}/rules"), rule);
@@ -194,6 +193,7 @@ fn legacy_service(files: &mut Files, folder: &str, service: &Json) {
     }
 }
 
+#[derive(Default)]
 struct Files(Vec<(String, Vec<u8>)>);
 
 impl Files {
@@ -213,12 +213,36 @@ impl Files {
     /// `<folder>/<its name>.json`.
     fn named(&mut self, folder: &str, json: &Json) {
         let name = json.get("name").and_then(Json::as_str).unwrap_or("unnamed");
-        self.json(&format!("{folder}/{}.json", plain(name)), json);
+        self.json_apart(folder, &plain(name), json);
+    }
+
+    /// `<folder>/<name>.json`, with a number behind the name when another entity has that file.
+    fn json_apart(&mut self, folder: &str, name: &str, json: &Json) {
+        let path = self.apart(&format!("{folder}/{name}"), ".json");
+        self.json(&path, json);
+    }
+
+    /// Some file systems do not tell names apart that differ in case only, so neither do we.
+    fn apart(&self, path: &str, ending: &str) -> String {
+        let taken = |candidate: &str| {
+            let inside = format!("{candidate}/");
+            self.0.iter().any(|(path, _)| {
+                path.eq_ignore_ascii_case(candidate)
+                    || path.get(..inside.len()).is_some_and(|start| start.eq_ignore_ascii_case(&inside))
+            })
+        };
+        let first = format!("{path}{ending}");
+        if !taken(&first) {
+            return first;
+        }
+        let numbered = (2..).map(|number| format!("{path}-{number}{ending}"));
+        numbered.into_iter().find(|candidate| !taken(candidate)).expect("numbers do not end")
     }
 }
 
 /// A name that came from outside as one path component: it must not lead out of its folder.
 fn plain(name: &str) -> String {
-    let plain: String = name.chars().map(|one| if matches!(one, '/' | '\\' | '\0') { '_' } else { one }).collect();
+    let plain: String =
+        name.chars().map(|one| if matches!(one, '/' | '\\' | ':' | '\0') { '_' } else { one }).collect();
     if plain.chars().all(|one| one == '.') { "_".to_owned() } else { plain }
 }

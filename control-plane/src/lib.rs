@@ -23,6 +23,7 @@ mod diff;
 pub mod directory;
 mod documents;
 pub mod export;
+pub mod layout;
 pub mod limits;
 pub mod logs;
 pub mod payload;
@@ -33,6 +34,7 @@ mod sessions;
 mod settings;
 mod signature;
 mod trial;
+mod unified;
 mod vault;
 
 use std::collections::HashMap;
@@ -76,6 +78,22 @@ pub struct ControlPlaneConfig {
     pub location: String,
     /// Bounds of every app's calls that were not set for the app alone.
     pub limits: AppLimits,
+    pub imports: ImportSettings,
+}
+
+/// What the operator decides about configurations that come in.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct ImportSettings {
+    /// Whether a function without an entry in `functions/config.json` is private. App Services let clients call it.
+    pub undeclared_private: bool,
+    /// Bytes one function's source may have.
+    pub source_bytes_max: usize,
+}
+
+impl Default for ImportSettings {
+    fn default() -> Self {
+        Self { undeclared_private: false, source_bytes_max: limits::SOURCE_BYTES_MAX }
+    }
 }
 
 /// Why the control plane could not start.
@@ -115,6 +133,7 @@ pub struct ControlPlane {
     logs: LogSink,
     place: Place,
     limits: AppLimits,
+    imports: ImportSettings,
     changing: ChangeLocks,
     runner: OnceLock<Arc<dyn Runner>>,
 }
@@ -154,6 +173,7 @@ impl ControlPlane {
             logs,
             place: Place { base_url: config.base_url, region: config.region, location: config.location },
             limits: config.limits,
+            imports: config.imports,
             changing: ChangeLocks::default(),
             runner: OnceLock::new(),
         });

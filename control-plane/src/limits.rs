@@ -39,8 +39,10 @@ pub const CONFIG_BYTES_MAX: usize = 8 * 1024 * 1024;
 pub const CODE_CACHE_BYTES_MAX: usize = 6 * 1024 * 1024;
 const _: () = assert!(CONFIG_BYTES_MAX + CODE_CACHE_BYTES_MAX < 16 * 1024 * 1024, "a deployment fits in one document");
 
-/// Source of one function, bytes. App Services took 100,000 characters. Past it: 400 naming the function.
+/// Source of one function, bytes, unless the operator says otherwise. App Services took 100,000 characters. Past it: 400
+/// naming the function.
 pub const SOURCE_BYTES_MAX: usize = 1024 * 1024;
+const _: () = assert!(SOURCE_BYTES_MAX < CONFIG_BYTES_MAX, "the largest function fits in an app");
 
 /// Functions of one app, and endpoints likewise. Past it: 400.
 pub const ENTITIES_MAX: usize = 2_000;
@@ -134,3 +136,27 @@ pub const NAMESPACE_NAME_LENGTH_MAX: usize = 120;
 
 /// Furthest a page of the log may begin behind its `end_date`, entries. Further back one goes by date.
 pub const LOG_SKIP_MAX: usize = 1_000;
+
+/// Changes of lines that a diff of two sources looks for. The search costs its square, in time and in memory; past it
+/// the sources are shown as one replaced block.
+pub const DIFF_CHANGES_MAX: usize = 500;
+
+/// Bytes of all files of static hosting that travel with an app, before Base64. They are kept for export beside the
+/// sources, in the same document. Past it they are left out, and the command line says so.
+pub const HOSTED_BYTES_MAX: usize = 3 * 1024 * 1024;
+const _: () = assert!(HOSTED_BYTES_MAX / 3 * 4 <= CONFIG_BYTES_MAX / 2, "sources need room too");
+
+/// Signing keys of one custom-token provider. App Services' documented limit.
+pub const SIGNING_KEYS_MAX: usize = 3;
+
+/// Characters of the name under which a user's metadata is kept. App Services' documented limit.
+pub const METADATA_FIELD_LENGTH_MAX: usize = 64;
+
+/// Characters of the subject of a mail that confirms or resets. App Services' documented limit.
+pub const SUBJECT_LENGTH_MAX: usize = 256;
+
+/// Characters of a role's name. App Services' documented limit.
+pub const ROLE_NAME_LENGTH_MAX: usize = 100;
+
+/// How deep permissions of fields may nest: as deep as documents do.
+pub const ROLE_DEPTH_MAX: usize = DOCUMENT_DEPTH_MAX;

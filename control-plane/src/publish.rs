@@ -19,7 +19,8 @@ use storage::model::{App, AppConfig, DeploymentId, DraftId, Environment};
 
 use crate::ControlPlane;
 use crate::active::{ActivateError, NewBundle};
-use crate::check::check;
+use crate::check::{Against, check};
+use crate::layout::Places;
 use crate::limits::{CODE_CACHE_BYTES_MAX, COMPILE_TIME_MAX, DEPLOYMENTS_KEPT};
 use crate::payload::{self, Problems, Stored};
 
@@ -135,7 +136,9 @@ impl ControlPlane {
     pub(crate) async fn checked(&self, app: &App, config: &AppConfig) -> Result<(), PublishError> {
         let secrets: HashSet<String> =
             self.catalog.secrets(app.id).await?.into_iter().map(|secret| secret.name).collect();
-        check(config, &secrets).into_result().map_err(PublishError::Invalid)
+        let places = Places::of(config);
+        let against = Against { secrets: &secrets, places: &places, source_bytes_max: self.imports.source_bytes_max };
+        check(config, against).into_result().map_err(PublishError::Invalid)
     }
 
     async fn compiled(&self, config: &AppConfig) -> Result<RawDocumentBuf, PublishError> {

@@ -16,7 +16,7 @@ use super::error::{ApiError, created, no_content, ok};
 use super::regions;
 use super::request::{Caller, InApp, InGroup, Params, Payload};
 use crate::change::ChangeError;
-use crate::payload::{Problems, data_source_from};
+use crate::payload::{self, Problems, data_source_from};
 use crate::publish::{Sender, now_seconds};
 use crate::settings::AppSettings;
 use crate::{ControlPlane, check, vault};
@@ -200,7 +200,7 @@ async fn set_environment(
 
 async fn description(State(control): State<Arc<ControlPlane>>, within: InApp) -> Result<Response, ApiError> {
     let app = within.app;
-    let config = control.live_config(&app).await?.config;
+    let config = payload::filled(&control.live_config(&app).await?.config);
     let base = &control.place.base_url;
     let text = |json: Option<&Json>| json.and_then(Json::as_str).unwrap_or_default().to_owned();
     let endpoints: Vec<Json> = config

@@ -16,18 +16,7 @@ use super::error::{ApiError, created, no_content, ok};
 use super::request::{InApp, Item, Payload};
 use crate::ControlPlane;
 use crate::change::ChangeError;
-use crate::payload::{API_KEY_PROVIDER, Problems, provider_from};
-
-const KINDS: &[&str] = &[
-    "anon-user",
-    "local-userpass",
-    API_KEY_PROVIDER,
-    "custom-token",
-    "custom-function",
-    "oauth2-google",
-    "oauth2-facebook",
-    "oauth2-apple",
-];
+use crate::payload::{API_KEY_PROVIDER, PROVIDERS, Problems, provider_from};
 
 pub fn routes() -> Router<Arc<ControlPlane>> {
     Router::new()
@@ -77,8 +66,8 @@ async fn create(
     problems.into_result()?;
     let text = |key: &str| provider.get(key).and_then(Json::as_str).unwrap_or_default().to_owned();
     let (name, kind) = (text("name"), text("type"));
-    if !KINDS.contains(&kind.as_str()) {
-        return Err(ApiError::invalid(format!("type: '{kind}' is not one of {}", KINDS.join(", "))));
+    if !PROVIDERS.contains(&kind.as_str()) {
+        return Err(ApiError::invalid(format!("type: '{kind}' is not one of {}", PROVIDERS.join(", "))));
     }
     let provider = Json::Object(provider);
     let json = provider_json(within.app.id, &name, &provider);

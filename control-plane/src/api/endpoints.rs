@@ -16,7 +16,7 @@ use super::error::{ApiError, created, ok};
 use super::request::{InApp, Item, Payload};
 use crate::ControlPlane;
 use crate::change::ChangeError;
-use crate::payload::{Problems, endpoint_from};
+use crate::payload::{Form, Problems, endpoint_from};
 
 pub fn routes() -> Router<Arc<ControlPlane>> {
     Router::new()
@@ -27,7 +27,7 @@ pub fn routes() -> Router<Arc<ControlPlane>> {
 fn endpoint_json(endpoint: &EndpointConfig, config: &AppConfig, secrets: &[StoredSecret]) -> Json {
     let mut json = Map::new();
     json.insert("_id".to_owned(), endpoint.id.to_hex().into());
-    if let Json::Object(fields) = crate::payload::endpoint_json(endpoint) {
+    if let Json::Object(fields) = crate::payload::endpoint_json(endpoint, Form::Whole) {
         json.extend(fields);
     }
     let function = config.functions.iter().find(|function| function.name == endpoint.function_name);

@@ -23,11 +23,13 @@ pub struct ApiError {
     status: StatusCode,
     code: &'static str,
     message: String,
+    /// Secrets that have to be created before the request can succeed.
+    missing_secrets: Vec<String>,
 }
 
 impl ApiError {
     fn new(status: StatusCode, code: &'static str, message: impl Into<String>) -> Self {
-        Self { status, code, message: message.into() }
+        Self { status, code, message: message.into(), missing_secrets: Vec::new() }
     }
 
     /// The request says something that cannot be.
@@ -100,7 +102,11 @@ impl ApiError {
 
 impl IntoResponse for ApiError {
     fn into_response(self) -> Response {
-        answer(self.status, &json!({ "error": self.message, "error_code": self.code }))
+        let mut body = json!({ "error": self.message, "error_code": self.code });
+        if !self.missing_secrets.is_empty() {
+            body["missing_secrets"] = self.missing_secrets.into();
+        }
+        answer(self.status, &body)
     }
 }
 
@@ -121,7 +127,8 @@ impl From<StoreError> for ApiError {
 
 impl From<Problems> for ApiError {
     fn from(problems: Problems) -> Self {
-        Self::invalid(problems.to_string())
+        let missing_secrets = problems.missing_secrets().map(str::to_owned).collect();
+        Self { missing_secrets, ..Self::invalid(problems.to_string()) }
     }
 }
 

@@ -9,14 +9,14 @@ use axum::routing::{get, put};
 use serde_json::{Value as Json, json};
 
 use storage::catalog::StoredSecret;
-use storage::model::{App, AppConfig, SecretId};
+use storage::model::{App, AppConfig, SecretId, SecretText};
 
 use super::error::{ApiError, created, no_content, ok};
 use super::request::{InApp, Item, Payload};
 use crate::active::NewBundle;
 use crate::limits::SECRET_LENGTH_MAX;
 use crate::publish::PublishError;
-use crate::{ControlPlane, check};
+use crate::{ControlPlane, check, payload};
 
 pub fn routes() -> Router<Arc<ControlPlane>> {
     Router::new()
@@ -98,10 +98,23 @@ impl ControlPlane {
     async fn refuse_if_used(&self, app: &App, name: &str) -> Result<(), ApiError> {
         let live = self.live_config(app).await?.config;
         let working = self.working_config(app).await?.config;
-        match uses(&live, name) || uses(&working, name) {
+        match uses(&payload::filled(&live), name) || uses(&payload::filled(&working), name) {
             true => Err(ApiError::in_use(format!("secret '{name}' is in use"))),
             false => Ok(()),
         }
+    }
+
+    /// Creates those of an import's secrets that are not there yet; the others keep their content.
+    pub(super) async fn add_secrets(&self, app: &App, secrets: &[(String, SecretText)]) -> Result<(), ApiError> {
+        if secrets.is_empty() {
+            return Ok(());
+        }
+        let _alone = self.changing.of(app.id).await;
+        let there = self.catalog.secrets(app.id).await?;
+        for (name, text) in secrets.iter().filter(|(name, _)| !there.iter().any(|secret| secret.name == *name)) {
+            self.catalog.put_secret(&self.sealed(app, SecretId::new(), name.clone(), text.reveal())?).await?;
+        }
+        Ok(())
     }
 
     fn sealed(&self, app: &App, id: SecretId, name: String, value: &str) -> Result<StoredSecret, ApiError> {
@@ -117,6 +130,7 @@ fn uses(config: &AppConfig, secret: &str) -> bool {
         || config.values.iter().any(|value| value.from_secret && value.value == named)
         || config.auth_providers.values().any(|provider| mentions(provider.get("secret_config"), &named))
         || config.data_sources.iter().any(|source| mentions(source.config.get("secret_config"), &named))
+        || config.opaque.get("data_api_config").is_some_and(|data_api| data_api.get("secret_name") == Some(&named))
 }
 
 fn mentions(json: Option<&Json>, text: &Json) -> bool {

@@ -16,7 +16,7 @@ use super::error::{ApiError, created, no_content, ok};
 use super::request::{InApp, Item, Payload};
 use crate::ControlPlane;
 use crate::change::ChangeError;
-use crate::payload::{Problems, data_source_from, expand};
+use crate::payload::{Problems, Templates, data_source_from};
 
 pub fn routes() -> Router<Arc<ControlPlane>> {
     Router::new()
@@ -96,7 +96,7 @@ async fn config(
 ) -> Result<Response, ApiError> {
     let mut config = control.working_config(&within.app).await?.config;
     let inner = find(&mut config, id)?.config.get("config").cloned().unwrap_or_else(|| json!({}));
-    Ok(ok(&expand(&inner, &config)))
+    Ok(ok(&Templates::of(&config).fill(&inner)))
 }
 
 async fn set_config(

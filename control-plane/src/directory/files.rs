@@ -1,10 +1,11 @@
 //! The files of an app's directory, by relative name: bounded, sorted, and with errors that name them.
 //!
-//! In: a name with `/`. Out: text, JSON or a listing; "not there" is an answer, not an error.
+//! In: a name with `/`. Out: bytes, text, JSON or a listing; "not there" is an answer, not an error.
 //!
 //! Links to files are followed, since people share files between apps that way. Links to directories are not: they are
 //! how a walk gets lost.
 
+use std::collections::BTreeMap;
 use std::fs;
 use std::io::{ErrorKind, Read};
 use std::path::{Path, PathBuf};
@@ -14,8 +15,11 @@ use serde_json::Value as Json;
 use super::{DirectoryError, Place};
 use crate::limits::{DIRECTORY_DEPTH_MAX, DIRECTORY_FILE_BYTES_MAX, DIRECTORY_FILES_MAX};
 
-pub struct Files {
-    root: PathBuf,
+pub enum Files {
+    /// Below a directory.
+    Disk(PathBuf),
+    /// Unpacked from an archive: names with `/`, which nothing is looked up by on a disk.
+    Memory(BTreeMap<String, Vec<u8>>),
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -26,17 +30,28 @@ enum Kind {
 
 impl Files {
     pub fn new(root: &Path) -> Self {
-        Self { root: root.to_owned() }
+        Self::Disk(root.to_owned())
     }
 
     pub fn exists(&self, name: &str) -> bool {
-        self.root.join(name).exists()
+        match self {
+            Self::Disk(root) => root.join(name).exists(),
+            Self::Memory(files) => {
+                let inside = format!("{name}/");
+                files.contains_key(name)
+                    || files.range(inside.clone()..).next().is_some_and(|one| one.0.starts_with(&inside))
+            }
+        }
     }
 
-    /// The file's text without a byte order mark; `None` when it does not exist.
-    pub fn text(&self, name: &str) -> Result<Option<String>, DirectoryError> {
+    /// The file's content; `None` when it does not exist.
+    pub fn bytes(&self, name: &str) -> Result<Option<Vec<u8>>, DirectoryError> {
+        let root = match self {
+            Self::Disk(root) => root,
+            Self::Memory(files) => return Ok(files.get(name).cloned()),
+        };
         let cannot = |error: std::io::Error| DirectoryError::whole(name, format!("cannot be read: {error}"));
-        let file = match fs::File::open(self.root.join(name)) {
+        let file = match fs::File::open(root.join(name)) {
             Ok(file) => file,
             Err(error) if error.kind() == ErrorKind::NotFound => return Ok(None),
             Err(error) => return Err(cannot(error)),
@@ -51,6 +66,12 @@ impl Files {
             let reason = format!("is larger than {} MiB", DIRECTORY_FILE_BYTES_MAX / (1024 * 1024));
             return Err(DirectoryError::whole(name, reason));
         }
+        Ok(Some(bytes))
+    }
+
+    /// The file's text without a byte order mark; `None` when it does not exist.
+    pub fn text(&self, name: &str) -> Result<Option<String>, DirectoryError> {
+        let Some(bytes) = self.bytes(name)? else { return Ok(None) };
         let text = String::from_utf8(bytes).map_err(|error| {
             let good = &error.as_bytes()[..error.utf8_error().valid_up_to()];
             let line = 1 + good.iter().filter(|byte| **byte == b'\n').count();
@@ -96,7 +117,31 @@ impl Files {
 
     /// Every `*.js` below `dir`, relative to it, sorted. Packages lie in `node_modules` and are none of our sources.
     pub fn sources(&self, dir: &str) -> Result<Vec<String>, DirectoryError> {
-        let mut sources = Vec::new();
+        self.below(dir, |name| name.ends_with(".js"), |name| name != "node_modules")
+    }
+
+    /// Every file below `dir` that is not hidden, relative to it, sorted.
+    pub fn all(&self, dir: &str) -> Result<Vec<String>, DirectoryError> {
+        self.below(dir, |name| !name.starts_with('.'), |_| true)
+    }
+
+    /// Every directory below `dir`, relative to it, that holds one of these files itself, sorted.
+    pub fn holding(&self, dir: &str, names: &[&str]) -> Result<Vec<String>, DirectoryError> {
+        let files = self.below(dir, |name| names.contains(&name), |name| name != "node_modules")?;
+        let mut holders: Vec<String> =
+            files.iter().filter_map(|file| file.rsplit_once('/')).map(|(holder, _)| holder.to_owned()).collect();
+        holders.sort();
+        holders.dedup();
+        Ok(holders)
+    }
+
+    fn below(
+        &self,
+        dir: &str,
+        wanted: impl Fn(&str) -> bool,
+        enter: impl Fn(&str) -> bool,
+    ) -> Result<Vec<String>, DirectoryError> {
+        let mut found = Vec::new();
         let mut below = vec![(String::new(), 0)];
         while let Some((inside, depth)) = below.pop() {
             let at = if inside.is_empty() { dir.to_owned() } else { format!("{dir}/{inside}") };
@@ -107,26 +152,28 @@ impl Files {
             for (name, kind) in self.entries(&at)? {
                 let path = if inside.is_empty() { name.clone() } else { format!("{inside}/{name}") };
                 match kind {
-                    Kind::Directory if name != "node_modules" && !name.starts_with('.') => {
-                        below.push((path, depth + 1));
-                    }
-                    Kind::File if name.ends_with(".js") => sources.push(path),
+                    Kind::Directory if enter(&name) && !name.starts_with('.') => below.push((path, depth + 1)),
+                    Kind::File if wanted(&name) => found.push(path),
                     _ => {}
                 }
             }
-            if sources.len() > DIRECTORY_FILES_MAX {
-                let reason = format!("holds more than {DIRECTORY_FILES_MAX} functions");
+            if found.len() > DIRECTORY_FILES_MAX {
+                let reason = format!("holds more than {DIRECTORY_FILES_MAX} files");
                 return Err(DirectoryError::whole(dir, reason));
             }
         }
-        sources.sort();
-        Ok(sources)
+        found.sort();
+        Ok(found)
     }
 
     /// What lies directly in `dir`, sorted by name; nothing when there is no such directory.
     fn entries(&self, dir: &str) -> Result<Vec<(String, Kind)>, DirectoryError> {
         let cannot = |error: std::io::Error| DirectoryError::whole(dir, format!("cannot be listed: {error}"));
-        let listing = match fs::read_dir(self.root.join(dir)) {
+        let root = match self {
+            Self::Disk(root) => root,
+            Self::Memory(files) => return Ok(listed(files, dir)),
+        };
+        let listing = match fs::read_dir(root.join(dir)) {
             Ok(listing) => listing,
             Err(error) if error.kind() == ErrorKind::NotFound => return Ok(Vec::new()),
             Err(error) => return Err(cannot(error)),
@@ -156,4 +203,23 @@ impl Files {
         entries.sort_by(|left, right| left.0.cmp(&right.0));
         Ok(entries)
     }
+}
+
+/// What lies directly in `dir`, going by the names of all files.
+fn listed(files: &BTreeMap<String, Vec<u8>>, dir: &str) -> Vec<(String, Kind)> {
+    let inside = format!("{dir}/");
+    let mut entries: Vec<(String, Kind)> = Vec::new();
+    let below = files.range(inside.clone()..).map(|(name, _)| name).take_while(|name| name.starts_with(&inside));
+    for rest in below.map(|name| &name[inside.len()..]) {
+        let entry = match rest.split_once('/') {
+            Some((directory, _)) => (directory.to_owned(), Kind::Directory),
+            None => (rest.to_owned(), Kind::File),
+        };
+        if entries.last() != Some(&entry) {
+            entries.push(entry);
+        }
+    }
+    entries.sort_by(|left, right| left.0.cmp(&right.0));
+    entries.dedup();
+    entries
 }

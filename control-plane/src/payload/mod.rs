@@ -3,12 +3,16 @@
 //! In: JSON from strangers, or from our own records. Out: an [`AppConfig`] and everything that was wrong with the JSON,
 //! named by file, key and reason; and the way back. What nothing here acts on passes through unchanged.
 //!
-//! Not here: whether the configuration makes sense as a whole (`check`), and files (`export`).
+//! Not here: whether the configuration makes sense as a whole (`check`), and files (`export`). Configurations are kept as
+//! their authors wrote them; [`filled`] puts environment values in place for whoever acts on one.
 
+mod legacy;
 mod read;
 mod stored;
+mod templates;
 mod write;
 
+use std::collections::BTreeSet;
 use std::fmt;
 
 use serde_json::{Map, Value as Json, json};
@@ -17,36 +21,59 @@ use storage::model::AppConfig;
 
 use crate::limits::PROBLEMS_MAX;
 
+pub(crate) use read::{NAMED_LISTS, data_source_from, endpoint_from, function_from, provider_from, value_from};
 pub use read::{Read, read};
-pub(crate) use read::{data_source_from, endpoint_from, function_from, provider_from, value_from};
 pub use stored::{Stored, keep, recall};
+pub(crate) use templates::{Templates, filled, value_content};
 pub use write::write;
-pub(crate) use write::{endpoint_json, function_json, value_json};
+pub(crate) use write::{BESIDE_ENTITIES, Form, endpoint_json, environment_json, function_json, value_json};
 
 /// The provider every app has, enabled or not.
 pub const API_KEY_PROVIDER: &str = "api-key";
 
+/// Every type of authentication provider.
+pub const PROVIDERS: &[&str] = &[
+    "anon-user",
+    "local-userpass",
+    API_KEY_PROVIDER,
+    "custom-token",
+    "custom-function",
+    "oauth2-google",
+    "oauth2-facebook",
+    "oauth2-apple",
+];
+
 /// Everything that is wrong with a change, in the order of the files.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Problems(Vec<String>);
+pub struct Problems {
+    lines: Vec<String>,
+    missing_secrets: BTreeSet<String>,
+}
 
 impl Problems {
     /// `file` is named as in a configuration directory, with an index or key where there is one.
     pub fn add(&mut self, file: impl fmt::Display, reason: impl fmt::Display) {
-        self.0.push(format!("error validating {file}: {reason}"));
+        self.lines.push(format!("error validating {file}: {reason}"));
+    }
+
+    /// A secret that has to be created first.
+    pub fn add_missing_secret(&mut self, file: impl fmt::Display, name: &str) {
+        self.add(file, format_args!("secret \"{name}\" not found"));
+        self.missing_secrets.insert(name.to_owned());
     }
 
     /// A problem whose text is known to clients as it is.
     pub fn add_text(&mut self, text: String) {
-        self.0.push(text);
+        self.lines.push(text);
     }
 
     pub fn extend(&mut self, others: Problems) {
-        self.0.extend(others.0);
+        self.lines.extend(others.lines);
+        self.missing_secrets.extend(others.missing_secrets);
     }
 
     pub fn is_empty(&self) -> bool {
-        self.0.is_empty()
+        self.lines.is_empty()
     }
 
     pub fn into_result(self) -> Result<(), Problems> {
@@ -54,19 +81,24 @@ impl Problems {
     }
 
     pub fn lines(&self) -> &[String] {
-        &self.0
+        &self.lines
+    }
+
+    /// In the order of their names.
+    pub fn missing_secrets(&self) -> impl Iterator<Item = &str> {
+        self.missing_secrets.iter().map(String::as_str)
     }
 }
 
 impl fmt::Display for Problems {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        for (index, line) in self.0.iter().take(PROBLEMS_MAX).enumerate() {
+        for (index, line) in self.lines.iter().take(PROBLEMS_MAX).enumerate() {
             if index > 0 {
                 f.write_str("\n")?;
             }
             f.write_str(line)?;
         }
-        match self.0.len().saturating_sub(PROBLEMS_MAX) {
+        match self.lines.len().saturating_sub(PROBLEMS_MAX) {
             0 => Ok(()),
             more => write!(f, "\nand {more} more"),
         }
@@ -95,21 +127,4 @@ fn ensure_api_key_provider(providers: &mut Map<String, Json>) {
 pub fn api_keys_enabled(config: &AppConfig) -> bool {
     let provider = config.auth_providers.get(API_KEY_PROVIDER);
     provider.is_some_and(|provider| provider.get("disabled").and_then(Json::as_bool) == Some(false))
-}
-
-/// Replaces `%(%%environment.values.<name>)`, where it is a whole string, by that value of the app's environment.
-pub fn expand(json: &Json, config: &AppConfig) -> Json {
-    match json {
-        Json::String(text) => {
-            let name = text.strip_prefix("%(%%environment.values.").and_then(|rest| rest.strip_suffix(')'));
-            let values = config.environments.get(config.environment.file_stem());
-            match (name, values) {
-                (Some(name), Some(values)) => values.get(name).cloned().unwrap_or_else(|| json.clone()),
-                _ => json.clone(),
-            }
-        }
-        Json::Array(items) => items.iter().map(|item| expand(item, config)).collect(),
-        Json::Object(fields) => fields.iter().map(|(key, value)| (key.clone(), expand(value, config))).collect(),
-        other => other.clone(),
-    }
 }

@@ -6,14 +6,16 @@
 
 use std::collections::BTreeMap;
 
-use serde_json::{Map, Value as Json};
+use serde_json::{Map, Value as Json, json};
 
 use storage::model::{
     AppConfig, DataSource, EndpointConfig, EndpointId, Environment, FunctionConfig, FunctionId, MethodFilter,
-    ReturnType, ServiceId, Validation, Value, ValueId,
+    ReturnType, SecretText, ServiceId, Validation, Value, ValueId,
 };
 
+use super::legacy::{self, Modern};
 use super::{Problems, ensure_api_key_provider};
+use crate::layout::{Layout, Places};
 
 /// Keys of the payload that are acted on or belong to the app's record; every other key is kept as it came.
 const KNOWN_KEYS: &[&str] = &[
@@ -46,34 +48,88 @@ const KNOWN_KEYS: &[&str] = &[
     "hosting_enabled",
 ];
 
+/// Parts that are lists of entities with names, each in a file or directory of its own.
+pub(crate) const NAMED_LISTS: &[&str] = &["triggers", "log_forwarders", "services", "http_endpoints"];
+
 /// Keys an instance gives its entities; another instance's mean nothing here.
 const INSTANCE_KEYS: &[&str] = &["id", "_id", "last_modified", "function_id", "secret_id"];
 
 /// What came of reading a payload.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone)]
 pub struct Read {
     pub config: AppConfig,
     pub problems: Problems,
     pub warnings: Vec<String>,
+    /// What later problems call the files.
+    pub places: Places,
+    /// Secrets that came along in clear text, by the names under which the configuration refers to them.
+    pub secrets: Vec<(String, SecretText)>,
 }
 
 /// Reads an import that replaces `previous`. `now` is in epoch seconds and dates what changed.
 pub fn read(payload: &Map<String, Json>, previous: &AppConfig, now: i64) -> Read {
-    let mut reader = Reader { previous, now, problems: Problems::default(), warnings: Vec::new() };
-    let mut config = AppConfig::default();
-    reader.environments(payload, &mut config);
-    reader.root(payload, &mut config);
-    reader.functions(payload, &mut config);
-    reader.endpoints(payload, &mut config);
-    reader.values(payload, &mut config);
-    reader.auth(payload, &mut config);
-    reader.data_sources(payload, &mut config);
-    for (key, json) in payload {
-        if !KNOWN_KEYS.contains(&key.as_str()) && !is_empty(json) {
-            config.opaque.insert(key.clone(), json.clone());
+    let modern = legacy::modern(payload);
+    let mut reader = Reader::new(modern.layout, previous, now);
+    reader.problems = modern.problems.clone();
+    let mut config = reader.config(&modern);
+    canonical(&mut config);
+    Read {
+        config,
+        problems: reader.problems,
+        warnings: reader.warnings,
+        places: reader.places,
+        secrets: modern.secrets,
+    }
+}
+
+/// Reads a configuration that [`super::write`] wrote: entities stay in their order, and nothing is converted again that
+/// somebody may have changed since.
+pub(super) fn reread(payload: &Map<String, Json>) -> Result<AppConfig, Problems> {
+    let previous = AppConfig::default();
+    let mut reader = Reader::new(Layout::default(), &previous, 0);
+    let config = reader.config(&Modern { payload: payload.clone(), ..Modern::default() });
+    reader.problems.into_result().map(|()| config)
+}
+
+/// Entities that lie in files of their own in the order of their names, so that the order in which a sender lists a
+/// directory makes no difference. Two of one name are told apart by what they are.
+fn canonical(config: &mut AppConfig) {
+    config.values.sort_by(|left, right| left.name.cmp(&right.name));
+    config.data_sources.sort_by(|left, right| left.name.cmp(&right.name));
+    let sort = |items: &mut Vec<Json>, keys: [&str; 2]| {
+        let text = |json: &Json, key: &str| {
+            let named = json.get("config").filter(|config| config.get(key).is_some()).unwrap_or(json);
+            named.get(key).and_then(Json::as_str).unwrap_or_default().to_owned()
+        };
+        items.sort_by_cached_key(|item| (text(item, keys[0]), text(item, keys[1]), item.to_string()));
+    };
+    for source in &mut config.data_sources {
+        sort(&mut source.rules, ["database", "collection"]);
+    }
+    // Some senders say what is not there: `"custom_resolvers": null`, `"rules": []`.
+    let tidy = |json: &mut Json| {
+        if let Json::Object(fields) = json {
+            fields.retain(|_, json| !is_empty(json));
+        }
+    };
+    for key in ["graphql", "hosting", "sync"] {
+        config.opaque.get_mut(key).map(tidy);
+    }
+    config.opaque.retain(|_, json| !is_empty(json));
+    for key in ["services", "http_endpoints"] {
+        let services = config.opaque.get_mut(key).and_then(Json::as_array_mut);
+        services.into_iter().flatten().for_each(tidy);
+    }
+    for key in NAMED_LISTS {
+        if let Some(Json::Array(items)) = config.opaque.get_mut(*key) {
+            sort(items, ["name", ""]);
         }
     }
-    Read { config, problems: reader.problems, warnings: reader.warnings }
+    if let Some(Json::Array(resolvers)) =
+        config.opaque.get_mut("graphql").and_then(|graphql| graphql.get_mut("custom_resolvers"))
+    {
+        sort(resolvers, ["on_type", "field_name"]);
+    }
 }
 
 struct Reader<'a> {
@@ -81,21 +137,53 @@ struct Reader<'a> {
     now: i64,
     problems: Problems,
     warnings: Vec<String>,
+    places: Places,
 }
 
-impl Reader<'_> {
+impl<'a> Reader<'a> {
+    fn new(layout: Layout, previous: &'a AppConfig, now: i64) -> Self {
+        let places = Places { layout, ..Places::default() };
+        Self { previous, now, problems: Problems::default(), warnings: Vec::new(), places }
+    }
+
+    fn config(&mut self, modern: &Modern) -> AppConfig {
+        let payload = &modern.payload;
+        let mut config = AppConfig::default();
+        self.environments(payload, &mut config);
+        self.root(payload, &mut config);
+        self.functions(modern, &mut config);
+        self.endpoints(modern, &mut config);
+        self.date_functions(&mut config);
+        self.values(payload, &mut config);
+        self.data_sources(payload, &mut config);
+        self.auth(payload, &mut config);
+        for (key, json) in payload {
+            if !KNOWN_KEYS.contains(&key.as_str()) && !is_empty(json) {
+                config.opaque.insert(key.clone(), json.clone());
+            }
+        }
+        config
+    }
+
     fn root(&mut self, payload: &Map<String, Json>, config: &mut AppConfig) {
+        let file = self.places.root();
+        for key in ["location", "provider_region", "deployment_model"] {
+            if payload.get(key).is_some_and(|json| !json.is_null() && !json.is_string()) {
+                self.problems.add(file, format!("{key}: must be a string"));
+            }
+        }
         config.environment = match payload.get("environment") {
             None | Some(Json::Null) => self.previous.environment,
             Some(Json::String(tag)) => match tag.as_str() {
                 "no-environment" | "none" => Environment::None,
                 tag => Environment::parse(tag).unwrap_or_else(|| {
-                    self.problems.add("realm_config.json", format!("environment: '{tag}' is not an environment"));
+                    let known = "development, testing, qa and production are";
+                    self.problems.add(file, format!("environment: '{tag}' is not an environment; {known}"));
                     Environment::None
                 }),
             },
             Some(_) => {
-                self.problems.add("realm_config.json", "environment: must be a string");
+                self.problems.add(file, "environment: must be a string");
                 Environment::None
             }
         };
@@ -103,7 +191,7 @@ impl Reader<'_> {
         config.allowed_request_origins = match payload.get("allowed_request_origins").or(security) {
             None | Some(Json::Null) => self.previous.allowed_request_origins.clone(),
             Some(json) => strings(json).unwrap_or_else(|| {
-                self.problems.add("realm_config.json", "allowed_request_origins: must be an array of strings");
+                self.problems.add(file, "allowed_request_origins: must be an array of strings");
                 Vec::new()
             }),
         };
@@ -113,13 +201,20 @@ impl Reader<'_> {
         let Some(Json::Object(files)) = payload.get("environments") else {
             return self.unless_absent(payload, "environments", "must be an object");
         };
+        let mut extras = Map::new();
         for (file, content) in files {
             let stem = file.strip_suffix(".json").unwrap_or(file);
             let found = Environment::ALL.into_iter().find(|one| one.file_stem() == stem || one.tag() == stem);
+            let place = format!("environments/{stem}.json");
             let Some(environment) = found else {
-                self.problems.add(format_args!("environments/{file}"), "there is no environment of that name");
+                let known: Vec<&str> = Environment::ALL.into_iter().map(Environment::file_stem).collect();
+                self.problems.add(place, format!("is not an environment; there are {}", known.join(", ")));
                 continue;
             };
+            if !content.is_object() && !content.is_null() {
+                self.problems.add(place, "must be an object");
+                continue;
+            }
             match content.get("values") {
                 Some(Json::Object(values)) => {
                     config.environments.insert(environment.file_stem(), values.clone());
@@ -127,43 +222,47 @@ impl Reader<'_> {
                 None | Some(Json::Null) => {
                     config.environments.insert(environment.file_stem(), Map::new());
                 }
-                Some(_) => self.problems.add(format_args!("environments/{file}"), "values: must be an object"),
+                Some(_) => self.problems.add(place, "values: must be an object of names and values"),
             }
+            let mut extra = content.as_object().cloned().unwrap_or_default();
+            extra.shift_remove("values");
+            if !extra.is_empty() {
+                extras.insert(environment.file_stem().to_owned(), Json::Object(extra));
+            }
+        }
+        if !extras.is_empty() {
+            config.opaque.insert("environments".to_owned(), Json::Object(extras));
         }
     }
 
-    fn functions(&mut self, payload: &Map<String, Json>, config: &mut AppConfig) {
-        let mut entries: Vec<(String, Json)> = Vec::new();
+    fn functions(&mut self, modern: &Modern, config: &mut AppConfig) {
+        let mut entries: &[Json] = &[];
         let mut sources: BTreeMap<String, String> = BTreeMap::new();
-        match payload.get("functions") {
+        match modern.payload.get("functions") {
             None | Some(Json::Null) => {}
             Some(Json::Object(parts)) => {
-                if let Some(Json::Object(files)) = parts.get("sources") {
-                    for (path, source) in files {
-                        self.source(path, source, &mut sources);
+                match parts.get("sources") {
+                    Some(Json::Object(files)) => {
+                        for (path, source) in files {
+                            self.source(path, source, &mut sources);
+                        }
                     }
+                    None | Some(Json::Null) => {}
+                    Some(_) => self.problems.add("functions.sources", "must be an object of paths and sources"),
                 }
-                for (index, entry) in array(parts.get("config")).iter().enumerate() {
-                    entries.push((format!("functions/config.json[{index}]"), entry.clone()));
-                }
-            }
-            Some(Json::Array(list)) => {
-                for (index, item) in list.iter().enumerate() {
-                    let entry = item.get("config").filter(|entry| entry.is_object()).unwrap_or(item).clone();
-                    if let (Some(name), Some(source)) =
-                        (entry.get("name").and_then(Json::as_str), item.get("source").and_then(Json::as_str))
-                    {
-                        sources.insert(name.to_owned(), source.to_owned());
-                    }
-                    entries.push((format!("functions[{index}]"), entry));
+                entries = array(parts.get("config"));
+                if parts.get("config").is_some_and(|config| !config.is_array() && !is_empty(config)) {
+                    self.problems.add("functions/config.json", "must be an array");
                 }
             }
             Some(_) => self.problems.add("functions", "must be an object or an array"),
         }
 
         let mut unused = sources.clone();
-        for (file, entry) in entries {
-            let (mut function, extra) = function_from(&entry, &file, &mut self.problems);
+        for (index, entry) in entries.iter().enumerate() {
+            let file = modern.functions.get(index).cloned();
+            let file = file.unwrap_or_else(|| format!("functions/config.json[{index}]"));
+            let (mut function, extra) = function_from(entry, &file, &mut self.problems);
             match sources.get(&function.name) {
                 Some(source) => function.source.clone_from(source),
                 None if function.name.is_empty() => {}
@@ -173,20 +272,19 @@ impl Reader<'_> {
                 }
             }
             unused.remove(&function.name);
-            if !extra.is_empty() {
-                let all = config.opaque.entry("functions").or_insert_with(|| Json::Object(Map::new()));
-                if let Json::Object(all) = all {
-                    all.insert(function.name.clone(), Json::Object(extra));
-                }
-            }
+            keep_extra(config, "functions", &function.name, extra);
+            self.places.functions.push(file);
             config.functions.push(function);
         }
         for (name, source) in unused {
-            self.warnings.push(format!(
-                "functions/{name}.js has no entry in functions/config.json: clients may call function '{name}'"
-            ));
-            config.functions.push(FunctionConfig { name, source, declared: false, ..blank_function() });
+            let function = FunctionConfig { name, source, declared: false, ..blank_function() };
+            self.places.functions.push(function.path());
+            config.functions.push(function);
         }
+    }
+
+    /// A function keeps the id of its namesake, and the date when nothing about it changed.
+    fn date_functions(&mut self, config: &mut AppConfig) {
         for function in &mut config.functions {
             function.last_modified = self.now;
             if let Some(old) = self.previous.functions.iter().find(|old| old.name == function.name) {
@@ -204,21 +302,28 @@ impl Reader<'_> {
         let path = path.trim_start_matches("./").trim_start_matches('/');
         match (path.strip_suffix(".js"), source.as_str()) {
             (Some(name), Some(source)) => {
-                sources.insert(name.to_owned(), source.to_owned());
+                if sources.insert(name.to_owned(), source.to_owned()).is_some() {
+                    self.problems.add(format_args!("functions/{path}"), "there are two sources of this name");
+                }
             }
             (None, _) => self.warnings.push(format!("functions/{path} is not a .js file and was left out")),
             (_, None) => self.problems.add(format_args!("functions/{path}"), "the source must be a string"),
         }
     }
 
-    fn endpoints(&mut self, payload: &Map<String, Json>, config: &mut AppConfig) {
-        let list = match payload.get("endpoints") {
+    fn endpoints(&mut self, modern: &Modern, config: &mut AppConfig) {
+        let named = modern.payload.get("endpoints").and_then(|endpoints| endpoints.get("file")).and_then(Json::as_str);
+        let folders = [Layout::Current, Layout::V20210101].map(Layout::endpoints);
+        let folder = named.and_then(|file| file.strip_suffix("/config.json"));
+        self.places.folder = folders.into_iter().find(|known| Some(*known) == folder);
+        let file = self.places.endpoints();
+        let list = match modern.payload.get("endpoints") {
             Some(Json::Array(list)) => Some(list.as_slice()),
             Some(Json::Object(parts)) => match parts.get("config") {
                 Some(Json::Array(list)) => Some(list.as_slice()),
                 None | Some(Json::Null) => None,
                 Some(_) => {
-                    self.problems.add("http_endpoints/config.json", "must be an array");
+                    self.problems.add(&file, "must be an array");
                     Some(&[][..])
                 }
             },
@@ -228,34 +333,87 @@ impl Reader<'_> {
                 Some(&[][..])
             }
         };
-        // Command lines that look for `http_endpoints/` only do not see a project's `https_endpoints/` and send no
-        // endpoints at all. Taking that as "remove them" would silence a whole backend.
-        let Some(list) = list else {
-            if !self.previous.endpoints.is_empty() {
-                self.warnings.push(format!(
-                    "the import does not mention endpoints: the {} existing ones are kept",
-                    self.previous.endpoints.len()
-                ));
+        match list {
+            Some(list) => {
+                for (index, entry) in list.iter().enumerate() {
+                    let place = format!("{file}[{index}]");
+                    let endpoint = endpoint_from(entry, &place, &mut self.problems);
+                    self.add_endpoint(config, endpoint, place);
+                }
             }
-            config.endpoints.clone_from(&self.previous.endpoints);
-            return;
-        };
-        for (index, entry) in list.iter().enumerate() {
-            let file = format!("http_endpoints/config.json[{index}]");
-            let mut endpoint = endpoint_from(entry, &file, &mut self.problems);
-            let old = self
-                .previous
-                .endpoints
-                .iter()
-                .find(|old| (&old.route, old.method) == (&endpoint.route, endpoint.method));
-            if let Some(old) = old {
-                endpoint.id = old.id;
-            }
-            config.endpoints.push(endpoint);
+            None => self.keep_endpoints(modern, config),
+        }
+        for webhook in &modern.webhooks {
+            self.webhook(webhook, config, list.is_some());
         }
     }
 
+    fn add_endpoint(&mut self, config: &mut AppConfig, mut endpoint: EndpointConfig, place: String) {
+        let same = |old: &&EndpointConfig| (&old.route, old.method) == (&endpoint.route, endpoint.method);
+        if let Some(old) = self.previous.endpoints.iter().find(same) {
+            endpoint.id = old.id;
+        }
+        self.places.endpoints.push(place);
+        config.endpoints.push(endpoint);
+    }
+
+    /// Command lines that look for `http_endpoints/` only do not see a project's `https_endpoints/` and send no
+    /// endpoints at all; the oldest ones know webhooks only. Taking that as "remove them" would silence a whole backend.
+    fn keep_endpoints(&mut self, modern: &Modern, config: &mut AppConfig) {
+        let of_webhook = |one: &EndpointConfig| one.route.strip_prefix('/') == Some(one.function_name.as_str());
+        // What came from a webhook last time comes from it again, or goes with it.
+        let from_webhooks = self.places.layout.is_old() || !modern.webhooks.is_empty();
+        let kept: Vec<&EndpointConfig> =
+            self.previous.endpoints.iter().filter(|one| !(from_webhooks && of_webhook(one))).collect();
+        if kept.is_empty() {
+            return;
+        }
+        self.warnings.push(format!("the import does not mention endpoints: the {} existing ones are kept", kept.len()));
+        for endpoint in kept {
+            let place = format!("the kept endpoint '{} {}'", endpoint.method.as_str(), endpoint.route);
+            self.places.endpoints.push(place);
+            config.endpoints.push(endpoint.clone());
+        }
+    }
+
+    /// A webhook that an earlier export already shows as an endpoint is that endpoint; otherwise it becomes one.
+    fn webhook(&mut self, webhook: &legacy::Webhook, config: &mut AppConfig, endpoints_given: bool) {
+        let place = &webhook.place;
+        let endpoint = endpoint_from(&webhook.endpoint, place, &mut self.problems);
+        let named = format!("{} {}", endpoint.method.as_str(), endpoint.route);
+        let same = |old: &&EndpointConfig| (&old.route, old.method) == (&endpoint.route, endpoint.method);
+        if let Some(position) = config.endpoints.iter().position(|one| same(&one)) {
+            if config.endpoints[position].function_name != endpoint.function_name || !endpoints_given {
+                let other = self.places.endpoint(position).to_owned();
+                self.problems.add(place, format!("it would be endpoint '{named}', which there is already ({other})"));
+            }
+            return;
+        }
+        let (mut function, extra) = function_from(&webhook.function, place, &mut self.problems);
+        function.source.clone_from(&webhook.source);
+        match config.functions.iter().find(|other| other.name == function.name) {
+            Some(other) if other.source == function.source => {}
+            Some(other) => {
+                let path = other.path();
+                self.problems
+                    .add(place, format!("it would be function '{}', which there is already ({path})", other.name));
+                return;
+            }
+            None => {
+                keep_extra(config, "functions", &function.name, extra);
+                self.places.functions.push(place.clone());
+                config.functions.push(function);
+            }
+        }
+        self.warnings.push(format!("{place}: this webhook is served as endpoint '{named}'"));
+        self.warnings.extend(webhook.note.clone());
+        self.add_endpoint(config, endpoint, place.clone());
+    }
+
     fn values(&mut self, payload: &Map<String, Json>, config: &mut AppConfig) {
+        if payload.get("values").is_some_and(|values| !values.is_array()) {
+            self.unless_absent(payload, "values", "must be an array");
+        }
         for (index, entry) in array(payload.get("values")).iter().enumerate() {
             let file = match entry.get("name").and_then(Json::as_str) {
                 Some(name) => format!("values/{name}.json"),
@@ -271,6 +429,9 @@ impl Reader<'_> {
 
     fn auth(&mut self, payload: &Map<String, Json>, config: &mut AppConfig) {
         let auth = payload.get("auth");
+        if auth.is_some_and(|auth| !auth.is_object()) {
+            self.unless_absent(payload, "auth", "must be an object");
+        }
         let part = |name: &str, alias: &str| {
             let inside = auth.and_then(|auth| auth.get(name));
             inside.or_else(|| payload.get(alias)).filter(|json| !is_empty(json))
@@ -279,13 +440,17 @@ impl Reader<'_> {
             None => {}
             Some(Json::Object(providers)) => {
                 for (name, entry) in providers {
-                    let provider = provider_from(entry, Some(name), "auth/providers.json", &mut self.problems);
+                    let file = self.places.provider(name);
+                    let provider = provider_from(entry, Some(name), &file, &mut self.problems);
                     config.auth_providers.insert(name.clone(), Json::Object(provider));
                 }
             }
             Some(Json::Array(list)) => {
                 for (index, entry) in list.iter().enumerate() {
-                    let file = format!("auth_providers[{index}]");
+                    let file = match entry.get("name").and_then(Json::as_str) {
+                        Some(name) => self.places.provider(name),
+                        None => format!("auth_providers[{index}]"),
+                    };
                     let provider = provider_from(entry, None, &file, &mut self.problems);
                     if let Some(name) = provider.get("name").and_then(Json::as_str) {
                         config.auth_providers.insert(name.to_owned(), Json::Object(provider.clone()));
@@ -295,12 +460,55 @@ impl Reader<'_> {
             Some(_) => self.problems.add("auth/providers.json", "must be an object"),
         }
         ensure_api_key_provider(&mut config.auth_providers);
-        config.custom_user_data =
-            part("custom_user_data", "custom_user_data").or_else(|| payload.get("custom_user_data_config")).cloned();
-        config.custom_user_data = config.custom_user_data.take().filter(|json| !is_empty(json));
+        let custom = part("custom_user_data", "custom_user_data").or_else(|| payload.get("custom_user_data_config"));
+        config.custom_user_data = custom.filter(|json| !is_empty(json)).cloned();
+        if let Some(Json::Object(custom)) = &mut config.custom_user_data {
+            self.name_the_service(payload, &config.data_sources, custom);
+        }
+    }
+
+    /// Some exports name the data source of custom user data by an id, which means nothing in another app. The data
+    /// source that came with that id is meant, or the only one there is.
+    fn name_the_service(
+        &mut self,
+        payload: &Map<String, Json>,
+        sources: &[DataSource],
+        custom: &mut Map<String, Json>,
+    ) {
+        let Some(Json::String(id)) = custom.shift_remove("mongo_service_id") else { return };
+        if id.is_empty() || custom.get("mongo_service_name").and_then(Json::as_str).is_some_and(|name| !name.is_empty())
+        {
+            return;
+        }
+        let came_as =
+            |config: &Json| ["id", "_id"].iter().any(|key| config.get(key).and_then(Json::as_str) == Some(&id));
+        let came = array(payload.get("data_sources"))
+            .iter()
+            .filter_map(|source| source.get("config"))
+            .find(|one| came_as(one));
+        let named = came.and_then(|config| config.get("name")).and_then(Json::as_str).map(str::to_owned);
+        let ours = sources.iter().find(|source| source.id.to_hex() == id).map(|source| source.name.clone());
+        let only = match sources {
+            [only] => Some(only.name.clone()),
+            _ => None,
+        };
+        match named.or(ours).or(only) {
+            Some(name) => {
+                custom.insert("mongo_service_name".to_owned(), name.into());
+            }
+            None => {
+                let reason = format!(
+                    "mongo_service_id: '{id}' is not a data source of this app; name one in mongo_service_name"
+                );
+                self.problems.add(self.places.custom_user_data(), reason);
+            }
+        }
     }
 
     fn data_sources(&mut self, payload: &Map<String, Json>, config: &mut AppConfig) {
+        if payload.get("data_sources").is_some_and(|sources| !sources.is_array()) {
+            self.unless_absent(payload, "data_sources", "must be an array");
+        }
         for (index, entry) in array(payload.get("data_sources")).iter().enumerate() {
             let Some(mut source) = data_source_from(entry, index, &mut self.problems) else { continue };
             if let Some(old) = self.previous.data_sources.iter().find(|old| old.name == source.name) {
@@ -317,12 +525,24 @@ impl Reader<'_> {
     }
 }
 
+/// Keeps what nothing acts on beside an entity that has no room for it.
+fn keep_extra(config: &mut AppConfig, part: &str, name: &str, extra: Map<String, Json>) {
+    if extra.is_empty() {
+        return;
+    }
+    let all = config.opaque.entry(part).or_insert_with(|| json!({}));
+    if let Json::Object(all) = all {
+        all.insert(name.to_owned(), Json::Object(extra));
+    }
+}
+
 // --------------------------------------------------------------------------------------------------- one entity at a time
 
 /// One entry of `functions/config.json`, with the keys that nothing acts on beside it. The source is not looked for.
 pub(crate) fn function_from(entry: &Json, file: &str, problems: &mut Problems) -> (FunctionConfig, Map<String, Json>) {
     let mut fields = Fields::of(entry, file, problems);
     let function = FunctionConfig {
+        written: fields.written(),
         name: fields.required_text("name"),
         private: fields.flag("private"),
         can_evaluate: fields.json("can_evaluate").unwrap_or_else(|| Json::Object(Map::new())),
@@ -350,6 +570,7 @@ fn blank_function() -> FunctionConfig {
         run_as_user_id_script_source: String::new(),
         disable_arg_logs: false,
         declared: true,
+        written: Vec::new(),
         last_modified: 0,
     }
 }
@@ -357,13 +578,14 @@ fn blank_function() -> FunctionConfig {
 /// One entry of `http_endpoints/config.json`.
 pub(crate) fn endpoint_from(entry: &Json, file: &str, problems: &mut Problems) -> EndpointConfig {
     let mut fields = Fields::of(entry, file, problems);
-    let route = fields.required_text("route");
-    let method = fields.word("http_method", MethodFilter::parse, "GET, POST, PUT, PATCH, DELETE or *");
-    let function_name = fields.required_text("function_name");
     let alias = fields.json("verification_method");
     if let (None, Some(alias)) = (fields.map.get("validation_method"), alias) {
         fields.map.insert("validation_method".to_owned(), alias);
     }
+    let written = fields.written();
+    let route = fields.required_text("route");
+    let method = fields.word("http_method", MethodFilter::parse, "GET, POST, PUT, PATCH, DELETE or *");
+    let function_name = fields.required_text("function_name");
     let validation =
         fields.word("validation_method", Validation::parse, "NO_VALIDATION, SECRET_AS_QUERY_PARAM or VERIFY_PAYLOAD");
     let return_type = match fields.text("return_type") {
@@ -386,6 +608,7 @@ pub(crate) fn endpoint_from(entry: &Json, file: &str, problems: &mut Problems) -
         disabled: fields.flag("disabled"),
         return_type,
         can_evaluate: fields.json("can_evaluate"),
+        written,
         extra: fields.rest(),
     }
 }
@@ -395,10 +618,12 @@ pub(crate) fn value_from(entry: &Json, file: &str, problems: &mut Problems) -> V
     let mut fields = Fields::of(entry, file, problems);
     Value {
         id: ValueId::new(),
+        written: fields.written(),
         name: fields.required_text("name"),
         private: fields.flag("private"),
         from_secret: fields.flag("from_secret"),
         value: fields.json("value").unwrap_or(Json::Null),
+        extra: fields.rest(),
     }
 }
 
@@ -465,6 +690,12 @@ impl<'a> Fields<'a> {
             Map::new()
         });
         Self { map, file, problems }
+    }
+
+    /// The keys that are there, without those an instance adds.
+    fn written(&self) -> Vec<String> {
+        let said = self.map.iter().filter(|(key, json)| !json.is_null() && !INSTANCE_KEYS.contains(&key.as_str()));
+        said.map(|(key, _)| key.clone()).collect()
     }
 
     fn problem(&mut self, reason: String) {

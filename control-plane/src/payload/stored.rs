@@ -7,7 +7,7 @@ use serde_json::{Map, Value as Json, json};
 
 use storage::model::AppConfig;
 
-use super::read::read;
+use super::read::reread;
 use super::write::write;
 
 /// What was kept: the configuration, and what its sender should be told about it.
@@ -43,11 +43,7 @@ pub fn recall(document: &RawDocument) -> Result<Stored, String> {
     let payload: Map<String, Json> = part(document, "payload")?;
     let ids: Json = part(document, "ids")?;
     let warnings: Vec<String> = part(document, "warnings")?;
-    let read = read(&payload, &AppConfig::default(), 0);
-    if !read.problems.is_empty() {
-        return Err(format!("the kept configuration is damaged: {}", read.problems));
-    }
-    let mut config = read.config;
+    let mut config = reread(&payload).map_err(|problems| format!("the kept configuration is damaged: {problems}"))?;
 
     let known = ids["functions"].as_array().map_or(&[][..], Vec::as_slice);
     let mut order = std::collections::HashMap::new();

@@ -3,7 +3,10 @@
 
 use serde_json::{Map, Value as Json, json};
 
-use storage::model::{AppConfig, DataSource, EndpointConfig, FunctionConfig, Value};
+use storage::model::{AppConfig, DataSource, EndpointConfig, FunctionConfig, ReturnType, Value};
+
+/// Opaque parts that are written with the entities they belong to.
+pub(crate) const BESIDE_ENTITIES: &[&str] = &["functions", "environments"];
 
 /// The whole configuration in the shape of an import, without the app's own record (name, region).
 pub fn write(config: &AppConfig) -> Map<String, Json> {
@@ -14,10 +17,10 @@ pub fn write(config: &AppConfig) -> Map<String, Json> {
     let environments: Map<String, Json> = config
         .environments
         .iter()
-        .map(|(stem, values)| (format!("{stem}.json"), json!({ "values": values })))
+        .map(|(stem, values)| (format!("{stem}.json"), environment_json(config, stem, values)))
         .collect();
     put("environments", environments.into());
-    put("values", config.values.iter().map(value_json).collect());
+    put("values", config.values.iter().map(|value| value_json(value, Form::AsWritten)).collect());
     let mut auth = Map::new();
     if let Some(custom) = &config.custom_user_data {
         auth.insert("custom_user_data".to_owned(), custom.clone());
@@ -30,66 +33,117 @@ pub fn write(config: &AppConfig) -> Map<String, Json> {
         .iter()
         .map(|function| (format!("{}.js", function.name), function.source.clone().into()))
         .collect();
-    let entries: Vec<Json> = declared.map(|function| function_json(config, function)).collect();
+    let entries: Vec<Json> = declared.map(|function| function_json(config, function, Form::AsWritten)).collect();
     put("functions", json!({ "config": entries, "sources": sources }));
     put("data_sources", config.data_sources.iter().map(data_source_json).collect());
-    put("endpoints", json!({ "config": config.endpoints.iter().map(endpoint_json).collect::<Vec<_>>() }));
-    for (key, json) in config.opaque.iter().filter(|(key, _)| *key != "functions") {
+    let endpoints = config.endpoints.iter().map(|endpoint| endpoint_json(endpoint, Form::AsWritten));
+    put("endpoints", json!({ "config": endpoints.collect::<Vec<_>>() }));
+    for (key, json) in config.opaque.iter().filter(|(key, _)| !BESIDE_ENTITIES.contains(&key.as_str())) {
         put(key, json.clone());
     }
     payload
 }
 
-/// An entry of `functions/config.json`: what was said, and nothing that says the default.
-pub(crate) fn function_json(config: &AppConfig, function: &FunctionConfig) -> Json {
-    let mut entry = Map::new();
-    entry.insert("name".to_owned(), function.name.clone().into());
-    entry.insert("private".to_owned(), function.private.into());
-    if function.can_evaluate.as_object().is_none_or(|fields| !fields.is_empty()) {
-        entry.insert("can_evaluate".to_owned(), function.can_evaluate.clone());
+/// How much of an entity is written.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Form {
+    /// What its file said, and what differs from the defaults.
+    AsWritten,
+    /// Every key, so that two entities can be compared.
+    Whole,
+}
+
+/// An entry in the making. Known keys come first and in one order, then those nothing acts on.
+struct Entry<'a> {
+    fields: Map<String, Json>,
+    written: &'a [String],
+    form: Form,
+}
+
+impl<'a> Entry<'a> {
+    fn new(form: Form, written: &'a [String]) -> Self {
+        Self { fields: Map::new(), written, form }
     }
-    if function.disable_arg_logs {
-        entry.insert("disable_arg_logs".to_owned(), true.into());
+
+    fn always(&mut self, key: &str, json: impl Into<Json>) {
+        self.fields.insert(key.to_owned(), json.into());
     }
-    if function.run_as_system {
-        entry.insert("run_as_system".to_owned(), true.into());
+
+    fn unless_default(&mut self, key: &str, json: impl Into<Json>, is_default: bool) {
+        if self.form == Form::Whole || !is_default || self.written.iter().any(|written| written == key) {
+            self.always(key, json);
+        }
     }
-    if !function.run_as_user_id.is_empty() {
-        entry.insert("run_as_user_id".to_owned(), function.run_as_user_id.clone().into());
+
+    fn flag(&mut self, key: &str, flag: bool) {
+        self.unless_default(key, flag, !flag);
     }
-    if !function.run_as_user_id_script_source.is_empty() {
-        entry.insert("run_as_user_id_script_source".to_owned(), function.run_as_user_id_script_source.clone().into());
+
+    fn text(&mut self, key: &str, text: &str) {
+        self.unless_default(key, text, text.is_empty());
     }
+
+    fn rest(mut self, extra: &Map<String, Json>) -> Json {
+        self.fields.extend(extra.iter().map(|(key, json)| (key.clone(), json.clone())));
+        self.fields.into()
+    }
+}
+
+/// An entry of `functions/config.json`.
+pub(crate) fn function_json(config: &AppConfig, function: &FunctionConfig, form: Form) -> Json {
+    let mut entry = Entry::new(form, &function.written);
+    entry.always("name", function.name.clone());
+    entry.flag("private", function.private);
+    let always_true = function.can_evaluate.as_object().is_some_and(Map::is_empty);
+    entry.unless_default("can_evaluate", function.can_evaluate.clone(), always_true);
+    entry.flag("disable_arg_logs", function.disable_arg_logs);
+    entry.flag("run_as_system", function.run_as_system);
+    entry.text("run_as_user_id", &function.run_as_user_id);
+    entry.text("run_as_user_id_script_source", &function.run_as_user_id_script_source);
     let extra = config.opaque.get("functions").and_then(|all| all.get(&function.name)).and_then(Json::as_object);
-    entry.extend(extra.into_iter().flatten().map(|(key, json)| (key.clone(), json.clone())));
-    entry.into()
+    entry.rest(extra.unwrap_or(&Map::new()))
 }
 
-/// An entry of `http_endpoints/config.json`.
-pub(crate) fn endpoint_json(endpoint: &EndpointConfig) -> Json {
-    let mut entry = Map::new();
-    let mut put = |key: &str, json: Json| entry.insert(key.to_owned(), json);
-    put("route", endpoint.route.clone().into());
-    put("http_method", endpoint.method.as_str().into());
-    put("function_name", endpoint.function_name.clone().into());
-    put("validation_method", endpoint.validation.as_str().into());
-    if let Some(name) = &endpoint.secret_name {
-        put("secret_name", name.clone().into());
+/// An entry of `http_endpoints/config.json`. What App Services documents as required is always there.
+pub(crate) fn endpoint_json(endpoint: &EndpointConfig, form: Form) -> Json {
+    let mut entry = Entry::new(form, &endpoint.written);
+    entry.always("route", endpoint.route.clone());
+    entry.always("http_method", endpoint.method.as_str());
+    entry.always("function_name", endpoint.function_name.clone());
+    entry.always("validation_method", endpoint.validation.as_str());
+    // Without a secret there is nothing to name, in whichever form.
+    if endpoint.secret_name.is_some() || entry.written.iter().any(|written| written == "secret_name") {
+        entry.text("secret_name", endpoint.secret_name.as_deref().unwrap_or_default());
     }
-    put("respond_result", endpoint.respond_result.into());
-    put("fetch_custom_user_data", endpoint.fetch_custom_user_data.into());
-    put("create_user_on_auth", endpoint.create_user_on_auth.into());
-    put("disabled", endpoint.disabled.into());
-    put("return_type", endpoint.return_type.as_str().into());
+    entry.always("respond_result", endpoint.respond_result);
+    entry.flag("fetch_custom_user_data", endpoint.fetch_custom_user_data);
+    entry.flag("create_user_on_auth", endpoint.create_user_on_auth);
+    entry.always("disabled", endpoint.disabled);
+    let is_default = endpoint.return_type == ReturnType::default();
+    entry.unless_default("return_type", endpoint.return_type.as_str(), is_default);
     if let Some(expression) = &endpoint.can_evaluate {
-        put("can_evaluate", expression.clone());
+        entry.always("can_evaluate", expression.clone());
     }
-    entry.extend(endpoint.extra.iter().map(|(key, json)| (key.clone(), json.clone())));
-    entry.into()
+    entry.rest(&endpoint.extra)
 }
 
-pub(crate) fn value_json(value: &Value) -> Json {
-    json!({ "name": value.name, "value": value.value, "private": value.private, "from_secret": value.from_secret })
+/// One of `values/*.json`.
+pub(crate) fn value_json(value: &Value, form: Form) -> Json {
+    let mut entry = Entry::new(form, &value.written);
+    entry.always("name", value.name.clone());
+    entry.always("value", value.value.clone());
+    entry.flag("private", value.private);
+    entry.flag("from_secret", value.from_secret);
+    entry.rest(&value.extra)
+}
+
+/// One of `environments/*.json`.
+pub(crate) fn environment_json(config: &AppConfig, stem: &str, values: &Map<String, Json>) -> Json {
+    let mut content = Map::new();
+    content.insert("values".to_owned(), Json::Object(values.clone()));
+    let extra = config.opaque.get("environments").and_then(|all| all.get(stem)).and_then(Json::as_object);
+    content.extend(extra.into_iter().flatten().map(|(key, json)| (key.clone(), json.clone())));
+    content.into()
 }
 
 fn data_source_json(source: &DataSource) -> Json {

@@ -285,7 +285,9 @@ fn refused(status: u16, body: &[u8]) -> Failure {
         500.. => Some("the server's own log says more".to_owned()),
         _ => None,
     };
-    Failure { exit, message, advice, code: part("error_code"), status: Some(status) }
+    let missing = parsed.as_ref().and_then(|body| body.get("missing_secrets")).and_then(Json::as_array);
+    let missing_secrets = missing.into_iter().flatten().filter_map(Json::as_str).map(str::to_owned).collect();
+    Failure { exit, message, advice, code: part("error_code"), status: Some(status), missing_secrets }
 }
 
 fn not_logged_in(url: Option<&str>) -> Failure {

@@ -24,18 +24,19 @@ pub struct DiffArgs {
 }
 
 pub async fn run(args: DiffArgs) -> Result<(), Failure> {
-    let (root, payload) = push::read(&args.dir)?;
+    let local = push::read(&args.dir)?;
     let mut client = Client::connect(&args.target.place.connection).await?;
-    let Some(app) = push::find(&mut client, &args.target, &root, &payload).await? else {
+    let Some(app) = push::find(&mut client, &args.target, &local).await? else {
         return Err(Failure::failed("this app is not on the server yet, so all of it is new")
             .advise("create it with `portico push --create`, or name another with --app"));
     };
-    let lines = push::compare(&mut client, &app, &payload).await?;
-    if lines.is_empty() {
+    let report = push::compare(&mut client, &app, &local.payload).await?;
+    for warning in &report.warnings {
+        terminal::warn(warning);
+    }
+    if report.changes.is_empty() {
         terminal::note(&format!("{} is as in this directory", app.client_app_id));
     }
-    for line in lines {
-        terminal::say(&line);
-    }
+    report.show();
     Ok(())
 }

@@ -25,11 +25,13 @@ pub struct Failure {
     pub code: Option<String>,
     /// The server's status, when the server said it.
     pub status: Option<u16>,
+    /// Secrets that the server says have to be created first.
+    pub missing_secrets: Vec<String>,
 }
 
 impl Failure {
     pub fn new(exit: Exit, message: impl Into<String>) -> Self {
-        Self { exit, message: message.into(), advice: None, code: None, status: None }
+        Self { exit, message: message.into(), advice: None, code: None, status: None, missing_secrets: Vec::new() }
     }
 
     pub fn failed(message: impl Into<String>) -> Self {

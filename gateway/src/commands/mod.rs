@@ -7,6 +7,7 @@
 //! command is a client of the Admin API and knows nothing of the server it was compiled with.
 
 mod apps;
+mod archive;
 mod bounds;
 mod client;
 mod deployments;
@@ -68,6 +69,8 @@ enum Command {
     Push(push::PushArgs),
     Pull(pull::PullArgs),
     Diff(diff::DiffArgs),
+    Export(archive::ExportArgs),
+    Import(archive::ImportArgs),
     Apps(apps::AppsArgs),
     Secrets(secrets::SecretsArgs),
     Keys(keys::KeysArgs),
@@ -100,6 +103,8 @@ pub fn main(serving: Serving) -> ExitCode {
         Command::Push(args) => wait_for(push::run(args)),
         Command::Pull(args) => wait_for(pull::run(args)),
         Command::Diff(args) => wait_for(diff::run(args)),
+        Command::Export(args) => wait_for(archive::export(args)),
+        Command::Import(args) => wait_for(archive::import(args)),
         Command::Apps(args) => wait_for(apps::run(args)),
         Command::Secrets(args) => wait_for(secrets::run(args)),
         Command::Keys(args) => wait_for(keys::run(args)),

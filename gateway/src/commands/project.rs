@@ -4,7 +4,7 @@ use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 
-use control_plane::directory::{ROOT_20210101, ROOT_CURRENT};
+use control_plane::layout::Layout;
 use serde_json::{Value as Json, json};
 
 use super::Failure;
@@ -20,26 +20,27 @@ pub struct Meta {
     pub app_id: String,
 }
 
-/// The nearest directory from `start` upwards that holds an app, or the root file of an older layout, so that reading
-/// it can say which layout that is.
+/// The nearest directory from `start` upwards that holds an app in any layout.
 pub fn find_root(start: &Path) -> Option<PathBuf> {
     let start = start.canonicalize().ok()?;
     let near = || start.ancestors().take(PARENTS_MAX + 1);
-    let current = near().find(|dir| dir.join(ROOT_CURRENT).is_file() || dir.join(ROOT_20210101).is_file());
+    let holds = |dir: &Path, layout: Layout| dir.join(layout.root_file()).is_file();
+    let newer = near().find(|dir| holds(dir, Layout::Current) || holds(dir, Layout::V20210101));
     // `functions/config.json` is no root file, so the old name counts only where the old layout's neighbours are.
     let old = || {
         near().find(|dir| {
-            dir.join("stitch.json").is_file() || (dir.join("config.json").is_file() && dir.join("functions").is_dir())
+            holds(dir, Layout::V20180301) || (holds(dir, Layout::V20200603) && dir.join("functions").is_dir())
         })
     };
-    current.or_else(old).map(Path::to_owned)
+    newer.or_else(old).map(Path::to_owned)
 }
 
 /// [`find_root`] for a command that cannot do without.
 pub fn need_root(start: &Path) -> Result<PathBuf, Failure> {
     find_root(start).ok_or_else(|| {
         let at = start.display();
-        Failure::failed(format!("{at} is not in an app: no {ROOT_CURRENT} or {ROOT_20210101} there or above"))
+        let names = Layout::ALL.map(Layout::root_file).join(", ");
+        Failure::failed(format!("{at} is not in an app: none of {names} is there or above"))
             .advise("name the app's directory, or fetch an app with `portico pull --app NAME`")
     })
 }
@@ -81,7 +82,7 @@ mod tests {
         fs::create_dir_all(&inside).unwrap();
         fs::write(root.join("functions/config.json"), "[]").unwrap();
         assert_eq!(find_root(&inside), None, "a functions' config.json is not a root file");
-        fs::write(root.join(ROOT_20210101), "{}").unwrap();
+        fs::write(root.join(Layout::V20210101.root_file()), "{}").unwrap();
         assert_eq!(find_root(&inside), Some(root));
     }
 

@@ -8,6 +8,7 @@ use std::path::{Path, PathBuf};
 
 use clap::Args;
 use control_plane::directory;
+use control_plane::layout::Layout;
 use reqwest::Method;
 
 use super::client::Client;
@@ -31,6 +32,9 @@ pub struct PullArgs {
     /// Replace files that are there without asking
     #[arg(short, long)]
     yes: bool,
+    /// Delete configuration files that the app does not have; other files always stay
+    #[arg(long)]
+    prune: bool,
     #[command(flatten)]
     target: Target,
 }
@@ -49,13 +53,7 @@ pub async fn run(args: PullArgs) -> Result<(), Failure> {
         (None, None) => PathBuf::from(&app.name),
     };
 
-    let progress = Progress::start(format!("fetching {}", app.client_app_id));
-    // A directory keeps its layout: the root files of two would contradict each other.
-    let layout = if dir.join(directory::ROOT_20210101).exists() { "20210101" } else { "current" };
-    let query = [("version", layout), ("source_control", "true")];
-    let archive = client.send(Method::GET, &app.path("/export"), &query, None).await?;
-    let files = unpack(&archive.body)?;
-    progress.done(&format!("{} files", files.len()));
+    let files = fetch(&mut client, &app, &dir).await?;
 
     let present = files.iter().filter(|(name, _)| dir.join(name).exists()).count();
     if present > 0 && !args.yes {
@@ -68,57 +66,85 @@ pub async fn run(args: PullArgs) -> Result<(), Failure> {
             return Err(Failure::failed("nothing was written"));
         }
     }
-    let before = local_functions(&dir);
-    directory::write(&dir, &files).map_err(|error| Failure::failed(error.to_string()))?;
+    let failed = |error: directory::DirectoryError| Failure::failed(error.to_string());
+    let before = directory::owned(&dir).map_err(failed)?;
+    directory::write(&dir, &files).map_err(failed)?;
     push::remember(&dir, &app)?;
     for name in before.iter().filter(|name| !files.iter().any(|(file, _)| file == *name)) {
-        terminal::warn(&format!("{name} is here but not in the app; a push would add it"));
+        if args.prune {
+            std::fs::remove_file(dir.join(name)).map_err(|error| Failure::failed(format!("{name}: {error}")))?;
+            terminal::note(&format!("deleted {name}, which the app does not have"));
+        } else {
+            terminal::warn(&format!("{name} is here but not in the app; a push would add it"));
+        }
     }
     terminal::say(&dir.display().to_string());
     Ok(())
 }
 
+/// The app's files in the layout that `dir` has: the root files of two would contradict each other.
+async fn fetch(client: &mut Client, app: &target::App, dir: &Path) -> Result<Vec<(String, Vec<u8>)>, Failure> {
+    let layout = directory::layout(dir).unwrap_or(Layout::Current);
+    if layout.is_old() {
+        let reason = format!("{} has layout {layout}, which is read and not written any more", dir.display());
+        return Err(Failure::failed(reason).advise("name a new directory"));
+    }
+    let progress = Progress::start(format!("fetching {}", app.client_app_id));
+    let mut files = export(client, app, if layout == Layout::Current { "current" } else { "20210101" }).await?;
+    // Newer endpoints under an older root file stay where they are.
+    let (there, exported) = (Layout::Current.endpoints(), layout.endpoints());
+    if there != exported && dir.join(there).exists() {
+        for (name, _) in &mut files {
+            if let Some(rest) = name.strip_prefix(exported).filter(|rest| rest.starts_with('/')) {
+                *name = format!("{there}{rest}");
+            }
+        }
+    }
+    progress.done(&format!("{} files", files.len()));
+    Ok(files)
+}
+
+/// An app's files as the server exports them.
+pub async fn export(client: &mut Client, app: &target::App, version: &str) -> Result<Vec<(String, Vec<u8>)>, Failure> {
+    let query = [("version", version), ("source_control", "true")];
+    let archive = client.send(Method::GET, &app.path("/export"), &query, None).await?;
+    unpack(&archive.body).map_err(|reason| Failure::failed(format!("the server's export is not usable: {reason}")))
+}
+
 /// The app that the directory was pushed to, or the one of its name.
 async fn open_directory(target: &Target, root: &Path) -> Result<(Client, target::App), Failure> {
     let mut client = Client::connect(&target.place.connection).await?;
-    let payload = directory::read(root).map_err(|error| Failure::failed(error.to_string()))?;
-    match push::find(&mut client, target, root, &payload).await? {
+    let app = directory::open(root).map_err(|error| Failure::failed(error.to_string()))?;
+    let local = push::Local { root: Some(root.to_owned()), payload: app.payload };
+    match push::find(&mut client, target, &local).await? {
         Some(app) => Ok((client, app)),
         None => Err(Failure::failed("the app of this directory is not on the server")
             .advise("name one with --app; `portico apps` lists yours")),
     }
 }
 
-/// The function files of a directory that may not be an app yet.
-fn local_functions(dir: &Path) -> Vec<String> {
-    let payload = directory::read(dir).unwrap_or_default();
-    let sources = payload.pointer("/functions/sources").and_then(|sources| sources.as_object());
-    sources.map(|sources| sources.keys().map(|name| format!("functions/{name}")).collect()).unwrap_or_default()
-}
-
 /// The files of an archive. Links are refused: no export contains one, and one that does wants to be followed.
-fn unpack(archive: &[u8]) -> Result<Vec<(String, Vec<u8>)>, Failure> {
-    let bad = |reason: String| Failure::failed(format!("the server's export is not usable: {reason}"));
-    let mut zip = zip::ZipArchive::new(Cursor::new(archive)).map_err(|error| bad(error.to_string()))?;
+pub fn unpack(archive: &[u8]) -> Result<Vec<(String, Vec<u8>)>, String> {
+    let mut zip = zip::ZipArchive::new(Cursor::new(archive)).map_err(|error| error.to_string())?;
     if zip.len() > UNPACKED_FILES_MAX {
-        return Err(bad(format!("it holds more than {UNPACKED_FILES_MAX} files")));
+        return Err(format!("it holds more than {UNPACKED_FILES_MAX} files"));
     }
     let mut files = Vec::new();
     let mut room = UNPACKED_BYTES_MAX;
     for index in 0..zip.len() {
-        let entry = zip.by_index(index).map_err(|error| bad(error.to_string()))?;
-        let name = entry.name().map_err(|error| bad(error.to_string()))?.into_owned();
+        let entry = zip.by_index(index).map_err(|error| error.to_string())?;
+        let name = entry.name().map_err(|error| error.to_string())?.into_owned();
         if entry.is_dir() {
             continue;
         }
         if entry.is_symlink() {
-            return Err(bad(format!("'{name}' is a link")));
+            return Err(format!("'{name}' is a link"));
         }
         let mut content = Vec::new();
         // What the archive says about sizes is a claim; what comes out is counted.
-        entry.take(room + 1).read_to_end(&mut content).map_err(|error| bad(format!("'{name}': {error}")))?;
+        entry.take(room + 1).read_to_end(&mut content).map_err(|error| format!("'{name}': {error}"))?;
         let Some(left) = room.checked_sub(content.len() as u64) else {
-            return Err(bad(format!("it unpacks to more than {} MiB", UNPACKED_BYTES_MAX / (1024 * 1024))));
+            return Err(format!("it unpacks to more than {} MiB", UNPACKED_BYTES_MAX / (1024 * 1024)));
         };
         room = left;
         files.push((name, content));
@@ -156,7 +182,7 @@ mod tests {
         let link = archive(|zip| {
             zip.add_symlink("functions", "/etc", SimpleFileOptions::default()).unwrap();
         });
-        assert!(unpack(&link).unwrap_err().message.contains("'functions' is a link"));
+        assert!(unpack(&link).unwrap_err().contains("'functions' is a link"));
         let outside = archive(|zip| {
             zip.start_file("../outside.js", SimpleFileOptions::default()).unwrap();
         });

@@ -4,7 +4,7 @@ use std::net::{IpAddr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use control_plane::app_limits;
+use control_plane::{ImportSettings, app_limits};
 use ipnet::IpNet;
 use serde::Deserialize;
 use storage::model::{AppLimits, ProviderRegion};
@@ -53,6 +53,8 @@ pub struct Config {
     pub admin: Admin,
     #[serde(default)]
     pub limits: Limits,
+    #[serde(default)]
+    pub imports: Imports,
     #[serde(skip)]
     no_samples: bool,
 }
@@ -97,6 +99,17 @@ pub struct Limits {
     pub request_bytes_max: Option<u32>,
     /// Largest body of a function's answer, bytes. Default 33554432 (32 MiB). `PORTICO_RESPONSE_BYTES_MAX`.
     pub response_bytes_max: Option<u32>,
+}
+
+/// What is asked of configurations that come in.
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Imports {
+    /// Whether functions without an entry in `functions/config.json` are private. Default false, as it was on App
+    /// Services: clients may call them. `PORTICO_UNDECLARED_PRIVATE`.
+    pub undeclared_private: Option<bool>,
+    /// Largest source of one function, bytes. 1 MiB, the default, to 8 MiB. `PORTICO_SOURCE_BYTES_MAX`.
+    pub source_bytes_max: Option<usize>,
 }
 
 impl Config {
@@ -168,7 +181,13 @@ impl Config {
         number("PORTICO_CALLS_MAX", variable("PORTICO_CALLS_MAX"), &mut limits.calls_max)?;
         let (request, response) = ("PORTICO_REQUEST_BYTES_MAX", "PORTICO_RESPONSE_BYTES_MAX");
         number(request, variable(request), &mut limits.request_bytes_max)?;
-        number(response, variable(response), &mut limits.response_bytes_max)
+        number(response, variable(response), &mut limits.response_bytes_max)?;
+        number("PORTICO_SOURCE_BYTES_MAX", variable("PORTICO_SOURCE_BYTES_MAX"), &mut self.imports.source_bytes_max)?;
+        if let Some(text) = variable("PORTICO_UNDECLARED_PRIVATE") {
+            let wrong = || ConfigError(format!("PORTICO_UNDECLARED_PRIVATE: '{text}' is neither true nor false"));
+            self.imports.undeclared_private = Some(text.parse().map_err(|_| wrong())?);
+        }
+        Ok(())
     }
 
     /// Takes what the command line says.
@@ -258,6 +277,16 @@ impl Config {
             decode_requests: self.decode_requests.unwrap_or(false),
             trusted_proxies,
         };
+        let source_bytes_min = control_plane::limits::SOURCE_BYTES_MAX as u64;
+        let imports = ImportSettings {
+            undeclared_private: self.imports.undeclared_private.unwrap_or(false),
+            source_bytes_max: within(
+                "imports.source_bytes_max",
+                self.imports.source_bytes_max.map_or(source_bytes_min, |bytes| bytes as u64),
+                source_bytes_min,
+                control_plane::limits::CONFIG_BYTES_MAX as u64,
+            )? as usize,
+        };
         let port = listeners[0].0.port();
         Ok(super::Config {
             data: self.data.unwrap_or_else(|| "portico-data".into()),
@@ -284,6 +313,7 @@ impl Config {
             },
             limits,
             edge,
+            imports,
             drain: Duration::from_secs(within("drain_s", self.drain_s.unwrap_or(30), 0, 3600)?),
             log: self.log.unwrap_or_else(|| "info".to_owned()),
             log_json,

@@ -10,6 +10,7 @@ use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use control_plane::ImportSettings;
 use ipnet::IpNet;
 use storage::model::{AppLimits, ProviderRegion};
 
@@ -31,6 +32,7 @@ pub struct Config {
     pub admin: AdminKey,
     pub limits: AppLimits,
     pub edge: Edge,
+    pub imports: ImportSettings,
     pub drain: Duration,
     /// `tracing` filter for the log on standard error.
     pub log: String,
@@ -155,6 +157,8 @@ mod tests {
             ("[limits]\nrequest_bytes_max = 1", &[], "limits.request_bytes_max"),
             ("trusted_proxies = [\"10.0.0.0/99\"]", &[], "trusted_proxies[0]"),
             ("", &[("PORTICO_COMPRESS", "yes")], "PORTICO_COMPRESS"),
+            ("[imports]\nsource_bytes_max = 1", &[], "imports.source_bytes_max"),
+            ("", &[("PORTICO_UNDECLARED_PRIVATE", "yes")], "PORTICO_UNDECLARED_PRIVATE"),
             ("[admin]\npublic_key = \"only\"", &[], "admin.private_key"),
             ("domain = \"\"", &[], "domain"),
         ] {

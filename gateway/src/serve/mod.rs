@@ -190,6 +190,7 @@ impl Server {
             region: config.region.clone(),
             location: "US-VA".to_owned(),
             limits: config.limits,
+            imports: config.imports,
         };
         let control = runtime.block_on(ControlPlane::open(control)).map_err(|error| error.to_string())?;
         let router = control.router();

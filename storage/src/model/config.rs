@@ -44,6 +44,8 @@ pub struct FunctionConfig {
     pub disable_arg_logs: bool,
     /// Whether `functions/config.json` had an entry for it; undeclared ones are exported without one.
     pub declared: bool,
+    /// The keys that entry had. An export leaves out what was not written and says the default.
+    pub written: Vec<String>,
     /// Epoch seconds.
     pub last_modified: i64,
 }
@@ -95,6 +97,8 @@ pub struct EndpointConfig {
     pub can_evaluate: Option<Json>,
     /// Keys nothing here acts on.
     pub extra: Map<String, Json>,
+    /// The keys its entry had. An export leaves out what was not written and says the default.
+    pub written: Vec<String>,
 }
 
 /// Which request methods an endpoint answers.
@@ -195,6 +199,10 @@ pub struct Value {
     /// When set, `value` is the name of the secret whose content functions see.
     pub from_secret: bool,
     pub value: Json,
+    /// Keys nothing here acts on.
+    pub extra: Map<String, Json>,
+    /// The keys its file had. An export leaves out what was not written and says the default.
+    pub written: Vec<String>,
 }
 
 /// One of `data_sources/*`, with its rules as they came.

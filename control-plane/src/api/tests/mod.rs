@@ -22,7 +22,7 @@ use storage::Embedded;
 use storage::model::{ActiveApp, AppLimits, GroupId, ProviderRegion, SecretText, Snapshots};
 
 use crate::admins::{AdminKey, AdminKeySettings, LocalLogin, Role};
-use crate::{ControlPlane, ControlPlaneConfig};
+use crate::{ControlPlane, ControlPlaneConfig, ImportSettings};
 
 pub const PUBLIC: &str = "publickey";
 pub const PRIVATE: &str = "private-key";
@@ -126,6 +126,7 @@ impl Stage {
             base_url: "http://localhost:8080".to_owned(),
             region: ProviderRegion::parse("aws-us-east-1").unwrap(),
             location: "US-VA".to_owned(),
+            imports: ImportSettings::default(),
             limits: AppLimits {
                 run_time_ms: 1000,
                 heap_mib: 64,

@@ -1,0 +1,325 @@
+//! What older command lines send, in today's shape.
+//!
+//! In: a payload of any layout. Out: a payload whose functions, data sources, hosting and sync parts are shaped as in
+//! layout 20210101; the endpoints that incoming webhooks become; secrets that came along in clear text, taken out of it.
+//!
+//! The differences: functions as `[{config, source}]`; data sources among `services`, with their rules; hosting and sync
+//! without a `config` around them; webhooks, which were endpoints of a service. A webhook becomes the endpoint
+//! `/<service>/<webhook>` and a function of that name, as the platform's own converter did it. Its service is kept, so
+//! that an export gives back what came.
+
+use serde_json::{Map, Value as Json, json};
+
+use storage::model::SecretText;
+
+use super::Problems;
+use crate::layout::Layout;
+use crate::limits::NAME_LENGTH_MAX;
+
+/// Types of services that hold documents.
+const DATA_SOURCES: &[&str] = &["mongodb-atlas", "mongodb", "datalake"];
+
+/// A payload in today's shape, and what was found on the way.
+#[derive(Default)]
+pub(super) struct Modern {
+    pub layout: Layout,
+    pub payload: Map<String, Json>,
+    /// What errors call the entries of `functions.config`.
+    pub functions: Vec<String>,
+    pub webhooks: Vec<Webhook>,
+    pub secrets: Vec<(String, SecretText)>,
+    pub problems: Problems,
+}
+
+/// An incoming webhook as an endpoint and its function.
+pub(super) struct Webhook {
+    pub place: String,
+    pub endpoint: Json,
+    pub function: Json,
+    pub source: String,
+    /// When it had a method that endpoints do not have.
+    pub note: Option<String>,
+}
+
+pub(super) fn modern(payload: &Map<String, Json>) -> Modern {
+    let mut modern = Modern { payload: payload.clone(), ..Modern::default() };
+    match Layout::of_version(payload.get("config_version")) {
+        Some(layout) => modern.layout = layout,
+        None => {
+            let version = &payload["config_version"];
+            modern.problems.add("config_version", format!("there is no layout {version}"));
+        }
+    }
+    modern.functions();
+    modern.flat_parts();
+    modern.secrets();
+    modern.data_sources();
+    modern.webhooks();
+    modern
+}
+
+impl Modern {
+    /// `[{config, source}]` as `{config, sources}`.
+    fn functions(&mut self) {
+        let list = match self.payload.get("functions") {
+            Some(Json::Array(list)) => list.clone(),
+            Some(Json::Object(parts)) => {
+                let entries = parts.get("config").and_then(Json::as_array).map_or(0, Vec::len);
+                self.functions = (0..entries).map(|index| format!("functions/config.json[{index}]")).collect();
+                return;
+            }
+            _ => return,
+        };
+        let mut config = Vec::new();
+        let mut sources = Map::new();
+        for (index, item) in list.into_iter().enumerate() {
+            let entry = item.get("config").filter(|entry| entry.is_object()).unwrap_or(&item).clone();
+            let name = entry.get("name").and_then(Json::as_str).unwrap_or_default();
+            self.functions.push(match self.layout.is_old() && !name.is_empty() {
+                true => format!("functions/{name}/config.json"),
+                false => format!("functions[{index}]"),
+            });
+            if let Some(source) = item.get("source") {
+                sources.insert(format!("{name}.js"), source.clone());
+            }
+            let mut entry = entry;
+            if let Json::Object(fields) = &mut entry {
+                fields.shift_remove("source");
+            }
+            config.push(entry);
+        }
+        self.payload.insert("functions".to_owned(), json!({ "config": config, "sources": sources }));
+    }
+
+    /// Root keys of the old layouts that have a file of their own now.
+    fn flat_parts(&mut self) {
+        if !self.layout.is_old() {
+            return;
+        }
+        for key in ["hosting", "sync"] {
+            let Some(Json::Object(part)) = self.payload.get(key) else { continue };
+            if !part.is_empty() && !["config", "metadata", "files"].iter().any(|known| part.contains_key(*known)) {
+                let part = json!({ "config": part });
+                self.payload.insert(key.to_owned(), part);
+            }
+        }
+    }
+
+    /// `secrets.json`: what providers and services need, by the field that holds the secret's name today.
+    fn secrets(&mut self) {
+        let Some(secrets) = self.payload.shift_remove("secrets") else { return };
+        for (part, names) in [("auth_providers", "auth"), ("services", "services")] {
+            let Some(Json::Object(owners)) = secrets.get(part) else { continue };
+            for (owner, fields) in owners {
+                let Json::Object(fields) = fields else {
+                    self.problems.add("secrets.json", format!("{part}.{owner}: must be an object"));
+                    continue;
+                };
+                for (field, value) in fields {
+                    let name = secret_name(owner, field);
+                    let reference = match value {
+                        Json::String(text) => {
+                            self.secrets.push((name.clone(), SecretText::new(text.clone())));
+                            Json::from(name)
+                        }
+                        Json::Array(items) if items.iter().all(Json::is_string) => {
+                            let texts = items.iter().filter_map(Json::as_str).enumerate();
+                            let named = texts.map(|(index, text)| (format!("{name}_{index}"), SecretText::new(text)));
+                            let named: Vec<(String, SecretText)> = named.collect();
+                            let references = named.iter().map(|(name, _)| name.clone()).collect();
+                            self.secrets.extend(named);
+                            references
+                        }
+                        _ => {
+                            let reason = format!("{part}.{owner}.{field}: must be a string or an array of strings");
+                            self.problems.add("secrets.json", reason);
+                            continue;
+                        }
+                    };
+                    self.refer(names, owner, field, reference);
+                }
+            }
+        }
+    }
+
+    /// Puts a secret's name where the entity that needs it looks for it, unless it names one already.
+    fn refer(&mut self, part: &str, owner: &str, field: &str, reference: Json) {
+        let is_owner = |json: &Json| json.get("name").and_then(Json::as_str) == Some(owner);
+        let entity = match part {
+            "auth" => {
+                let list = self.payload.get("auth_providers").is_some_and(Json::is_array);
+                match list {
+                    true => self.payload["auth_providers"]
+                        .as_array_mut()
+                        .and_then(|all| all.iter_mut().find(|one| is_owner(one))),
+                    false => self.payload.get_mut("auth").and_then(|auth| auth.get_mut("providers")?.get_mut(owner)),
+                }
+            }
+            _ => ["services", "data_sources", "http_endpoints"]
+                .into_iter()
+                .find_map(|key| {
+                    let named = |service: &Json| service.get("config").is_some_and(is_owner);
+                    let at = self.payload.get(key)?.as_array()?.iter().position(named)?;
+                    Some((key, at))
+                })
+                .and_then(|(key, at)| self.payload.get_mut(key)?.get_mut(at)?.get_mut("config")),
+        };
+        if let Some(Json::Object(entity)) = entity {
+            let secrets = entity.entry("secret_config").or_insert_with(|| json!({}));
+            if let Json::Object(secrets) = secrets {
+                secrets.entry(field).or_insert(reference);
+            }
+        }
+    }
+
+    /// Services that hold documents move to the data sources.
+    fn data_sources(&mut self) {
+        let Some(Json::Array(services)) = self.payload.get("services") else { return };
+        let kind =
+            |service: &Json| service.pointer("/config/type").and_then(Json::as_str).unwrap_or_default().to_owned();
+        let holds_documents = |service: &Json| DATA_SOURCES.contains(&kind(service).as_str());
+        let (sources, services): (Vec<Json>, Vec<Json>) = services.iter().cloned().partition(holds_documents);
+        if sources.is_empty() {
+            return;
+        }
+        let mut all = self.payload.get("data_sources").and_then(Json::as_array).cloned().unwrap_or_default();
+        for source in sources {
+            let rules = source.get("rules").and_then(Json::as_array).into_iter().flatten();
+            let mut moved = json!({ "config": source["config"], "rules": rules.map(rule).collect::<Vec<_>>() });
+            if let Some(rule) = source.get("default_rule") {
+                moved["default_rule"] = rule.clone();
+            }
+            all.push(moved);
+        }
+        self.payload.insert("data_sources".to_owned(), all.into());
+        self.payload.insert("services".to_owned(), services.into());
+    }
+
+    fn webhooks(&mut self) {
+        for folder in ["services", "http_endpoints"] {
+            let Some(Json::Array(services)) = self.payload.get_mut(folder) else { continue };
+            let mut services = std::mem::take(services);
+            for service in &mut services {
+                let config = service.get("config").unwrap_or(service);
+                let name = config.get("name").and_then(Json::as_str).unwrap_or_default().to_owned();
+                let Some(Json::Array(webhooks)) = service.get_mut("incoming_webhooks") else { continue };
+                for (index, webhook) in webhooks.iter_mut().enumerate() {
+                    self.webhook(folder, &name, index, webhook);
+                }
+            }
+            self.payload.insert(folder.to_owned(), services.into());
+        }
+    }
+
+    fn webhook(&mut self, folder: &str, service: &str, index: usize, webhook: &mut Json) {
+        let (config, source) = match webhook.get("config").is_some_and(Json::is_object) {
+            true => {
+                let source = webhook.get("source").and_then(Json::as_str).map(str::to_owned);
+                (webhook.get_mut("config"), source)
+            }
+            false => {
+                let source = webhook.get("source").and_then(Json::as_str).map(str::to_owned);
+                (Some(webhook), source)
+            }
+        };
+        let Some(Json::Object(config)) = config else {
+            let place = format!("{folder}/{service}/incoming_webhooks[{index}]");
+            self.problems.add(place, "must be an object with 'config' and 'source'");
+            return;
+        };
+        let text = |config: &Map<String, Json>, key: &str| {
+            config.get(key).and_then(Json::as_str).unwrap_or_default().to_owned()
+        };
+        let name = text(config, "name");
+        let at = format!("{folder}/{service}/incoming_webhooks/{name}");
+        let place = format!("{at}/config.json");
+        if service.is_empty() || name.is_empty() {
+            self.problems.add(place, "name: missing");
+            return;
+        }
+        let Some(source) = source else {
+            self.problems.add(place, format!("webhook '{name}' has no source ({at}/source.js)"));
+            return;
+        };
+        let empty = Map::new();
+        let options = config.get("options").and_then(Json::as_object).unwrap_or(&empty);
+        let method = match text(options, "httpMethod").to_ascii_uppercase().as_str() {
+            "" => "POST".to_owned(),
+            "ANY" | "ALL" | "*" => "*".to_owned(),
+            "HEAD" => "*".to_owned(),
+            method => method.to_owned(),
+        };
+        let note = (text(options, "httpMethod") == "HEAD")
+            .then(|| format!("{place}: an endpoint for HEAD alone does not exist, so this one answers every method"));
+        let validation = Some(text(options, "validationMethod")).filter(|text| !text.is_empty());
+        let secret = text(options, "secret");
+        let mut secret_reference = text(options, "secret_name");
+        if !secret.is_empty() {
+            // In clear text it would be shown by every export.
+            if secret_reference.is_empty() {
+                secret_reference = secret_name(service, &name);
+            }
+            self.secrets.push((secret_reference.clone(), SecretText::new(secret)));
+            if let Some(Json::Object(options)) = config.get_mut("options") {
+                options.shift_remove("secret");
+                options.insert("secret_name".to_owned(), secret_reference.clone().into());
+            }
+        }
+        let flag = |key: &str| config.get(key).and_then(Json::as_bool).unwrap_or(false);
+        let path = format!("{service}/{name}");
+        let mut endpoint = json!({
+            "route": format!("/{path}"),
+            "http_method": method,
+            "function_name": path,
+            "validation_method": validation.as_deref().unwrap_or("NO_VALIDATION"),
+            "respond_result": flag("respond_result"),
+            "fetch_custom_user_data": flag("fetch_custom_user_data"),
+            "create_user_on_auth": flag("create_user_on_auth"),
+            "disabled": flag("disabled"),
+            // Webhooks answered in Extended JSON.
+            "return_type": "EJSON",
+        });
+        if !secret_reference.is_empty() {
+            endpoint["secret_name"] = secret_reference.into();
+        }
+        let mut function = json!({ "name": path, "private": true });
+        if let Some(rule) = config.get("can_evaluate").filter(|rule| !rule.is_null()) {
+            function["can_evaluate"] = rule.clone();
+        }
+        if flag("disable_arg_logs") {
+            function["disable_arg_logs"] = true.into();
+        }
+        let (user, script) = (text(config, "run_as_user_id"), text(config, "run_as_user_id_script_source"));
+        // Without any of these a webhook ran as the system.
+        if !user.is_empty() {
+            function["run_as_user_id"] = user.into();
+        } else if !script.is_empty() {
+            function["run_as_user_id_script_source"] = script.into();
+        } else if !flag("run_as_authed_user") {
+            function["run_as_system"] = true.into();
+        }
+        self.webhooks.push(Webhook { place, endpoint, function, source, note });
+    }
+}
+
+/// A collection's rules as `rules.json` has them: the oldest ones named their collection in one word.
+fn rule(rule: &Json) -> Json {
+    let mut rule = rule.clone();
+    if let Json::Object(fields) = &mut rule
+        && let Some(Json::String(namespace)) = fields.get("namespace").cloned()
+        && let Some((database, collection)) = namespace.split_once('.')
+        && !fields.contains_key("database")
+    {
+        fields.shift_remove("namespace");
+        fields.insert("database".to_owned(), database.into());
+        fields.insert("collection".to_owned(), collection.into());
+    }
+    rule
+}
+
+/// How the platform named secrets that it made itself.
+fn secret_name(owner: &str, field: &str) -> String {
+    let name = format!("__{owner}_{field}");
+    let plain = name.chars().map(|one| if one.is_ascii_alphanumeric() || one == '-' { one } else { '_' });
+    plain.take(NAME_LENGTH_MAX).collect()
+}
