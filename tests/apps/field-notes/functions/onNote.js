@@ -1,0 +1,2 @@
+exports = (event) => console.log(event.operationType);
+// no newline at the end

@@ -1,0 +1,1 @@
+exports = ({ body }) => ({ ok: 1, length: body.text().length });

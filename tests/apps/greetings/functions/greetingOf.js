@@ -1,0 +1,5 @@
+exports = (name) => `Hello, ${name}!`;
+
+if (typeof module === "object") {
+  module.exports = exports;
+}

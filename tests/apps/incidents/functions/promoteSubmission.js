@@ -1,0 +1,1 @@
+exports = async (id) => ({ id, by: context.values.get("bot") });

@@ -1,0 +1,1 @@
+exports = (item) => ({ item, cents: 250 });

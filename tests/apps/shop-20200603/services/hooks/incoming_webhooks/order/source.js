@@ -1,0 +1,3 @@
+exports = async function (payload) {
+  return { Processed: 900 };
+};
