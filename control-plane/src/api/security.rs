@@ -1,19 +1,20 @@
 //! From where an app may be called: `…/security/…`. Origins are configuration and go through drafts; the access list is
 //! the instance's own and acts at once.
 
+use std::net::IpAddr;
 use std::sync::Arc;
 
-use axum::Router;
 use axum::extract::State;
 use axum::response::Response;
 use axum::routing::{get, patch};
+use axum::{Extension, Router};
 use bson::oid::ObjectId;
 use serde_json::{Value as Json, json};
 
 use storage::model::AppId;
 
 use super::error::{ApiError, created, no_content, ok};
-use super::request::{InApp, Item, Payload};
+use super::request::{InApp, Item, Payload, Peer};
 use crate::ControlPlane;
 use crate::active::NewBundle;
 use crate::change::ChangeError;
@@ -74,27 +75,53 @@ async fn set_cors(
     Ok(no_content())
 }
 
-fn entry_json(entry: &AccessEntry) -> Json {
+fn entry_json(entry: &AccessEntry, peer: Option<IpAddr>) -> Json {
+    let includes = |peer: IpAddr| network(&entry.address).is_some_and(|network| network.contains(&peer));
     json!({
         "_id": entry.id.to_hex(),
         "address": entry.address,
         "comment": entry.comment,
-        "includes_current": entry.includes_current,
+        "includes_current": peer.map_or(entry.includes_current, includes),
     })
 }
 
-async fn access_list(State(control): State<Arc<ControlPlane>>, within: InApp) -> Result<Response, ApiError> {
-    let settings = AppSettings::recall(&control.catalog.settings(within.app.id).await?);
-    let entries: Vec<Json> = settings.access_list.iter().map(entry_json).collect();
-    Ok(ok(&json!({ "allowed_ips": entries })))
+/// The address of whoever asks, where it is known.
+fn current(peer: Option<Extension<Peer>>) -> Option<IpAddr> {
+    peer.map(|Extension(peer)| peer.0.to_canonical())
 }
 
-async fn add(State(control): State<Arc<ControlPlane>>, within: InApp, payload: Payload) -> Result<Response, ApiError> {
+async fn access_list(
+    State(control): State<Arc<ControlPlane>>,
+    within: InApp,
+    peer: Option<Extension<Peer>>,
+) -> Result<Response, ApiError> {
+    let peer = current(peer);
+    let settings = AppSettings::recall(&control.catalog.settings(within.app.id).await?);
+    let entries: Vec<Json> = settings.access_list.iter().map(|entry| entry_json(entry, peer)).collect();
+    let mut list = json!({ "allowed_ips": entries });
+    if let Some(address) = peer {
+        list["current_ip"] = address.to_string().into();
+    }
+    Ok(ok(&list))
+}
+
+/// An address, or with `use_current` that of whoever asks.
+async fn add(
+    State(control): State<Arc<ControlPlane>>,
+    within: InApp,
+    peer: Option<Extension<Peer>>,
+    payload: Payload,
+) -> Result<Response, ApiError> {
     let fields = payload.object()?;
-    let address = address_of(fields.get("address"))?.ok_or_else(|| ApiError::missing("address"))?;
+    let peer = current(peer);
+    let use_current = fields.get("use_current").and_then(Json::as_bool).unwrap_or_default();
+    let address = match peer.filter(|_| use_current) {
+        Some(address) => address.to_string(),
+        None => address_of(fields.get("address"))?.ok_or_else(|| ApiError::missing("address"))?,
+    };
     let comment = fields.get("comment").and_then(Json::as_str).unwrap_or_default().to_owned();
     let entry = AccessEntry { id: ObjectId::new(), address, comment, includes_current: false };
-    let json = entry_json(&entry);
+    let json = entry_json(&entry, peer);
     control
         .edit_settings(within.app.id, |settings| {
             if settings.access_list.len() >= ACCESS_LIST_MAX {
@@ -115,8 +142,10 @@ async fn change(
     State(control): State<Arc<ControlPlane>>,
     within: InApp,
     Item(id): Item<ObjectId>,
+    peer: Option<Extension<Peer>>,
     payload: Payload,
 ) -> Result<Response, ApiError> {
+    let peer = current(peer);
     let fields = payload.object()?;
     let address = address_of(fields.get("address"))?;
     let comment = fields.get("comment").and_then(Json::as_str).map(str::to_owned);
@@ -125,7 +154,7 @@ async fn change(
             let entry = settings.access_list.iter_mut().find(|entry| entry.id == id).ok_or_else(|| missing(id))?;
             entry.address = address.unwrap_or_else(|| entry.address.clone());
             entry.comment = comment.unwrap_or_else(|| entry.comment.clone());
-            Ok(entry_json(entry))
+            Ok(entry_json(entry, peer))
         })
         .await?;
     Ok(ok(&json))
