@@ -67,9 +67,9 @@ impl Coding {
 
 /// The coding an `Accept-Encoding` asks for: the one with the greater weight, gzip of two alike. None when it asks for
 /// none, or would rather have the body as it is.
-pub fn wanted(accept: &str) -> Option<Coding> {
+pub fn wanted<'a>(accept: impl Iterator<Item = &'a str>) -> Option<Coding> {
     let (mut gzip, mut brotli, mut any, mut identity) = (None, None, None, None);
-    for item in accept.split(',') {
+    for item in accept {
         let (name, parameters) = item.split_once(';').unwrap_or((item, ""));
         let slot = match name.trim() {
             "*" => &mut any,
@@ -191,7 +191,7 @@ mod tests {
             ("gzip;q=nonsense", None),
             (",,;,", None),
         ] {
-            assert_eq!(wanted(accept), expected, "{accept}");
+            assert_eq!(wanted(accept.split(',')), expected, "{accept}");
         }
     }
 

@@ -25,7 +25,7 @@ pub async fn body(core: &Rc<Core>, request: &Request<'_>, answer: &mut Answer) {
         return;
     }
     vary(&mut answer.headers, "Accept-Encoding");
-    let Some(coding) = request.header_text("accept-encoding").and_then(coding::wanted) else { return };
+    let Some(coding) = coding::wanted(request.header_items("accept-encoding")) else { return };
     let coded = if answer.body.len() <= COMPRESS_INLINE_BYTES_MAX {
         Some(core.encoder.borrow_mut().encode(coding, &answer.body))
     } else {

@@ -6,7 +6,7 @@
 use std::rc::Rc;
 use std::sync::Arc;
 
-use isolate_pool::{Call, Format, Invocation, RequestParts};
+use isolate_pool::{Call, Format, Invocation, RequestParts, Respond};
 use storage::model::{ActiveApp, ActiveEndpoint, ReturnType};
 
 use crate::authorize::Allowed;
@@ -34,7 +34,12 @@ pub async fn run(core: &Rc<Core>, request: &Request<'_>, allowed: Allowed) -> Do
     // Senders of webhooks have never known plain JSON, nor asked for it.
     let format = match request.is_webhook() {
         true => Format::Ejson,
-        false => format(request.header_text("accept"), endpoint.return_type),
+        false => format(request.header_items("accept"), endpoint.return_type),
+    };
+    let respond = match endpoint.respond_result {
+        false => Respond::Nothing,
+        true if request.is_webhook() => Respond::ResultWithoutStatus,
+        true => Respond::Result,
     };
     let invocation = Invocation {
         app: app.id,
@@ -52,7 +57,7 @@ pub async fn run(core: &Rc<Core>, request: &Request<'_>, allowed: Allowed) -> Do
                 headers: &request.headers,
             },
             body: (!request.body.is_empty()).then_some(request.body),
-            respond_result: endpoint.respond_result,
+            respond,
             format,
         },
         run_time_ms: app.limits.run_time_ms,
@@ -66,13 +71,13 @@ pub async fn run(core: &Rc<Core>, request: &Request<'_>, allowed: Allowed) -> Do
 
 /// `Accept` decides when it names one of the two media types, the one with the higher weight first; otherwise the endpoint's
 /// own return type.
-fn format(accept: Option<&str>, return_type: ReturnType) -> Format {
+fn format<'a>(accept: impl Iterator<Item = &'a str>, return_type: ReturnType) -> Format {
     let default = match return_type {
         ReturnType::Json => Format::Json,
         ReturnType::Ejson => Format::Ejson,
     };
     let mut best: Option<(f32, Format)> = None;
-    for range in accept.unwrap_or_default().split(',') {
+    for range in accept {
         let mut parts = range.split(';').map(str::trim);
         let named = match parts.next() {
             Some(media) if media.eq_ignore_ascii_case("application/json") => Format::Json,
@@ -106,7 +111,8 @@ mod tests {
             (Some("application/json, application/ejson"), ReturnType::Ejson, Format::Json),
             (Some("application/json;q=0"), ReturnType::Ejson, Format::Ejson),
         ] {
-            assert_eq!(format(accept, return_type), expected, "{accept:?}");
+            let items = accept.into_iter().flat_map(|accept: &str| accept.split(','));
+            assert_eq!(format(items, return_type), expected, "{accept:?}");
         }
     }
 }

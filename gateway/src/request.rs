@@ -55,6 +55,12 @@ impl<'a> Request<'a> {
         Request { headers, body, ..*self }
     }
 
+    /// The items of a header that is a list. Sent several times, it is one list.
+    pub fn header_items(&self, name: &str) -> impl Iterator<Item = &'a str> {
+        let named = self.headers.iter().filter(move |(other, _)| other.eq_ignore_ascii_case(name));
+        named.flat_map(|(_, value)| std::str::from_utf8(value).unwrap_or_default().split(',')).map(str::trim)
+    }
+
     /// The first header of this name as text; bytes that are no UTF-8 make it unusable where text is meant.
     pub fn header_text(&self, name: &str) -> Option<&'a str> {
         self.header(name).and_then(|value| std::str::from_utf8(value).ok())

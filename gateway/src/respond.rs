@@ -43,12 +43,6 @@ pub fn outcome(core: &Core, request: &Request<'_>, done: &mut Done) -> Answer {
         }
         Ok(response) => {
             let mut headers: Vec<Header> = Vec::with_capacity(response.headers.len() + 4);
-            // A webhook that set a status and no body had no body, whatever it returned.
-            let returned = matches!(response.content, ResponseContent::Json | ResponseContent::Ejson);
-            if request.is_webhook() && returned && response.status != 200 {
-                response.content = ResponseContent::Empty;
-                response.body.clear();
-            }
             let typed = response.headers.iter().any(|(name, _)| name.eq_ignore_ascii_case("content-type"));
             let content_type = match response.content {
                 ResponseContent::Empty => None,

@@ -8,6 +8,7 @@
   const { responseStatus, settled, textOf } = portico;
 
   const EMPTY = 0, JSON_TEXT = 1, EJSON_TEXT = 2, RAW = 3;
+  const NOTHING = 0, RESULT = 1, RESULT_WITHOUT_STATUS = 2;
 
   /** Compiled functions by name. They hold no state of a call: each call runs the function's top level anew. */
   let factories = { __proto__: null };
@@ -28,26 +29,27 @@
   }
 
   /** `[status, content, body, headers]`, or a promise of it. Throws what the function threw. */
-  function endpoint(call, name, flat, body, respondResult, ejson, userJson, system) {
+  function endpoint(call, name, flat, body, respond, ejson, userJson, system) {
     const response = new HTTPResponse();
     const handler = instantiate(name, new Context(call, name, flat, userJson, system), new Console(call));
     const value = handler(endpointRequest(flat, body), response);
-    if (isThenable(value)) return answerLater(response, value, respondResult, ejson);
-    return answer(response, value, respondResult, ejson);
+    if (isThenable(value)) return answerLater(response, value, respond, ejson);
+    return answer(response, value, respond, ejson);
   }
 
-  async function answerLater(response, value, respondResult, ejson) {
-    return answer(response, await awaited(value), respondResult, ejson);
+  async function answerLater(response, value, respond, ejson) {
+    return answer(response, await awaited(value), respond, ejson);
   }
 
   /** The table of what is sent. A promise only when the result holds promises or cursors. */
-  function answer(response, value, respondResult, ejson) {
+  function answer(response, value, respond, ejson) {
     const headers = responseHeaders(response);
     const set = responseStatus(response);
-    if (!respondResult) return [set ?? 204, EMPTY, undefined, headers];
+    if (respond === NOTHING) return [set ?? 204, EMPTY, undefined, headers];
     const status = set ?? 200;
     const body = responseBody(response);
-    if (status < 200 || status === 204 || status === 304) return [status, EMPTY, undefined, headers];
+    const silent = respond === RESULT_WITHOUT_STATUS && set !== undefined && body === undefined;
+    if (silent || status < 200 || status === 204 || status === 304) return [status, EMPTY, undefined, headers];
     if (body !== undefined) return [status, RAW, body, headers];
     const text = textOf(value, ejson);
     if (text === undefined) return answerSettled(response, value, ejson);
@@ -55,7 +57,7 @@
   }
 
   async function answerSettled(response, value, ejson) {
-    return answer(response, await settled(value), true, ejson);
+    return answer(response, await settled(value), RESULT, ejson);
   }
 
   /** Canonical Extended JSON of what the function returned, or a promise of it. */

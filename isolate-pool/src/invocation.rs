@@ -35,6 +35,24 @@ pub enum Format {
     Ejson,
 }
 
+/// What of a handler's result is sent.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[repr(u8)]
+pub enum Respond {
+    /// The status and headers it set, nothing else.
+    Nothing = 0,
+    /// What it returned, unless it set a body.
+    Result = 1,
+    /// The same, but a status set without a body means no body. Incoming webhooks were answered so.
+    ResultWithoutStatus = 2,
+}
+
+impl Respond {
+    pub fn from_u8(code: u8) -> Option<Self> {
+        [Self::Nothing, Self::Result, Self::ResultWithoutStatus].get(usize::from(code)).copied()
+    }
+}
+
 /// What is called.
 #[derive(Debug, Clone, Copy)]
 pub enum Call<'a> {
@@ -43,7 +61,7 @@ pub enum Call<'a> {
         request: RequestParts<'a>,
         /// None when the request had no body (length 0).
         body: Option<&'a [u8]>,
-        respond_result: bool,
+        respond: Respond,
         format: Format,
     },
     /// `exports(...arguments)`. The arguments are one BSON document `{"0": …, "1": …}`; the answer is canonical Extended

@@ -26,6 +26,6 @@ pub mod services;
 pub mod supervisor;
 
 pub use bundle::{Bundle, BundleFunction};
-pub use invocation::{Call, Format, Identity, Invocation, RequestParts};
+pub use invocation::{Call, Format, Identity, Invocation, RequestParts, Respond};
 pub use outcome::{ConsoleLevel, ConsoleLine, Failure, FailureKind, Outcome, Response, ResponseContent};
 pub use services::{HostCall, Refusal, Services};

@@ -381,7 +381,8 @@ fn a_webhook_that_was_never_told_of_endpoints_still_arrives() {
     // The same endpoint under its own address answers as endpoints do.
     assert_eq!(SERVER.call(&Request::post(&app.target("/http/hook"), "x")).json()["Processed"], json!(900));
     // A status without a body had no body.
-    for (query, status, text) in [("status=202", 202, ""), ("status=202&body=1", 202, "said")] {
+    for (query, status, text) in [("status=202", 202, ""), ("status=200", 200, ""), ("status=202&body=1", 202, "said")]
+    {
         let answer = SERVER.get(&old("http", &format!("status?{query}")));
         assert_eq!((answer.status, answer.text().as_str()), (status, text), "{query}");
     }
@@ -496,7 +497,12 @@ fn behind_a_trusted_proxy_the_caller_is_whom_the_proxy_names() {
         let id = entry["_id"].as_str().expect("an id");
         app.admin.expect("DELETE", &format!("{list}/{id}"), None);
     }
-    app.admin.post(&list, &json!({ "address": "2001:db8::/32" }));
+    let whole = app.admin.get(&list);
+    assert_eq!((&whole["allowed_ips"], &whole["current_ip"]), (&json!([]), &json!("127.0.0.1")));
+    let mine = app.admin.post(&list, &json!({ "use_current": true, "comment": "my desk" }));
+    assert_eq!((&mine["address"], &mine["includes_current"]), (&json!("127.0.0.1"), &json!(true)));
+    let wide = app.admin.post(&list, &json!({ "address": "2001:db8::/32" }));
+    assert_eq!(wide["includes_current"], json!(false));
     assert_eq!(ask(&server, &app, "2001:db8::1"), json!("2001:db8::1"));
     let refused = server.call(&Request::get(&app.target("/who")).header("X-Forwarded-For", "203.0.113.7"));
     assert_eq!(refused.error().0, "IP address '203.0.113.7' is not on the access list");

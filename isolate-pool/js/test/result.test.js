@@ -23,6 +23,10 @@ test("the table of results", async (t) => {
     [true, false, "", 200, JSON_TEXT, "null"],
     [true, true, "", 200, EJSON_TEXT, '{"$undefined":true}'],
     [true, false, "return null", 200, JSON_TEXT, "null"],
+    // As incoming webhooks were answered: a status without a body is all there is.
+    [2, true, "return {a: 1}", 200, EJSON_TEXT, '{"a":{"$numberInt":"1"}}'],
+    [2, true, "r.setStatusCode(200); return {a: 1}", 200, EMPTY, undefined],
+    [2, true, "r.setStatusCode(201); r.setBody('x'); return {a: 1}", 201, RAW, "x"],
     [true, false, "return () => 1", 200, JSON_TEXT, "null"],
     [true, false, "r.setStatusCode(204); return {a: 1}", 204, EMPTY, undefined],
     [true, false, "r.setStatusCode(304); r.setBody('x')", 304, EMPTY, undefined],

@@ -83,7 +83,7 @@ function start({ functions = {}, documents, app = APP, values = {}, environment 
     endpoint(name, { request, body, respondResult = true, ejson = false, user = USER, system = false, call = 7 } = {}) {
       running = call;
       const raw = body === undefined ? undefined : u8(Buffer.from(body));
-      const result = portico.endpoint(call, name, flat(request), raw, respondResult, ejson, user, system);
+      const result = portico.endpoint(call, name, flat(request), raw, Number(respondResult), ejson, user, system);
       const named = ([status, content, text, headers]) => ({ status, content, body: text, headers: headers && [...headers] });
       return isPromise(result) ? outside(result).then(named) : named(result);
     },

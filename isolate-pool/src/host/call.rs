@@ -7,7 +7,7 @@ use v8::{Local, PinScope};
 use crate::engine::error::{Stop, string};
 use crate::engine::isolate::{Runtime, Shapes};
 use crate::engine::reading::{self, Doubles};
-use crate::invocation::Format;
+use crate::invocation::{Format, Respond};
 use crate::limits;
 use crate::link::frame::{Invoke, InvokeCall, InvokeRequest};
 use crate::outcome::{Failure, FailureKind, Response, ResponseContent};
@@ -76,8 +76,8 @@ pub fn begin(
 ) -> Progress {
     v8::tc_scope!(let scope, scope);
     let called = match &invoke.call {
-        InvokeCall::Endpoint { request, body, respond_result, format } => {
-            endpoint(scope, runtime, handle, invoke, request, *body, *respond_result, *format)
+        InvokeCall::Endpoint { request, body, respond, format } => {
+            endpoint(scope, runtime, handle, invoke, request, *body, *respond, *format)
         }
         InvokeCall::Function { arguments, request } => {
             function(scope, runtime, shapes, handle, invoke, arguments, request.as_ref())
@@ -153,7 +153,7 @@ fn endpoint<'s>(
     invoke: &Invoke<'_>,
     request: &InvokeRequest<'_>,
     body: Option<&[u8]>,
-    respond_result: bool,
+    respond: Respond,
     format: Format,
 ) -> Result<Local<'s, v8::Value>, Stop> {
     let flat = flat(scope, request).into();
@@ -166,7 +166,7 @@ fn endpoint<'s>(
         string(scope, invoke.function).into(),
         flat,
         body,
-        v8::Boolean::new(scope, respond_result).into(),
+        v8::Integer::new(scope, respond as i32).into(),
         v8::Boolean::new(scope, format == Format::Ejson).into(),
         string(scope, invoke.user_json).into(),
         v8::Boolean::new(scope, invoke.system).into(),

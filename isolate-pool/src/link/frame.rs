@@ -3,7 +3,7 @@
 //! In: bytes from the other side, however they were cut. Out: one frame at a time, borrowing from the buffer.
 //! A frame that makes no sense ends the link; there is no resynchronising with a peer that lies.
 
-use crate::invocation::{Call, Format, Identity, Invocation, RequestParts};
+use crate::invocation::{Call, Format, Identity, Invocation, RequestParts, Respond};
 use crate::limits::FRAME_BYTES_MAX;
 use crate::outcome::{ConsoleLevel, Failure, FailureKind, Outcome, Response, ResponseContent};
 use crate::services::{HostCall, Refusal};
@@ -59,7 +59,7 @@ pub struct Invoke<'a> {
 
 #[derive(Debug)]
 pub enum InvokeCall<'a> {
-    Endpoint { request: InvokeRequest<'a>, body: Option<&'a [u8]>, respond_result: bool, format: Format },
+    Endpoint { request: InvokeRequest<'a>, body: Option<&'a [u8]>, respond: Respond, format: Format },
     Function { arguments: &'a [u8], request: Option<InvokeRequest<'a>> },
 }
 
@@ -237,11 +237,11 @@ pub fn write_invoke(out: &mut Vec<u8>, id: u64, invocation: &Invocation<'_>) {
     w.u32(invocation.run_time_ms);
     w.u32(invocation.heap_mib);
     match &invocation.call {
-        Call::Endpoint { request, body, respond_result, format } => {
+        Call::Endpoint { request, body, respond, format } => {
             w.u8(0);
             w.request(request);
             w.optional(*body);
-            w.u8(u8::from(*respond_result));
+            w.u8(*respond as u8);
             w.u8(match format {
                 Format::Json => 0,
                 Format::Ejson => 1,
@@ -493,7 +493,7 @@ pub fn read_down(body: &[u8]) -> Result<Down<'_>, BadFrame> {
                     0 => InvokeCall::Endpoint {
                         request: r.request()?,
                         body: r.optional("body")?,
-                        respond_result: r.flag("respond result")?,
+                        respond: Respond::from_u8(r.u8("respond")?).ok_or(BadFrame("respond"))?,
                         format: if r.flag("format")? { Format::Ejson } else { Format::Json },
                     },
                     1 => InvokeCall::Function {

@@ -20,7 +20,7 @@ use bson::doc;
 use super::boot::Boot;
 use super::run::Host;
 use crate::bundle::{Bundle, BundleFunction};
-use crate::invocation::{Call, Format, Identity, Invocation, RequestParts};
+use crate::invocation::{Call, Format, Identity, Invocation, RequestParts, Respond};
 use crate::link::frame::{self, Up};
 use crate::link::page::Page;
 use crate::outcome::{ConsoleLevel, Failure, FailureKind, Outcome, Response};
@@ -155,7 +155,7 @@ impl Stage {
         let encoded = arguments.map(|arguments| arguments.to_vec().unwrap());
         let call = match &encoded {
             Some(arguments) => Call::Function { arguments, request: None },
-            None => Call::Endpoint { request, body: None, respond_result: true, format: Format::Json },
+            None => Call::Endpoint { request, body: None, respond: Respond::Result, format: Format::Json },
         };
         let invocation = Invocation {
             app: self.app,
