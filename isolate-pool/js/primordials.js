@@ -36,6 +36,7 @@
     MapSet: uncurry(Map.prototype.set),
     NumberIsInteger: Number.isInteger,
     NumberIsSafeInteger: Number.isSafeInteger,
+    ObjectAssign: Object.assign,
     ObjectDefine: Object.defineProperty,
     ObjectFreeze: Object.freeze,
     ObjectHasOwn: Object.hasOwn,

@@ -6,12 +6,17 @@
 // exports or throws `portico.moduleNotFound(name, fromFile)`.
 (function (portico) {
   "use strict";
-  const { ObjectFreeze, StringSlice, StringStartsWith, fail, publish } = portico;
+  const { ObjectAssign, ObjectFreeze, StringSlice, StringStartsWith, fail, publish, publishLazily } = portico;
 
   /** Modules by name, as far as they were asked for. They live as long as the isolate, like Node's live with the process. */
   const modules = { __proto__: null };
+  let natives;
   /** What our own modules may use beside the language. Never handed on: natives act for whom they are told to. */
-  const internal = { __proto__: null, portico, get natives() { return portico.natives; } };
+  const internal = {
+    __proto__: null,
+    portico,
+    get natives() { return (natives ??= ObjectAssign({ __proto__: null }, portico.natives, portico.natives.node())); },
+  };
 
   /** The exports of a built-in module, or undefined when Node has none of that name. `node:` in front is optional. */
   function builtin(name) {
@@ -97,6 +102,12 @@
   }
 
   publish("global", globalThis);
+  publishLazily("Buffer", () => builtin("buffer").Buffer);
+  publishLazily("process", () => builtin("process"));
+  publishLazily("crypto", () => builtin("crypto").webcrypto);
+  publishLazily("performance", () => builtin("perf_hooks").performance);
+  publishLazily("console", () => builtin("console"));
+  publishLazily("utils", () => load("internal/utils").exports);
 
   portico.builtin = builtin;
   portico.requireFrom = requireFrom;

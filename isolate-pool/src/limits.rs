@@ -144,3 +144,26 @@ pub const TIMERS_PER_TURN_MAX: usize = 256;
 /// Longest name of a service, database, collection or operation, characters. Servers allow 255 bytes of namespace. Past
 /// it: an error that says which is no name.
 pub const NAME_LENGTH_MAX: usize = 1_024;
+
+/// Step of the clock that Node's modules read, nanoseconds. As coarse as browsers have it where pages of several origins
+/// share a process: a finer one would let code of one app measure the caches it shares with another's.
+pub const CLOCK_STEP_NS: u64 = 100_000;
+
+/// Most bytes that go into one compression or come out of one decompression. They are made at once and cannot be
+/// interrupted; this many take a second or two. Past it: an error that names the number.
+pub const ZLIB_BYTES_MAX: usize = 64 * 1024 * 1024;
+
+/// Largest input that brotli compresses at its most thorough levels, bytes; they take seconds per megabyte.
+pub const BROTLI_THOROUGH_BYTES_MAX: usize = 1024 * 1024;
+
+/// Most rounds of PBKDF2 in one call, counted per block of output. A derivation cannot be interrupted; this many take one
+/// or two seconds. Past it: an error that names the number.
+pub const PBKDF2_ROUNDS_MAX: u64 = 2_000_000;
+
+/// Most memory of one scrypt, bytes, and most work: memory times parallel runs. Node allows 32 MiB unless told otherwise.
+/// Past either: an error that names the number.
+pub const SCRYPT_BYTES_MAX: u64 = 64 * 1024 * 1024;
+pub const SCRYPT_WORK_MAX: u64 = 256 * 1024 * 1024;
+
+/// Longest key that is derived at once, bytes. Past it: an error that names the number.
+pub const DERIVED_BYTES_MAX: usize = 64 * 1024;

@@ -2,21 +2,16 @@
 //
 // Absent: NodeEventTarget; `on` and `once` also take the EventTarget of the Web.
 
+const { argType, outOfRange } = require("internal/errors");
+
 const kCapture = Symbol("kCapture");
 const kErrorMonitor = Symbol("events.errorMonitor");
 const kRejection = Symbol.for("nodejs.rejection");
 
 let defaultMaxListeners = 10;
 
-function invalid(name, expected, value) {
-  const got = value === null || value === undefined ? `${value}` : typeof value;
-  const error = new TypeError(`The "${name}" argument must be ${expected}. Received ${got}`);
-  error.code = "ERR_INVALID_ARG_TYPE";
-  return error;
-}
-
 function mustBeListener(listener) {
-  if (typeof listener !== "function") throw invalid("listener", "of type function", listener);
+  if (typeof listener !== "function") throw argType("listener", "function", listener);
 }
 
 /** Packages call it without `new` on objects of theirs, so it is a function, not a class. */
@@ -171,7 +166,7 @@ function run(emitter, event, listener, values) {
   const result = Reflect.apply(listener, emitter, values);
   if (!emitter[kCapture] || result === null || typeof result?.then !== "function") return;
   result.then(undefined, (error) => {
-    queueMicrotask(() => {
+    process.nextTick(() => {
       if (typeof emitter[kRejection] === "function") emitter[kRejection](error, event, ...values);
       else emitter.emit("error", error);
     });
@@ -188,9 +183,7 @@ function unheard(value) {
 
 function mustBeCount(count) {
   if (typeof count === "number" && count >= 0) return;
-  const error = new RangeError(`The value of "n" is out of range. It must be a non-negative number. Received ${String(count)}`);
-  error.code = "ERR_OUT_OF_RANGE";
-  throw error;
+  throw outOfRange("n", "a non-negative number", count);
 }
 
 for (const name of Object.keys(methods)) {
@@ -217,7 +210,7 @@ function listen(target, event, listener, once) {
     target.addEventListener(event, listener, { once });
     return () => target.removeEventListener(event, listener);
   }
-  throw invalid("emitter", "an instance of EventEmitter", target);
+  throw argType("emitter", "EventEmitter", target);
 }
 
 async function once(emitter, event, options) {
@@ -287,7 +280,7 @@ function setMaxListeners(count = defaultMaxListeners, ...targets) {
 
 function addAbortListener(signal, listener) {
   mustBeListener(listener);
-  if (signal === null || typeof signal !== "object" || !("aborted" in signal)) throw invalid("signal", "an instance of AbortSignal", signal);
+  if (signal === null || typeof signal !== "object" || !("aborted" in signal)) throw argType("signal", "AbortSignal", signal);
   let stop = () => {};
   if (signal.aborted) queueMicrotask(() => listener());
   else stop = listen(signal, "abort", listener, true);

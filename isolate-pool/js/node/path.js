@@ -2,12 +2,9 @@
 //
 // One implementation serves both: a path is its root (`/`, `C:\`, `\\host\share\`, or nothing) and names between separators.
 
-function mustBeText(value, name) {
-  if (typeof value === "string") return;
-  const error = new TypeError(`The "${name}" argument must be of type string. Received ${value === null ? "null" : typeof value}`);
-  error.code = "ERR_INVALID_ARG_TYPE";
-  throw error;
-}
+const { argType, mustBe, unavailable } = require("internal/errors");
+
+const mustBeText = (value, name) => mustBe("string", name, value);
 
 /** Names with `.` and `..` worked out; `..` above the start is kept unless there is a root. */
 function tidy(names, rooted) {
@@ -138,11 +135,7 @@ function styleOf({ sep, delimiter, separators, rootOf, cwd, sameName }) {
   }
 
   function format(parts) {
-    if (parts === null || typeof parts !== "object") {
-      const error = new TypeError('The "pathObject" argument must be of type object.');
-      error.code = "ERR_INVALID_ARG_TYPE";
-      throw error;
-    }
+    if (parts === null || typeof parts !== "object") throw argType("pathObject", "Object", parts);
     const dir = parts.dir || parts.root;
     const ext = parts.ext ? `${parts.ext[0] === "." ? "" : "."}${parts.ext}` : "";
     const base = parts.base || `${parts.name || ""}${ext}`;
@@ -151,9 +144,7 @@ function styleOf({ sep, delimiter, separators, rootOf, cwd, sameName }) {
   }
 
   function matchesGlob() {
-    const error = new Error("path.matchesGlob is not available to functions");
-    error.code = "ERR_FEATURE_UNAVAILABLE_ON_PLATFORM";
-    throw error;
+    throw unavailable("path.matchesGlob");
   }
 
   return {

@@ -1,4 +1,4 @@
-//! Text and bytes: UTF-8, base64, hexadecimal, random bytes, BSON.
+//! Text and bytes: UTF-8, Latin-1, base64, hexadecimal, random bytes, BSON.
 //!
 //! Each copies its argument out of JavaScript before it makes anything new there.
 
@@ -11,7 +11,7 @@ use crate::engine::error::Stop;
 use crate::engine::fence;
 use crate::engine::reading::{self, Doubles};
 use crate::engine::writing::{self, contents};
-use crate::limits::RANDOM_BYTES_MAX;
+use crate::limits::{NAME_LENGTH_MAX, RANDOM_BYTES_MAX};
 
 type Arguments<'s> = v8::FunctionCallbackArguments<'s>;
 type Answer<'s> = v8::ReturnValue<'s, v8::Value>;
@@ -26,6 +26,29 @@ pub fn utf8_encode<'s>(scope: &mut v8::PinScope<'s, '_>, arguments: Arguments<'s
 pub fn utf8_decode<'s>(scope: &mut v8::PinScope<'s, '_>, arguments: Arguments<'s>, answer: Answer<'s>) {
     let bytes = contents(arguments.get(0));
     give_text(scope, answer, &String::from_utf8_lossy(&bytes));
+}
+
+/// The low byte of each UTF-16 unit, which is what Node's `latin1` means.
+pub fn latin1_encode<'s>(scope: &mut v8::PinScope<'s, '_>, arguments: Arguments<'s>, answer: Answer<'s>) {
+    match text_of(scope, arguments.get(0)) {
+        Ok(text) => {
+            let bytes: Vec<u8> = text.encode_utf16().map(|unit| unit as u8).collect();
+            give(scope, answer, &bytes);
+        }
+        Err(stop) => stop.throw(scope),
+    }
+}
+
+pub fn latin1_decode<'s>(scope: &mut v8::PinScope<'s, '_>, arguments: Arguments<'s>, mut answer: Answer<'s>) {
+    let bytes = contents(arguments.get(0));
+    match v8::String::new_from_one_byte(scope, &bytes, v8::NewStringType::Normal) {
+        Some(text) => answer.set(text.into()),
+        None => Stop::refused("the text is longer than a string may be").throw(scope),
+    }
+}
+
+pub fn is_utf8<'s>(_: &mut v8::PinScope<'s, '_>, arguments: Arguments<'s>, mut answer: Answer<'s>) {
+    answer.set_bool(std::str::from_utf8(&contents(arguments.get(0))).is_ok());
 }
 
 pub fn base64_encode<'s>(scope: &mut v8::PinScope<'s, '_>, arguments: Arguments<'s>, answer: Answer<'s>) {
@@ -92,7 +115,7 @@ pub fn bson_decode<'s>(scope: &mut v8::PinScope<'s, '_>, arguments: Arguments<'s
     }
 }
 
-fn give<'s>(scope: &mut v8::PinScope<'s, '_>, mut answer: Answer<'s>, bytes: &[u8]) {
+pub(super) fn give<'s>(scope: &mut v8::PinScope<'s, '_>, mut answer: Answer<'s>, bytes: &[u8]) {
     match reading::bytes(scope, bytes) {
         Ok(array) => answer.set(array.into()),
         Err(stop) => stop.throw(scope),
@@ -103,6 +126,18 @@ fn give_text<'s>(scope: &mut v8::PinScope<'s, '_>, mut answer: Answer<'s>, text:
     match v8::String::new(scope, text) {
         Some(text) => answer.set(text.into()),
         None => Stop::refused("the text is longer than a string may be").throw(scope),
+    }
+}
+
+/// A short string argument that says which algorithm, format or kind is meant.
+pub(super) fn argument_text(
+    scope: &mut v8::PinScope<'_, '_>,
+    value: v8::Local<'_, v8::Value>,
+    name: &str,
+) -> Result<String, Stop> {
+    match v8::Local::<v8::String>::try_from(value) {
+        Ok(text) if text.length() <= NAME_LENGTH_MAX => Ok(text.to_rust_string_lossy(scope)),
+        _ => Err(Stop::refused(format!("the {name} must be a short string"))),
     }
 }
 

@@ -8,13 +8,18 @@
 pub mod bytes;
 pub mod console;
 pub mod continuation;
+pub mod crypto;
 pub mod desk;
 pub mod documents;
 pub mod functions;
+pub mod machine;
 pub mod modules;
+pub mod node;
 pub mod rejections;
 pub mod scopes;
 pub mod timers;
+pub mod types;
+pub mod zlib;
 
 use std::cell::RefCell;
 use std::rc::Rc;
@@ -44,6 +49,7 @@ pub fn natives<'s>(scope: &mut v8::PinScope<'s, '_>) -> Result<v8::Local<'s, v8:
         "load": functions::load,
         "module": modules::module,
         "moduleRan": modules::module_ran,
+        "node": node::node,
         "continuation": continuation::get,
         "setContinuation": continuation::set,
         "documents": documents::documents,

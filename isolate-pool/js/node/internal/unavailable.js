@@ -1,7 +1,9 @@
 // Gives: modules that load, because packages require them without using them, and whose functions say when they are used
 // that a function on this platform has no such thing.
 
-module.exports = function unavailable(target, { functions = "", classes = "", values = {} }) {
+const { unavailable } = require("internal/errors");
+
+module.exports = function withRefusals(target, { functions = "", classes = "", values = {} }) {
   const exported = target.exports;
   for (const name of functions.split(" ")) if (name !== "") exported[name] = refusing(target.id, name);
   for (const name of classes.split(" ")) if (name !== "") exported[name] = refusing(target.id, name);
@@ -12,9 +14,7 @@ module.exports = function unavailable(target, { functions = "", classes = "", va
 function refusing(id, name) {
   const refuse = {
     [name]: function () {
-      const error = new Error(`${id}.${name} is not available to functions: they have no processes, threads or terminals`);
-      error.code = "ERR_FEATURE_UNAVAILABLE_ON_PLATFORM";
-      throw error;
+      throw unavailable(`${id}.${name}`, "they have no processes, threads or terminals");
     },
   }[name];
   return refuse;

@@ -5,6 +5,7 @@
 mod fences;
 mod figures;
 mod modules;
+mod node;
 mod scopes;
 mod stories;
 mod values;

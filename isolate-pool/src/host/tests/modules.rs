@@ -3,7 +3,7 @@
 use super::*;
 
 /// What each probe, an expression or a body with `return`, gives as text.
-fn table(rows: &[(&str, &str)]) {
+pub(super) fn table(rows: &[(&str, &str)]) {
     let sources: Vec<String> = rows
         .iter()
         .map(|(probe, _)| {
@@ -76,7 +76,10 @@ fn paths() {
         ("require('path').format({ dir: '/x', name: 'n', ext: 'e' })", "/x/n.e"),
         ("require('path').win32.join('C:\\\\a', '..', 'b')", "C:\\b"),
         ("require('path').win32.resolve('C:\\\\a', 'D:b')", "D:\\b"),
-        ("require('path').isAbsolute(1)", "TypeError: The \"path\" argument must be of type string. Received number"),
+        (
+            "require('path').isAbsolute(1)",
+            "TypeError: The \"path\" argument must be of type string. Received type number (1)",
+        ),
     ]);
 }
 
