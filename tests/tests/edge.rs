@@ -240,10 +240,13 @@ fn the_number_of_calls_an_app_may_have_holds_for_the_app_whichever_core_they_com
     let gate = |what: &str| {
         format!("exports = () => context.services.get('mongodb-atlas').db('d').collection('gate').{what};")
     };
-    // Another app opens the gate: the first one has no call to spare.
-    let backend = Backend::new().data_source().on("GET", "/wait", wait).on("GET", "/quick", "exports = () => 'quick';");
+    let backend = Backend::new()
+        .data_source()
+        .on("GET", "/wait", wait)
+        .on("GET", "/quick", "exports = () => 'quick';")
+        .on("GET", "/arrived", &gate("count({ arrived: { $exists: true } })"))
+        .on("GET", "/open", &gate("insertOne({ open: true })"));
     let app = serve("crowded", &backend);
-    app.admin.expect("PATCH", &app.path("/limits"), Some(&json!({ "calls_max": 3 })));
     let mut waiting: Vec<_> = (0..3)
         .map(|n| {
             let mut connection = SERVER.connect();
@@ -251,10 +254,12 @@ fn the_number_of_calls_an_app_may_have_holds_for_the_app_whichever_core_they_com
             connection
         })
         .collect();
-    let refused = wait_for("a fourth call is refused", Duration::from_secs(10), || {
-        let answer = SERVER.get(&app.target("/quick"));
-        (answer.status == 429).then_some(answer)
+    wait_for("three calls are in progress", Duration::from_secs(20), || {
+        (SERVER.get(&app.target("/arrived")).text() == "3").then_some(())
     });
+    app.admin.expect("PATCH", &app.path("/limits"), Some(&json!({ "calls_max": 3 })));
+    let refused = SERVER.get(&app.target("/quick"));
+    assert_eq!(refused.status, 429, "{refused}");
     assert_eq!(refused.error(), ("too many requests".to_owned(), "RateLimitExceeded".to_owned()), "{refused}");
     // Whichever core a connection comes to, the answer is the same.
     for _ in 0..20 {
@@ -267,9 +272,6 @@ fn the_number_of_calls_an_app_may_have_holds_for_the_app_whichever_core_they_com
     assert_eq!(SERVER.get(&app.target("/quick")).status, 429);
     app.admin.expect("PATCH", &app.path("/limits"), Some(&json!({ "calls_max": 5 })));
     assert_eq!(SERVER.get(&app.target("/quick")).text(), r#""quick""#);
-    let open =
-        Backend::new().data_source().on("GET", "/wait", wait).on("GET", "/open", &gate("insertOne({ open: true })"));
-    app.push(&open);
     assert_eq!(SERVER.get(&app.target("/open")).status, 200);
     for (n, connection) in waiting.iter_mut().enumerate() {
         assert_eq!(connection.receive("GET").expect("an answer").json(), json!(n.to_string()));
