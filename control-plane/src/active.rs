@@ -18,8 +18,9 @@ use storage::model::{
 };
 
 use crate::settings::AppSettings;
+use crate::users::providers;
 use crate::vault::Vault;
-use crate::{ControlPlane, cors, payload, rules, signature};
+use crate::{ControlPlane, cors, guard, payload, rules, signature};
 
 /// Whether hosts must load the app anew.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -113,19 +114,17 @@ fn active_app(
     settings: &AppSettings,
     limits: AppLimits,
 ) -> Result<ActiveApp, String> {
-    let functions: HashMap<String, Arc<ActiveFunction>> =
-        config.functions.iter().map(|one| (one.name.clone(), Arc::new(active_function(one)))).collect();
+    let mut functions: HashMap<String, Arc<ActiveFunction>> = HashMap::new();
+    for function in &config.functions {
+        functions.insert(function.name.clone(), Arc::new(active_function(function)?));
+    }
     let mut routes: HashMap<String, Vec<Arc<ActiveEndpoint>>> = HashMap::new();
     for endpoint in config.endpoints.iter().filter(|endpoint| !endpoint.disabled) {
         let missing = |what: &str| format!("endpoint '{}': {what} does not exist", endpoint.route);
-        let mut function = functions
+        let function = functions
             .get(&endpoint.function_name)
             .cloned()
             .ok_or_else(|| missing(&format!("function '{}'", endpoint.function_name)))?;
-        // An endpoint's own rule guards its calls as if it were the function's.
-        if endpoint.can_evaluate.as_ref().is_some_and(|rule| !rules::always_true(rule)) && !function.guarded {
-            function = Arc::new(ActiveFunction { guarded: true, ..ActiveFunction::clone(&function) });
-        }
         let secret = match (endpoint.validation, &endpoint.secret_name) {
             (Validation::None, _) => None,
             (_, Some(name)) => Some(secrets.get(name).cloned().ok_or_else(|| missing(&format!("secret \"{name}\"")))?),
@@ -143,6 +142,8 @@ fn active_app(
             return_type: endpoint.return_type,
             fetch_custom_user_data: endpoint.fetch_custom_user_data,
             create_user_on_auth: endpoint.create_user_on_auth,
+            guard: guard::of(endpoint.can_evaluate.as_ref())
+                .map_err(|error| format!("endpoint '{}': can_evaluate{error}", endpoint.route))?,
         }));
     }
     let api_keys = api_keys
@@ -162,7 +163,8 @@ fn active_app(
         location: app.location.clone(),
         routes,
         functions,
-        api_keys_enabled: payload::api_keys_enabled(config),
+        auth: Arc::new(providers::read(app, config, secrets, settings)),
+        expansions: guard::expansions(config, secrets),
         api_keys: Arc::new(api_keys),
         allowed_request_origins: config.allowed_request_origins.clone(),
         cors: cors::policy(config)?,
@@ -173,13 +175,14 @@ fn active_app(
     })
 }
 
-fn active_function(function: &FunctionConfig) -> ActiveFunction {
-    ActiveFunction {
+fn active_function(function: &FunctionConfig) -> Result<ActiveFunction, String> {
+    let guard = guard::of(Some(&function.can_evaluate));
+    Ok(ActiveFunction {
         id: function.id,
         name: function.name.clone(),
         private: function.private,
         run_as: function.run_as(),
-        guarded: !rules::always_true(&function.can_evaluate),
+        guard: guard.map_err(|error| format!("function '{}': can_evaluate{error}", function.name))?,
         disable_arg_logs: function.disable_arg_logs,
-    }
+    })
 }

@@ -16,7 +16,7 @@ use serde_json::{Map, Value as Json, json};
 use isolate_pool::{Bundle, BundleFunction};
 use storage::Catalog;
 use storage::catalog::Deployment;
-use storage::model::{App, AppConfig, AppId, BundleId, DeploymentId, RunAs, SecretText};
+use storage::model::{App, AppConfig, AppId, BundleId, DeploymentId, RunAs, SecretText, script_function};
 
 use crate::active::open_secrets;
 use crate::limits::{BUNDLE_CACHE_BYTES_MAX, OLD_BUNDLE_LIFE};
@@ -191,14 +191,20 @@ impl Known {
 }
 
 fn bundle_of(app: &App, deployment: &Deployment, config: &AppConfig, secrets: &HashMap<String, SecretText>) -> Bundle {
+    let cached =
+        |name: &str| deployment.code_cache.get_binary(name).map_or_else(|_| Vec::new(), |cache| cache.bytes.to_vec());
     let functions = config.functions.iter().map(|function| BundleFunction {
         name: function.name.clone(),
         source: function.source.clone(),
-        code_cache: deployment
-            .code_cache
-            .get_binary(&function.name)
-            .map_or_else(|_| Vec::new(), |cache| cache.bytes.to_vec()),
+        code_cache: cached(&function.name),
         system: function.run_as() == RunAs::System,
+    });
+    let scripts = config.functions.iter().filter_map(|function| match function.run_as() {
+        RunAs::Script(source) => {
+            let name = script_function(&function.name);
+            Some(BundleFunction { code_cache: cached(&name), name, source, system: true })
+        }
+        _ => None,
     });
     Bundle {
         app_json: app_json(app, deployment, config).to_string(),
@@ -208,7 +214,7 @@ fn bundle_of(app: &App, deployment: &Deployment, config: &AppConfig, secrets: &H
             "values": config.environments.get(config.environment.file_stem()).cloned().unwrap_or_default(),
         })
         .to_string(),
-        functions: functions.collect(),
+        functions: functions.chain(scripts).collect(),
     }
 }
 
@@ -227,7 +233,7 @@ fn app_json(app: &App, deployment: &Deployment, config: &AppConfig) -> Json {
 }
 
 /// Name to content of every value, secrets filled in and environment values put in place.
-fn values(config: &AppConfig, secrets: &HashMap<String, SecretText>) -> Map<String, Json> {
+pub(crate) fn values(config: &AppConfig, secrets: &HashMap<String, SecretText>) -> Map<String, Json> {
     let mut values = Map::new();
     for value in &config.values {
         let content = match (value.from_secret, &value.value) {

@@ -89,6 +89,11 @@ pub fn entity_name(what: &str, name: &str) -> Result<(), String> {
     Ok(())
 }
 
+/// Whether a text could be the name of a key.
+pub fn is_entity_name(name: &str) -> bool {
+    !name.is_empty() && name.len() <= limits::NAME_LENGTH_MAX && name.bytes().all(is_name_byte)
+}
+
 fn is_name_byte(byte: u8) -> bool {
     byte.is_ascii_alphanumeric() || byte == b'_' || byte == b'-'
 }

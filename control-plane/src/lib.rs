@@ -23,6 +23,7 @@ mod diff;
 pub mod directory;
 mod documents;
 pub mod export;
+pub mod guard;
 pub mod layout;
 pub mod limits;
 pub mod logs;
@@ -35,6 +36,7 @@ mod settings;
 mod signature;
 mod trial;
 mod unified;
+pub mod users;
 mod vault;
 
 use std::collections::HashMap;
@@ -134,6 +136,7 @@ pub struct ControlPlane {
     place: Place,
     limits: AppLimits,
     imports: ImportSettings,
+    users: Arc<users::Users>,
     changing: ChangeLocks,
     runner: OnceLock<Arc<dyn Runner>>,
 }
@@ -161,6 +164,8 @@ impl ControlPlane {
         let logs_path = file("logs");
         let logs = LogSink::open(logs_path.clone()).map_err(|error| OpenError::File(logs_path, error))?;
         let catalog = Catalog::new(config.store);
+        let users = users::Users::start(catalog.clone(), vault.clone(), tokio::runtime::Handle::current())
+            .map_err(|error| OpenError::File(config.data_dir.clone(), error))?;
         let sessions = sessions::Sessions::open(&vault, &catalog).await?;
         let control_plane = Arc::new(Self {
             bundles: bundles::Bundles::new(catalog.clone(), vault.clone()),
@@ -174,6 +179,7 @@ impl ControlPlane {
             place: Place { base_url: config.base_url, region: config.region, location: config.location },
             limits: config.limits,
             imports: config.imports,
+            users,
             changing: ChangeLocks::default(),
             runner: OnceLock::new(),
         });
@@ -194,6 +200,11 @@ impl ControlPlane {
     /// Where entries of answered requests go.
     pub fn logs(&self) -> &LogSink {
         &self.logs
+    }
+
+    /// The users of all apps.
+    pub fn users(&self) -> &Arc<users::Users> {
+        &self.users
     }
 
     /// Answers one call's document operations, as the rules of its app allow them to whoever is not `system`.

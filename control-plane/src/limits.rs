@@ -160,3 +160,75 @@ pub const ROLE_NAME_LENGTH_MAX: usize = 100;
 
 /// How deep permissions of fields may nest: as deep as documents do.
 pub const ROLE_DEPTH_MAX: usize = DOCUMENT_DEPTH_MAX;
+
+/// Characters of a claim's value that becomes a user's metadata. App Services' documented bound. A token with a longer
+/// value is not accepted, and the log says which.
+pub const METADATA_VALUE_LENGTH_MAX: usize = 4096;
+
+/// Bytes of a token that somebody else signed. App Services' documented bound; a request's head is shorter anyway.
+pub const TOKEN_BYTES_MAX: usize = 1024 * 1024;
+
+/// How far an issuer's clock may be ahead of ours, seconds. Applies to `nbf` and `iat`; a token that has expired has
+/// expired.
+pub const CLOCK_SKEW_SECONDS: i64 = 60;
+
+/// How long an issuer's keys are used before they are fetched again.
+pub const ISSUER_KEYS_LIFE: Duration = Duration::from_secs(600);
+
+/// How long they are used when they cannot be fetched.
+pub const ISSUER_KEYS_STALE_LIFE: Duration = Duration::from_secs(24 * 3600);
+
+/// After a fetch, successful or not, an issuer is left alone for this long, whatever tokens say.
+pub const ISSUER_LOOK_AGAIN: Duration = Duration::from_secs(10);
+
+/// Keys taken from one issuer, and issuers remembered. Real ones have two or three keys.
+pub const ISSUER_KEYS_MAX: usize = 100;
+pub const ISSUERS_MAX: usize = 1_000;
+
+/// Bytes of an issuer's document, and how long it may take to come.
+pub const ISSUER_DOCUMENT_BYTES_MAX: usize = 256 * 1024;
+pub const ISSUER_FETCH_TIME_MAX: Duration = Duration::from_secs(5);
+
+/// Characters of an email address and of a password. App Services' documented bounds.
+pub const EMAIL_LENGTH_MAX: usize = 128;
+pub const PASSWORD_LENGTH_MIN: usize = 6;
+pub const PASSWORD_LENGTH_MAX: usize = 128;
+
+/// Threads that hash passwords, at most; never more than half the processor's. Each takes 19 MiB and some twenty
+/// milliseconds for one password.
+pub const PASSWORD_THREADS_MAX: usize = 4;
+
+/// Passwords that wait to be hashed. The last of them waits a few seconds; past it: 429, to be tried again.
+pub const PASSWORD_QUEUE_MAX: usize = 128;
+
+/// How long a credential that was found good is taken for good without another look. A changed or deleted user, key or
+/// password acts at once all the same; this bounds what another process changed.
+pub const KNOWN_USER_LIFE: Duration = Duration::from_secs(60);
+
+/// Credentials remembered like that. About a kilobyte each; the oldest make room.
+pub const KNOWN_USERS_MAX: usize = 16 * 1024;
+
+/// A login is written down when the last one is at least this long ago, seconds, so that a device which sends its
+/// password with every call does not cause a write with every call.
+pub const SEEN_AGAIN_SECONDS: i64 = 60;
+
+/// API keys of one user. App Services' documented limit. Past it: 400.
+pub const USER_KEYS_MAX: usize = 20;
+
+/// Bytes of a user's custom data document: any document fits.
+pub const CUSTOM_DATA_BYTES_MAX: usize = 16 * 1024 * 1024;
+
+/// Users listed at once, unless a request asks for another number, and at most.
+pub const USERS_PAGE: u64 = 50;
+pub const USERS_PAGE_MAX: u64 = 1_000;
+
+/// Characters of an imported user's id. Those of App Services have 24.
+pub const USER_ID_LENGTH_MAX: usize = 128;
+
+/// Life of a user's refresh token unless the app sets another. App Services' default; it allowed half an hour to five years.
+pub const USER_SESSION_SECONDS: i64 = 60 * 24 * 3600;
+pub const USER_SESSION_SECONDS_MIN: i64 = 30 * 60;
+pub const USER_SESSION_SECONDS_MAX: i64 = 5 * 365 * 24 * 3600;
+
+/// Life of an anonymous user's refresh token: as good as endless, since nobody can log in as that user again.
+pub const ANONYMOUS_SESSION_SECONDS: i64 = 50 * 365 * 24 * 3600;

@@ -15,7 +15,7 @@ use bson::spec::BinarySubtype;
 use isolate_pool::compiler::{CompileError, Source};
 use storage::StoreError;
 use storage::catalog::{Deployment, DeploymentStatus};
-use storage::model::{App, AppConfig, DeploymentId, DraftId, Environment};
+use storage::model::{App, AppConfig, DeploymentId, DraftId, Environment, RunAs, script_function};
 
 use crate::ControlPlane;
 use crate::active::{ActivateError, NewBundle};
@@ -146,8 +146,9 @@ impl ControlPlane {
         if config.functions.is_empty() {
             return Ok(cache);
         }
+        let units = units(config);
         let sources: Vec<Source> =
-            config.functions.iter().map(|one| Source { path: one.path(), text: one.source.clone() }).collect();
+            units.iter().map(|one| Source { path: one.path.clone(), text: one.source.to_owned() }).collect();
         let answer = tokio::time::timeout(COMPILE_TIME_MAX, self.compiler.compile(sources));
         let compiled = answer
             .await
@@ -156,17 +157,17 @@ impl ControlPlane {
                 PublishError::DoesNotCompile(format!("the functions could not be compiled within {seconds} s"))
             })?
             .map_err(|error| PublishError::Platform(format!("the compiler failed: {error}")))?;
-        if compiled.len() != config.functions.len() {
+        if compiled.len() != units.len() {
             return Err(PublishError::Platform("the compiler did not answer for every function".to_owned()));
         }
         let mut errors = Vec::new();
         let mut bytes = 0;
-        for (function, result) in config.functions.iter().zip(compiled) {
+        for (unit, result) in units.iter().zip(compiled) {
             match result {
-                Err(error) => errors.push(described(&function.path(), &error)),
+                Err(error) => errors.push(described(&unit.path, &error)),
                 Ok(code) => {
                     bytes += code.len();
-                    let Ok(key) = bson::raw::CString::try_from(function.name.as_str()) else { continue };
+                    let Ok(key) = bson::raw::CString::try_from(unit.name.as_str()) else { continue };
                     if bytes <= CODE_CACHE_BYTES_MAX {
                         cache.append(key, bson::Binary { subtype: BinarySubtype::Generic, bytes: code });
                     }
@@ -175,6 +176,30 @@ impl ControlPlane {
         }
         if errors.is_empty() { Ok(cache) } else { Err(PublishError::DoesNotCompile(errors.join("\n"))) }
     }
+}
+
+/// Something of an app that is compiled by itself.
+struct Unit<'a> {
+    name: String,
+    /// As errors name it.
+    path: String,
+    source: &'a str,
+}
+
+/// The functions, and the scripts that decide as whom some of them run.
+fn units(config: &AppConfig) -> Vec<Unit<'_>> {
+    let functions = config.functions.iter().map(|function| Unit {
+        name: function.name.clone(),
+        path: function.path(),
+        source: &function.source,
+    });
+    let scripts = config.functions.iter().filter(|function| matches!(function.run_as(), RunAs::Script(_)));
+    let scripts = scripts.map(|function| Unit {
+        name: script_function(&function.name),
+        path: format!("functions/config.json ({}.run_as_user_id_script_source)", function.name),
+        source: &function.run_as_user_id_script_source,
+    });
+    functions.chain(scripts).collect()
 }
 
 /// `functions/x.js:3:7: SyntaxError: …` and the line it is about.

@@ -115,11 +115,6 @@ fn unsupported(name: String, what: &str) -> RoleRule {
     RoleRule::Unsupported { name, what: what.to_owned() }
 }
 
-/// Whether a rule expression has to be evaluated at all.
-pub fn always_true(expression: &Json) -> bool {
-    constant(expression) == Some(true)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -29,6 +29,8 @@ pub struct AppSettings {
     pub access_list: Vec<AccessEntry>,
     /// Bounds that were set for this app, by their names in [`app_limits::ALL`].
     pub limits: BTreeMap<&'static str, u32>,
+    /// Life of users' refresh tokens, seconds.
+    pub refresh_seconds: Option<u32>,
 }
 
 impl AppSettings {
@@ -79,6 +81,9 @@ impl AppSettings {
             limits.append(name, i64::from(*value));
         }
         kept.append(bson::raw::cstr!("limits"), limits);
+        if let Some(seconds) = self.refresh_seconds {
+            kept.append(bson::raw::cstr!("refresh_seconds"), i64::from(seconds));
+        }
         kept
     }
 
@@ -102,6 +107,7 @@ impl AppSettings {
         Self {
             access_list: list.into_iter().flatten().filter_map(entry).collect(),
             limits: app_limits::ALL.iter().filter_map(own).collect(),
+            refresh_seconds: kept.get_i64("refresh_seconds").ok().and_then(|seconds| u32::try_from(seconds).ok()),
         }
     }
 }

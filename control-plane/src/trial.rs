@@ -76,7 +76,7 @@ impl ControlPlane {
             name: NAME.to_owned(),
             private: true,
             run_as: RunAs::Caller,
-            guarded: false,
+            guard: None,
             disable_arg_logs: false,
         };
         Ok(Trial { app: active, function: Arc::new(function), lent })

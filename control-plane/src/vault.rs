@@ -25,6 +25,7 @@ const SEALED_V1: u8 = 1;
 pub enum Purpose {
     AppSecrets,
     AdminSessions,
+    UserSessions,
 }
 
 impl Purpose {
@@ -32,6 +33,7 @@ impl Purpose {
         match self {
             Self::AppSecrets => "portico/1/app-secrets",
             Self::AdminSessions => "portico/1/admin-sessions",
+            Self::UserSessions => "portico/1/user-sessions",
         }
     }
 }
@@ -76,6 +78,13 @@ impl Vault {
     pub fn key_for(&self, purpose: Purpose) -> [u8; 32] {
         let mut mac = Hmac::<Sha256>::new_from_slice(&self.master).expect("HMAC takes keys of any length");
         mac.update(purpose.label().as_bytes());
+        mac.finalize().into_bytes().into()
+    }
+
+    /// The key for one purpose within one app: what is signed for one app is worth nothing in another.
+    pub fn key_of_app(&self, purpose: Purpose, app: AppId) -> [u8; 32] {
+        let mut mac = Hmac::<Sha256>::new_from_slice(&self.key_for(purpose)).expect("HMAC takes keys of any length");
+        mac.update(&app.bytes());
         mac.finalize().into_bytes().into()
     }
 

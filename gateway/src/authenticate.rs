@@ -1,20 +1,27 @@
 //! Finds out as whom a call runs.
 //!
 //! In: an admitted request. Out: the identity its function acts as. What the function's configuration asks for decides:
-//! the system, a fixed user, or the caller, who must then present exactly one kind of credentials.
+//! the system, a fixed user, one that a script names, or the caller, who must then present exactly one kind of credentials.
 //!
-//! Not here: whether that identity may call this endpoint (authorize). Clients are told only that credentials did not
-//! work; which ones and why stands in the app's log.
+//! Server keys, and callers who were found good within the last minute, are known at once; for others the core waits while
+//! the side runtime looks them up.
+//!
+//! Not here: whether that identity may call this endpoint (authorize), and what makes credentials good
+//! (`control_plane::users`). Clients are told only that credentials did not work; which ones and why stands in the app's
+//! log.
 
+use std::rc::Rc;
 use std::sync::Arc;
 
-use isolate_pool::Identity;
-use serde_json::json;
+use control_plane::users::{Credentials, KnownUser, NotKnown, Why};
+use isolate_pool::{ConsoleLine, Identity};
+use serde_json::{Value as Json, json};
 use sha2::{Digest, Sha256};
-use storage::model::{ActiveApp, ActiveEndpoint, ApiKeyIdentity, RunAs};
+use storage::model::{ActiveApp, ActiveEndpoint, ApiKeyIdentity, RunAs, script_function};
 
 use crate::admit::Admitted;
-use crate::core::Permit;
+use crate::core::{Core, Permit};
+use crate::errand::{self, Errand};
 use crate::refusal::{Refusal, Refused};
 use crate::request::Request;
 
@@ -26,56 +33,99 @@ pub struct Known {
     pub identity: Identity,
     /// For the log.
     pub user_id: Option<String>,
+    /// What functions said that ran on the way, for the log.
+    pub console: Vec<ConsoleLine>,
 }
 
 /// Whoever presented credentials.
-struct Caller {
-    id: String,
-    user_json: String,
+enum Caller {
+    Server { id: String, user_json: String },
+    User(Arc<KnownUser>),
 }
 
-pub fn caller(request: &Request<'_>, admitted: Admitted) -> Result<Known, Refused> {
+/// Why a caller is not known, and the reason for the log.
+type NotFound = (Refusal, String);
+
+pub async fn caller(core: &Rc<Core>, request: &Request<'_>, admitted: Admitted) -> Result<Known, Refused> {
     let Admitted { app, endpoint, permit } = admitted;
-    let found = match &endpoint.function.run_as {
-        // Credentials are not needed; good ones still show in context.user, bad ones are as good as none.
-        RunAs::System => {
-            let caller = presented(request).ok().and_then(|credentials| check(&app, credentials).ok());
-            let user_json = caller.as_ref().map_or_else(system_user, |caller| caller.user_json.clone());
-            Ok((Identity { user_json, system: true }, caller.map(|caller| caller.id)))
+    let mut console = Vec::new();
+    match identify(core, request, &app, &endpoint, &mut console).await {
+        Ok((identity, user_id)) => Ok(Known { app, endpoint, permit, identity, user_id, console }),
+        Err((refusal, detail)) => {
+            let refused = Refused::at_endpoint(refusal, app, endpoint).because(detail);
+            Err(Refused { console, ..refused })
         }
-        RunAs::User(id) => {
-            let user = json!({"id": id, "type": "normal", "data": {}, "custom_data": {}, "identities": []});
-            Ok((Identity { user_json: user.to_string(), system: false }, Some(id.clone())))
-        }
-        RunAs::Script(_) => Err((Refusal::NotAvailable { what: "run_as_user_id_script_source" }, String::new())),
-        RunAs::Caller => presented(request)
-            .and_then(|credentials| check(&app, credentials))
-            .map(|caller| (Identity { user_json: caller.user_json, system: false }, Some(caller.id))),
-    };
-    match found {
-        Ok((identity, user_id)) => Ok(Known { app, endpoint, permit, identity, user_id }),
-        Err((refusal, detail)) => Err(Refused::at_endpoint(refusal, app, endpoint).because(detail)),
     }
 }
 
-/// The one kind of credentials a request carries.
-enum Credentials<'a> {
-    ApiKey(&'a [u8]),
-    EmailPassword,
-    CustomToken,
-    Bearer,
+async fn identify(
+    core: &Rc<Core>,
+    request: &Request<'_>,
+    app: &Arc<ActiveApp>,
+    endpoint: &ActiveEndpoint,
+    console: &mut Vec<ConsoleLine>,
+) -> Result<(Identity, Option<String>), NotFound> {
+    let (caller, system) = match &endpoint.function.run_as {
+        RunAs::Caller => (Some(find(core, app, endpoint, presented(request)?).await?), false),
+        // Credentials are not needed; good ones still show in context.user, bad ones are as good as none.
+        RunAs::System => (at_most(core, request, app, endpoint).await, true),
+        RunAs::User(id) => (Some(named(core, app, id).await?), false),
+        RunAs::Script(_) => match decided(core, request, app, endpoint, console).await? {
+            Decided::User(id) => (Some(named(core, app, &id).await?), false),
+            Decided::System => (at_most(core, request, app, endpoint).await, true),
+        },
+    };
+    let Some(caller) = caller else { return Ok((Identity { system, ..errand::system() }, None)) };
+    let custom_data = match endpoint.fetch_custom_user_data && app.auth.custom_user_data.is_some() {
+        true => {
+            let data = core.parts.control.users().custom_data(app.clone(), caller.id().to_owned());
+            Some(core.remote.wait(data).await.map_err(not_found)?)
+        }
+        false => None,
+    };
+    let (user_json, id) = caller.shown(custom_data.as_deref());
+    Ok((Identity { user_json, system }, Some(id)))
 }
 
-type NotKnown = (Refusal, String);
+impl Caller {
+    fn id(&self) -> &str {
+        match self {
+            Self::Server { id, .. } => id,
+            Self::User(user) => &user.id,
+        }
+    }
+
+    /// `context.user`, and the id.
+    fn shown(self, custom_data: Option<&str>) -> (String, String) {
+        match (self, custom_data) {
+            (Self::Server { id, user_json }, None) => (user_json, id),
+            (Self::Server { id, user_json }, Some(data)) => {
+                (user_json.replacen(NO_CUSTOM_DATA, &format!(r#""custom_data":{data}"#), 1), id)
+            }
+            (Self::User(user), data) => (user.json(data.unwrap_or("{}")), user.id.clone()),
+        }
+    }
+}
+
+/// How the custom data of a user who has none are written.
+const NO_CUSTOM_DATA: &str = r#""custom_data":{}"#;
+
+/// The one kind of credentials a request carries.
+enum Presented<'a> {
+    ApiKey(&'a [u8]),
+    EmailPassword { email: &'a [u8], password: &'a [u8] },
+    CustomToken(&'a [u8]),
+    Bearer(&'a [u8]),
+}
 
 /// `Authorization: Bearer` decides alone when it is there; otherwise exactly one kind of credential headers must be.
-fn presented<'a>(request: &Request<'a>) -> Result<Credentials<'a>, NotKnown> {
+fn presented<'a>(request: &Request<'a>) -> Result<Presented<'a>, NotFound> {
     if let Some(authorization) = request.header("authorization")
         && authorization.len() >= 6
         && authorization[..6].eq_ignore_ascii_case(b"bearer")
         && authorization.get(6).is_none_or(|next| *next == b' ')
     {
-        return Ok(Credentials::Bearer);
+        return Ok(Presented::Bearer(authorization[6..].trim_ascii()));
     }
     let api_key = request.header("apikey").or_else(|| request.header("api-key"));
     let (email, password) = (request.header("email"), request.header("password"));
@@ -86,40 +136,139 @@ fn presented<'a>(request: &Request<'a>) -> Result<Credentials<'a>, NotKnown> {
         1 => {}
         _ => return Err((Refusal::SeveralCredentials, "more than one kind of credential headers".to_owned())),
     }
-    match (api_key, email, password) {
-        (Some(key), ..) if !key.is_empty() => Ok(Credentials::ApiKey(key)),
-        (Some(_), ..) => Err((Refusal::IncompleteCredentials, "the apiKey header is empty".to_owned())),
-        (None, Some(_), Some(_)) => Ok(Credentials::EmailPassword),
-        (None, None, None) => Ok(Credentials::CustomToken),
-        (None, email, _) => {
-            let missing = if email.is_some() { "password" } else { "email" };
-            Err((Refusal::IncompleteCredentials, format!("email+password credentials without {missing}")))
-        }
+    let incomplete = |what: &str| Err((Refusal::IncompleteCredentials, what.to_owned()));
+    match (api_key, email, password, token) {
+        (Some([]), ..) => incomplete("the apiKey header is empty"),
+        (Some(key), ..) => Ok(Presented::ApiKey(key)),
+        (.., Some([])) => incomplete("the jwtTokenString header is empty"),
+        (.., Some(token)) => Ok(Presented::CustomToken(token)),
+        (None, Some(email), Some(password), None) => Ok(Presented::EmailPassword { email, password }),
+        (None, Some(_), None, None) => incomplete("email+password credentials without password"),
+        (None, None, _, None) => incomplete("email+password credentials without email"),
     }
 }
 
-fn check(app: &ActiveApp, credentials: Credentials<'_>) -> Result<Caller, NotKnown> {
-    match credentials {
-        Credentials::ApiKey(key) => {
-            if !app.api_keys_enabled {
+/// Whoever presented these credentials.
+async fn find(
+    core: &Rc<Core>,
+    app: &Arc<ActiveApp>,
+    endpoint: &ActiveEndpoint,
+    presented: Presented<'_>,
+) -> Result<Caller, NotFound> {
+    let text = |bytes: &[u8], what: &str| {
+        let wrong = || (Refusal::NoSuchUser, format!("{what} is not UTF-8 text"));
+        String::from_utf8(bytes.to_vec()).map_err(|_| wrong())
+    };
+    let credentials = match presented {
+        Presented::ApiKey(key) => {
+            if !app.auth.api_key {
                 return Err((Refusal::NoSuchUser, "api-key: the provider is disabled".to_owned()));
             }
             // Keys are long and random: a plain hash hides them at rest, and looking the hash up tells a guesser nothing.
             let hash: [u8; 32] = Sha256::digest(key).into();
             match app.api_keys.get(&hash) {
                 Some(key) if key.disabled => {
-                    Err((Refusal::UserDisabled, format!("api-key '{}' is disabled", key.name)))
+                    return Err((Refusal::UserDisabled, format!("api-key '{}' is disabled", key.name)));
                 }
-                Some(key) => Ok(server_user(key)),
-                None => Err((Refusal::NoSuchUser, "api-key: no such key".to_owned())),
+                Some(key) => return Ok(server_user(key)),
+                None => Credentials::UserKey(hash),
             }
         }
-        Credentials::EmailPassword => {
-            Err((Refusal::NoSuchUser, "local-userpass: this app has no such user".to_owned()))
+        Presented::EmailPassword { email, password } => Credentials::EmailPassword {
+            email: text(email, "local-userpass: the email")?,
+            password: text(password, "local-userpass: the password")?,
+        },
+        Presented::CustomToken(token) => Credentials::CustomToken(text(token, "custom-token: the token")?),
+        Presented::Bearer(token) => {
+            let text = text(token, "bearer: the token");
+            Credentials::Bearer(text.map_err(|(_, detail)| (Refusal::BadSession, detail))?)
         }
-        Credentials::CustomToken => Err((Refusal::NoSuchUser, "custom-token: the provider is not set up".to_owned())),
-        Credentials::Bearer => Err((Refusal::BadSession, "bearer: not an access token of this app".to_owned())),
+    };
+    look_up(core, app, credentials, endpoint.create_user_on_auth).await.map(Caller::User)
+}
+
+async fn look_up(
+    core: &Rc<Core>,
+    app: &Arc<ActiveApp>,
+    credentials: Credentials,
+    create: bool,
+) -> Result<Arc<KnownUser>, NotFound> {
+    let users = core.parts.control.users();
+    if let Some(user) = users.at_hand(app, &credentials) {
+        return Ok(user);
     }
+    match core.remote.wait(users.find(app.clone(), credentials, create)).await {
+        Ok(user) => Ok(user),
+        Err(NotKnown { why: Why::OnCreation { function, user }, .. }) => {
+            // The app wants to look at everybody who is about to become a user; what throws there ends it.
+            let errand = Errand { function: &function, identity: &errand::system(), request: None };
+            let given = serde_json::from_str(&user.json()).unwrap_or(Json::Null);
+            let asked = errand::run(core, app, errand, &[given], &mut Vec::new()).await;
+            asked.map_err(|why| {
+                (Refusal::NoSuchUser, format!("the user was not made: function '{function}' failed: {why}"))
+            })?;
+            let (users, app) = (users.clone(), app.id);
+            let made = core.remote.wait(async move { users.make_or_find(app, *user).await }).await;
+            made.map(Arc::new).map_err(not_found)
+        }
+        Err(error) => Err(not_found(error)),
+    }
+}
+
+/// A caller where none is needed.
+async fn at_most(
+    core: &Rc<Core>,
+    request: &Request<'_>,
+    app: &Arc<ActiveApp>,
+    endpoint: &ActiveEndpoint,
+) -> Option<Caller> {
+    let presented = presented(request).ok()?;
+    find(core, app, endpoint, presented).await.ok()
+}
+
+/// The user that the configuration names.
+async fn named(core: &Rc<Core>, app: &Arc<ActiveApp>, id: &str) -> Result<Caller, NotFound> {
+    look_up(core, app, Credentials::Id(id.to_owned()), false).await.map(Caller::User)
+}
+
+enum Decided {
+    System,
+    User(String),
+}
+
+/// Asks the function's script as whom it runs: it gives a user's id, or `{"runAsSystem": true}`.
+async fn decided(
+    core: &Rc<Core>,
+    request: &Request<'_>,
+    app: &Arc<ActiveApp>,
+    endpoint: &ActiveEndpoint,
+    console: &mut Vec<ConsoleLine>,
+) -> Result<Decided, NotFound> {
+    let function = script_function(&endpoint.function.name);
+    let parts = errand::Parts::of(request);
+    let identity = match at_most(core, request, app, endpoint).await {
+        Some(caller) => Identity { user_json: caller.shown(None).0, system: true },
+        None => errand::system(),
+    };
+    let request = Some(parts.request(request, endpoint));
+    let errand = Errand { function: &function, identity: &identity, request };
+    let refused = |why: String| (Refusal::NoSuchUser, format!("run_as_user_id_script_source: {why}"));
+    match errand::run(core, app, errand, &[], console).await.map_err(refused)? {
+        Json::String(id) if !id.is_empty() => Ok(Decided::User(id)),
+        Json::Object(answer) if answer.get("runAsSystem") == Some(&Json::Bool(true)) => Ok(Decided::System),
+        _ => Err(refused("it gave neither a user's id nor {\"runAsSystem\": true}".to_owned())),
+    }
+}
+
+fn not_found(error: NotKnown) -> NotFound {
+    let refusal = match error.why {
+        Why::NoSuchUser | Why::Pending | Why::OnCreation { .. } => Refusal::NoSuchUser,
+        Why::Disabled => Refusal::UserDisabled,
+        Why::BadSession => Refusal::BadSession,
+        Why::Busy => Refusal::TooManyLogins,
+        Why::Broken => Refusal::Broken,
+    };
+    (refusal, error.detail)
 }
 
 fn server_user(key: &ApiKeyIdentity) -> Caller {
@@ -131,9 +280,5 @@ fn server_user(key: &ApiKeyIdentity) -> Caller {
         "custom_data": {},
         "identities": [{"id": id, "provider_type": "api-key"}],
     });
-    Caller { user_json: user.to_string(), id }
-}
-
-fn system_user() -> String {
-    r#"{"type":"system","data":{},"custom_data":{},"identities":[]}"#.to_owned()
+    Caller::Server { user_json: user.to_string(), id }
 }

@@ -1,15 +1,20 @@
-//! Checks what a request must prove beside who it is: a shared secret in the query, or a signature of its body.
+//! Checks what a request must prove beside who it is: a shared secret in the query or a signature of its body, and the
+//! rule expressions of its endpoint and function.
 //!
-//! In: a request whose identity is known. Out: one that may run.
+//! In: a request whose identity is known. Out: one that may run. Where there is no expression, nothing is waited for.
 
 use std::borrow::Cow;
+use std::rc::Rc;
 use std::sync::Arc;
 
-use isolate_pool::Identity;
+use control_plane::guard::Surroundings;
+use isolate_pool::{ConsoleLine, Identity};
+use storage::access::expression::{Answers, Expression, Step, value_of};
 use storage::model::{ActiveApp, ActiveEndpoint, Validation};
 
 use crate::authenticate::Known;
-use crate::core::Permit;
+use crate::core::{Core, Permit};
+use crate::errand::{self, Errand};
 use crate::http1::target;
 use crate::refusal::{Refusal, Refused};
 use crate::request::Request;
@@ -22,10 +27,12 @@ pub struct Allowed {
     pub permit: Permit,
     pub identity: Identity,
     pub user_id: Option<String>,
+    /// What functions said that ran on the way, for the log.
+    pub console: Vec<ConsoleLine>,
 }
 
-pub fn check(request: &Request<'_>, known: Known) -> Result<Allowed, Refused> {
-    let Known { app, endpoint, permit, identity, user_id } = known;
+pub async fn check(core: &Rc<Core>, request: &Request<'_>, known: Known) -> Result<Allowed, Refused> {
+    let Known { app, endpoint, permit, identity, user_id, mut console } = known;
     let refusal: Option<(Refusal, Cow<'static, str>)> = match (endpoint.validation, &endpoint.secret) {
         (Validation::None, _) => None,
         (Validation::SecretAsQueryParam, Some(secret)) => {
@@ -47,16 +54,72 @@ pub fn check(request: &Request<'_>, known: Known) -> Result<Allowed, Refused> {
             Some((Refusal::WrongSignature, "the endpoint's secret does not exist".into()))
         }
     };
-    let refusal = refusal.or_else(|| {
-        let rule = || Refusal::RuleNotMatched { function: endpoint.function.name.clone() };
-        let refused = "can_evaluate is a rule expression, which this version refuses";
-        endpoint.function.guarded.then(|| (rule(), refused.into()))
-    });
+    let refusal = match refusal {
+        None if endpoint.guard.is_some() || endpoint.function.guard.is_some() => {
+            let guarded = guarded(core, request, &app, &endpoint, &identity, &mut console).await;
+            let rule = || Refusal::RuleNotMatched { function: endpoint.function.name.clone() };
+            guarded.err().map(|detail| (rule(), detail.into()))
+        }
+        refusal => refusal,
+    };
     match refusal {
-        None => Ok(Allowed { app, endpoint, permit, identity, user_id }),
+        None => Ok(Allowed { app, endpoint, permit, identity, user_id, console }),
         Some((refusal, detail)) => {
             let refused = Refused::at_endpoint(refusal, app, endpoint).because(detail);
-            Err(Refused { user_id, ..refused })
+            Err(Refused { user_id, console, ..refused })
+        }
+    }
+}
+
+/// Whether the expressions of the endpoint and of its function hold; if not, why not, for the log. The functions they
+/// call run as whoever called.
+async fn guarded(
+    core: &Rc<Core>,
+    request: &Request<'_>,
+    app: &Arc<ActiveApp>,
+    endpoint: &ActiveEndpoint,
+    identity: &Identity,
+    console: &mut Vec<ConsoleLine>,
+) -> Result<(), String> {
+    let parts = errand::Parts::of(request);
+    let parts = parts.request(request, endpoint);
+    let surroundings = Surroundings::new(&app.expansions, &identity.user_json, parts, &endpoint.function.name);
+    let guards = [("function", &endpoint.function.guard), ("endpoint", &endpoint.guard)];
+    for (whose, guard) in guards.into_iter().filter_map(|(whose, guard)| Some((whose, guard.as_ref()?))) {
+        let no = |why: &str| Err(format!("can_evaluate of the {whose}: {why}"));
+        match holds(core, app, guard, &surroundings, identity, parts, console).await {
+            Ok(true) => {}
+            Ok(false) => return no("it is false"),
+            Err(why) => return no(&why),
+        }
+    }
+    Ok(())
+}
+
+async fn holds(
+    core: &Rc<Core>,
+    app: &Arc<ActiveApp>,
+    guard: &Expression,
+    surroundings: &Surroundings<'_>,
+    identity: &Identity,
+    request: isolate_pool::RequestParts<'_>,
+    console: &mut Vec<ConsoleLine>,
+) -> Result<bool, String> {
+    let mut answers = Answers::default();
+    // Each call answers one of the expression's functions, so this ends.
+    loop {
+        match guard.evaluate(surroundings, &answers) {
+            Step::Is(held) => return Ok(held),
+            Step::Fails(why) => return Err(why),
+            Step::Call(called) => {
+                let errand = Errand { function: &called.name, identity, request: Some(request) };
+                let answer = match app.functions.contains_key(&called.name) {
+                    true => errand::run_with(core, app, errand, called.arguments.clone(), console).await,
+                    false => Err("there is no such function".to_owned()),
+                };
+                let answer = answer.and_then(|json| value_of(&json).ok_or_else(|| "its answer is no value".to_owned()));
+                answers.put(&called, answer);
+            }
         }
     }
 }

@@ -26,7 +26,7 @@ pub struct Done {
 }
 
 pub async fn run(core: &Rc<Core>, request: &Request<'_>, allowed: Allowed) -> Done {
-    let Allowed { app, endpoint, permit, identity, user_id } = allowed;
+    let Allowed { app, endpoint, permit, identity, user_id, console } = allowed;
     let raw_query = request.query.map(|query| target::without(query.as_bytes(), "secret"));
     // What was ASCII is still ASCII with whole pairs gone.
     let raw_query = raw_query.as_ref().map(|query| std::str::from_utf8(query).unwrap_or_default());
@@ -64,7 +64,10 @@ pub async fn run(core: &Rc<Core>, request: &Request<'_>, allowed: Allowed) -> Do
         heap_mib: app.limits.heap_mib,
     };
     let session = core.parts.control.session(app.clone(), identity.system);
-    let ended = core.hosts.call(&invocation, session).await;
+    let mut ended = core.hosts.call(&invocation, session).await;
+    if !console.is_empty() {
+        ended.console.splice(0..0, console);
+    }
     drop(permit);
     Done { app, endpoint, user_id, format, ended }
 }

@@ -45,8 +45,8 @@ async fn walk(core: &Rc<Core>, request: &Request<'_>) -> Result<Walked, Refused>
     };
     let routed = route::endpoint(request, reached)?;
     let admitted = admit::call(routed)?;
-    let known = authenticate::caller(request, admitted)?;
-    let allowed = authorize::check(request, known)?;
+    let known = authenticate::caller(core, request, admitted).await?;
+    let allowed = authorize::check(core, request, known).await?;
     let decoded = decode::body(core, request, &allowed).await?;
     let plain = decoded.as_deref().map(|body| request.decoded(body));
     Ok(Walked::Called(invoke::run(core, plain.as_ref().unwrap_or(request), allowed).await))

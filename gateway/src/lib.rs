@@ -18,6 +18,7 @@ pub mod connection;
 pub mod core;
 pub mod cors;
 pub mod decode;
+pub mod errand;
 pub mod families;
 pub mod forwarded;
 pub mod hosts;

@@ -32,7 +32,8 @@ pub fn endpoint(core: &Core, request: &Request<'_>, walked: Result<Walked, Refus
         }
         Err(refused) => {
             let Some(app) = refused.app else { return };
-            (app, refused.endpoint, refused.user_id, 0, Vec::new(), refused.detail)
+            let lines = refused.console.into_iter().map(|line| line.text).collect();
+            (app, refused.endpoint, refused.user_id, 0, lines, refused.detail)
         }
     };
     let hide = endpoint.as_ref().is_some_and(|endpoint| endpoint.function.disable_arg_logs);

@@ -4,6 +4,7 @@
 use std::net::IpAddr;
 use std::sync::Arc;
 
+use isolate_pool::ConsoleLine;
 use storage::model::{ActiveApp, ActiveEndpoint};
 
 #[derive(Debug, Clone)]
@@ -44,16 +45,16 @@ pub enum Refusal {
     NoSuchUser,
     BadSession,
     UserDisabled,
+    /// More passwords wait to be checked than can be.
+    TooManyLogins,
     WrongSecret,
     WrongSignature,
-    /// The function's rule expression said no, or cannot be evaluated by this build.
+    /// A rule expression said no, or could not be decided.
     RuleNotMatched {
         function: String,
     },
-    /// The configuration asks for something this build does not do; the text names it.
-    NotAvailable {
-        what: &'static str,
-    },
+    /// Our own fault; the text for the log says what.
+    Broken,
 }
 
 /// A refusal, and how far the request had come, for the log.
@@ -65,11 +66,13 @@ pub struct Refused {
     pub user_id: Option<String>,
     /// For the app's log, not for the client.
     pub detail: String,
+    /// What functions said that ran on the way.
+    pub console: Vec<ConsoleLine>,
 }
 
 impl Refused {
     pub fn before_app(refusal: Refusal) -> Self {
-        Self { refusal, app: None, endpoint: None, user_id: None, detail: String::new() }
+        Self { refusal, app: None, endpoint: None, user_id: None, detail: String::new(), console: Vec::new() }
     }
 
     pub fn at_app(refusal: Refusal, app: Arc<ActiveApp>) -> Self {

@@ -156,9 +156,10 @@ fn of_refusal(refusal: &Refusal) -> (u16, Option<&'static str>, String) {
         Refusal::RuleNotMatched { function } => {
             (403, "FunctionExecutionError", format!("rule not matched for function \"{function}\"").into())
         }
-        Refusal::NotAvailable { what } => {
-            (501, "FunctionExecutionError", format!("{what} is not available in this version").into())
+        Refusal::TooManyLogins => {
+            (429, "RateLimitExceeded", "too many authentication attempts at once; try again later".into())
         }
+        Refusal::Broken => (500, "InternalServerError", "internal server error".into()),
     };
     (status, Some(code), message.into_owned())
 }

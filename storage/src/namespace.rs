@@ -11,6 +11,8 @@ pub enum Tenant {
     /// Portico's own catalog.
     System,
     App(AppId),
+    /// The users of an app: Portico's own records, which no function can address.
+    Users(AppId),
 }
 
 /// One collection of one tenant.

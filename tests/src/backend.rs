@@ -40,6 +40,12 @@ impl Endpoint {
         self
     }
 
+    /// One key of the handler's entry in `functions/config.json`.
+    pub fn handler(mut self, key: &str, value: impl Into<Json>) -> Self {
+        self.function[key] = value.into();
+        self
+    }
+
     /// Answers in Extended JSON unless asked otherwise.
     pub fn ejson(self) -> Self {
         self.with("return_type", "EJSON")

@@ -17,6 +17,7 @@ pub mod load;
 pub mod process;
 pub mod server;
 pub mod signing;
+pub mod tokens;
 
 use std::time::{Duration, Instant};
 

@@ -14,13 +14,7 @@ use portico_tests::{Answer, App, Backend, Command, Endpoint, Request, Server, Se
 use serde_json::{Value as Json, json};
 
 /// Rows that wait for something Portico does not do yet.
-const WAITING: &[(&str, &str)] = &[
-    ("E28", "can_evaluate expressions are read and not yet evaluated for endpoints"),
-    ("E33", "the custom-token provider is not there yet"),
-    ("E34", "the custom-token provider is not there yet"),
-    ("S5", "the local-userpass provider is not there yet"),
-    ("S6", "the custom-token provider is not there yet"),
-];
+const WAITING: &[(&str, &str)] = &[];
 
 const SECRET: &str = "Super5ecr3tPa55w0rd";
 const SIGNING_KEY: &str = "7A4VvateM9s86tbkfisoLoChjGBjuJnZ";

@@ -120,13 +120,13 @@ impl ControlPlane {
 }
 
 /// 64 letters and digits, as App Services made them.
-fn new_key() -> Result<String, ApiError> {
+pub(super) fn new_key() -> Result<String, ApiError> {
     const LETTERS: &[u8] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789";
     let random: [u8; 64] = vault::random().map_err(ApiError::internal)?;
     Ok(random.iter().map(|byte| char::from(LETTERS[usize::from(*byte) % LETTERS.len()])).collect())
 }
 
-fn brought(key: &str) -> Result<String, ApiError> {
+pub(super) fn brought(key: &str) -> Result<String, ApiError> {
     if !(API_KEY_LENGTH_MIN..=API_KEY_LENGTH_MAX).contains(&key.len()) {
         let message = format!("key: must have {API_KEY_LENGTH_MIN} to {API_KEY_LENGTH_MAX} characters");
         return Err(ApiError::invalid(message));

@@ -28,7 +28,7 @@ pub fn routes() -> Router<Arc<ControlPlane>> {
 }
 
 /// A provider has one id as long as its app has a provider of that name.
-fn id_of(app: AppId, name: &str) -> String {
+pub(crate) fn id_of(app: AppId, name: &str) -> String {
     derived_id(app, "auth provider", name)
 }
 

@@ -24,6 +24,7 @@ use super::error::{ApiError, ok};
 use super::request::{InApp, Params, Payload, Peer};
 use crate::ControlPlane;
 use crate::runner::{FunctionCall, Origin, Ran, arguments_from, error_code};
+use crate::users::SYSTEM_USER;
 
 pub fn routes() -> Router<Arc<ControlPlane>> {
     Router::new()
@@ -71,7 +72,7 @@ async fn execute(
     let missing = || ApiError::not_found("FunctionNotFound", format!("function not found: '{name}'"));
     let app = control.active(&within.app).ok_or_else(missing)?;
     let function = app.functions.get(name).cloned().ok_or_else(missing)?;
-    let (identity, user_id) = identity(&app, &function, run_as)?;
+    let (identity, user_id) = control.trial_identity(&app, &function, run_as).await?;
     let call = FunctionCall { bundle: app.bundle, app, function: name.to_owned(), identity, arguments };
     trial(&control, &within.app, call, function, Json::from(given).to_string(), asked, user_id).await
 }
@@ -88,7 +89,7 @@ async fn execute_source(
     let source = text(&body, "source")?.ok_or_else(|| ApiError::missing("source"))?;
     let eval_source = text(&body, "eval_source")?.unwrap_or("exports()");
     let trial_of = control.trial(&within.app, source, eval_source).await?;
-    let (identity, user_id) = identity(&trial_of.app, &trial_of.function, run_as)?;
+    let (identity, user_id) = control.trial_identity(&trial_of.app, &trial_of.function, run_as).await?;
     let call = FunctionCall {
         app: trial_of.app.clone(),
         bundle: trial_of.bundle(),
@@ -155,30 +156,23 @@ fn run_as(params: &Params) -> Result<As<'_>, ApiError> {
     }
 }
 
-/// A function that is to run as the system does so for everybody, and still sees who asked.
-fn identity(
-    app: &ActiveApp,
-    function: &ActiveFunction,
-    run_as: As<'_>,
-) -> Result<(Identity, Option<String>), ApiError> {
-    match run_as {
-        As::System => {
-            let user_json = r#"{"type":"system","data":{},"custom_data":{},"identities":[]}"#.to_owned();
-            Ok((Identity { user_json, system: true }, None))
-        }
-        As::User(id) => {
-            let key = app.api_keys.values().find(|key| key.id.to_hex() == id);
-            let key = key.ok_or_else(|| ApiError::not_found("UserNotFound", format!("user not found: '{id}'")))?;
-            let user = json!({
-                "id": id,
-                "type": "server",
-                "data": { "name": key.name },
-                "custom_data": {},
-                "identities": [{ "id": id, "provider_type": "api-key" }],
-            });
-            let system = function.run_as == RunAs::System;
-            Ok((Identity { user_json: user.to_string(), system }, Some(id.to_owned())))
-        }
+impl ControlPlane {
+    /// A function that is to run as the system does so for everybody, and still sees who asked.
+    async fn trial_identity(
+        &self,
+        app: &Arc<ActiveApp>,
+        function: &ActiveFunction,
+        run_as: As<'_>,
+    ) -> Result<(Identity, Option<String>), ApiError> {
+        let As::User(id) = run_as else {
+            return Ok((Identity { user_json: SYSTEM_USER.to_owned(), system: true }, None));
+        };
+        let user = self.users.by_id(app, id).await?;
+        let user = user.ok_or_else(|| ApiError::not_found("UserNotFound", format!("user not found: '{id}'")))?;
+        let custom_data = self.users.custom_data(app.clone(), id.to_owned()).await;
+        let user_json = user.json(custom_data.as_deref().unwrap_or("{}"));
+        let system = function.run_as == RunAs::System;
+        Ok((Identity { user_json, system }, Some(id.to_owned())))
     }
 }
 

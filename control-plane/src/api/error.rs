@@ -4,18 +4,23 @@
 //! In: what was wrong, named by whoever found it. Out: a response. What is our own fault is told to the operator's log
 //! and not to the client.
 
+use std::net::IpAddr;
+
 use axum::body::Body;
 use axum::response::{IntoResponse, Response};
 use http::{HeaderValue, StatusCode, header};
 use serde_json::{Value as Json, json};
 
+use isolate_pool::{Failure, FailureKind};
 use storage::model::NotAnId;
 use storage::{Fault, StoreError};
 
 use crate::change::ChangeError;
 use crate::payload::Problems;
 use crate::publish::PublishError;
+use crate::runner::error_code;
 use crate::sessions::BadToken;
+use crate::users::NotMade;
 
 /// What a client is told.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -25,11 +30,77 @@ pub struct ApiError {
     message: String,
     /// Secrets that have to be created before the request can succeed.
     missing_secrets: Vec<String>,
+    /// Where in an app's log more stands; users' programs are told.
+    link: Option<String>,
 }
 
 impl ApiError {
     fn new(status: StatusCode, code: &'static str, message: impl Into<String>) -> Self {
-        Self { status, code, message: message.into(), missing_secrets: Vec::new() }
+        Self { status, code, message: message.into(), missing_secrets: Vec::new(), link: None }
+    }
+
+    pub fn with_link(self, link: String) -> Self {
+        Self { link: Some(link), ..self }
+    }
+
+    pub fn has_link(&self) -> bool {
+        self.link.is_some()
+    }
+
+    // What users' programs are told, in the words that client libraries know.
+
+    /// Before an app is known there is no code either.
+    pub fn no_such_client_app(id: &str) -> Self {
+        Self::not_found("", format!("cannot find app using Client App ID '{id}'"))
+    }
+
+    pub fn no_token() -> Self {
+        let message = "expected Authorization header with JWT (Bearer schema)";
+        Self::new(StatusCode::UNAUTHORIZED, "MissingAuthReq", message)
+    }
+
+    pub fn bad_session(why: &str) -> Self {
+        Self::new(StatusCode::UNAUTHORIZED, "InvalidSession", format!("invalid session: {why}"))
+    }
+
+    /// Credentials that stand for nobody; `code` tells wrong passwords from the rest.
+    pub fn unauthorized(code: &'static str) -> Self {
+        Self::new(StatusCode::UNAUTHORIZED, code, "unauthorized")
+    }
+
+    pub fn user_disabled() -> Self {
+        Self::new(StatusCode::UNAUTHORIZED, "UserDisabled", "user disabled")
+    }
+
+    pub fn too_many_logins() -> Self {
+        let message = "too many authentication attempts at once; try again later";
+        Self::new(StatusCode::TOO_MANY_REQUESTS, "RateLimitExceeded", message)
+    }
+
+    pub fn no_provider(name: &str) -> Self {
+        let message = format!("auth provider not found: authentication via '{name}' is unsupported");
+        Self::new(StatusCode::NOT_FOUND, "AuthProviderNotFound", message)
+    }
+
+    /// The app's own function did not let a user be made.
+    pub fn not_made(why: &str) -> Self {
+        Self::new(StatusCode::BAD_REQUEST, "BadRequest", format!("failed to create user: {why}"))
+    }
+
+    pub fn address_not_allowed(address: IpAddr) -> Self {
+        let message = format!("IP address '{address}' is not on the access list");
+        Self::new(StatusCode::FORBIDDEN, "IPNotAllowed", message)
+    }
+
+    pub fn origin_not_allowed(origin: &str) -> Self {
+        let origin: String = origin.chars().take(256).collect();
+        let message = format!("request origin '{origin}' is not allowed");
+        Self::new(StatusCode::FORBIDDEN, "OriginNotAllowed", message)
+    }
+
+    pub fn rule_not_matched(function: &str) -> Self {
+        let message = format!("rule not matched for function \"{function}\"");
+        Self::new(StatusCode::FORBIDDEN, "FunctionExecutionError", message)
     }
 
     /// The request says something that cannot be.
@@ -78,6 +149,19 @@ impl ApiError {
         Self::new(StatusCode::CONFLICT, code, message)
     }
 
+    /// A token of users that nobody here signed.
+    pub fn bad_signature() -> Self {
+        Self::new(StatusCode::UNAUTHORIZED, "InvalidSession", "signature is invalid")
+    }
+
+    pub fn already_confirmed() -> Self {
+        Self::new(StatusCode::BAD_REQUEST, "UserAlreadyConfirmed", "already confirmed")
+    }
+
+    pub fn message(&self) -> &str {
+        &self.message
+    }
+
     pub fn too_large(bytes_max: usize) -> Self {
         let message = format!("request too large: this address takes at most {bytes_max} bytes");
         Self::new(StatusCode::PAYLOAD_TOO_LARGE, "RequestTooLarge", message)
@@ -102,9 +186,15 @@ impl ApiError {
 
 impl IntoResponse for ApiError {
     fn into_response(self) -> Response {
-        let mut body = json!({ "error": self.message, "error_code": self.code });
+        let mut body = json!({ "error": self.message });
+        if !self.code.is_empty() {
+            body["error_code"] = self.code.into();
+        }
         if !self.missing_secrets.is_empty() {
             body["missing_secrets"] = self.missing_secrets.into();
+        }
+        if let Some(link) = self.link {
+            body["link"] = link.into();
         }
         answer(self.status, &body)
     }
@@ -121,6 +211,41 @@ impl From<StoreError> for ApiError {
         match error.fault {
             Fault::Caller => Self::invalid(error.message),
             Fault::Store => Self::internal(error),
+        }
+    }
+}
+
+/// A function that failed for a user's program.
+impl From<Failure> for ApiError {
+    fn from(failure: Failure) -> Self {
+        let status = match failure.kind {
+            FailureKind::Threw if failure.code == "NoMatchingRuleFound" => StatusCode::FORBIDDEN,
+            FailureKind::NotFound => StatusCode::NOT_FOUND,
+            FailureKind::Unavailable => StatusCode::SERVICE_UNAVAILABLE,
+            FailureKind::Recycled | FailureKind::Crashed | FailureKind::Cancelled | FailureKind::Platform => {
+                StatusCode::INTERNAL_SERVER_ERROR
+            }
+            FailureKind::Threw
+            | FailureKind::RunTime
+            | FailureKind::Memory
+            | FailureKind::AsyncQueue
+            | FailureKind::Invalid => StatusCode::BAD_REQUEST,
+        };
+        Self::new(status, error_code(&failure), failure.message)
+    }
+}
+
+impl From<NotMade> for ApiError {
+    fn from(error: NotMade) -> Self {
+        match error {
+            NotMade::IdTaken => Self::conflict("UserAlreadyExists", "a user of this id exists already"),
+            NotMade::IdentityTaken { .. } => Self::conflict("AccountNameInUse", "name already in use"),
+            NotMade::Invalid(what) => Self::new(StatusCode::BAD_REQUEST, "BadRequest", what),
+            NotMade::Busy => {
+                let message = "too many passwords wait to be hashed; try again later";
+                Self::new(StatusCode::TOO_MANY_REQUESTS, "RateLimitExceeded", message)
+            }
+            NotMade::Store(error) => error.into(),
         }
     }
 }
@@ -166,6 +291,11 @@ pub fn ok(json: &Json) -> Response {
 /// 201 with JSON.
 pub fn created(json: &Json) -> Response {
     answer(StatusCode::CREATED, json)
+}
+
+/// 201 without a body, and so without a type.
+pub fn empty_created() -> Response {
+    StatusCode::CREATED.into_response()
 }
 
 /// 204.

@@ -1,4 +1,4 @@
-//! The Admin API, one resource a file, in the order of App Services' public reference.
+//! The Admin API, one resource a file, in the order of App Services' public reference; and the client API (`client`).
 //!
 //! In: requests under `/api/admin/v3.0` and `/api/private/v1.0`. Out: JSON, errors included, for whatever address and
 //! method. Every handler's signature says what was proven before it runs: an [`request::InApp`] is an app of a group of
@@ -9,6 +9,7 @@
 mod api_keys;
 mod apps;
 mod auth_providers;
+mod client;
 mod debug;
 mod drafts;
 mod endpoints;
@@ -25,6 +26,7 @@ mod services;
 mod session;
 #[cfg(test)]
 mod tests;
+mod users;
 mod values;
 
 use std::fmt;
@@ -39,6 +41,7 @@ use sha2::{Digest, Sha256};
 
 use crate::ControlPlane;
 use crate::limits::ADMIN_BODY_BYTES_MAX;
+pub(crate) use auth_providers::id_of as provider_id;
 use error::{ApiError, ok};
 
 pub use request::Peer;
@@ -59,12 +62,14 @@ pub fn router(control: Arc<ControlPlane>) -> Router {
         .merge(secrets::routes())
         .merge(api_keys::routes())
         .merge(auth_providers::routes())
+        .merge(users::routes())
         .merge(services::routes())
         .merge(security::routes())
         .merge(limits::routes())
         .merge(logs::routes());
     Router::new()
         .nest(ROOT, admin)
+        .merge(client::routes())
         .route("/api/private/v1.0/version", get(version))
         .layer(DefaultBodyLimit::max(ADMIN_BODY_BYTES_MAX))
         .method_not_allowed_fallback(|| async { ApiError::wrong_method() })

@@ -18,7 +18,7 @@ use super::request::{InApp, Item, Payload, Peer};
 use crate::ControlPlane;
 use crate::active::NewBundle;
 use crate::change::ChangeError;
-use crate::limits::ACCESS_LIST_MAX;
+use crate::limits::{ACCESS_LIST_MAX, USER_SESSION_SECONDS, USER_SESSION_SECONDS_MAX, USER_SESSION_SECONDS_MIN};
 use crate::publish::PublishError;
 use crate::settings::{AccessEntry, AppSettings, network};
 
@@ -28,6 +28,7 @@ pub fn routes() -> Router<Arc<ControlPlane>> {
         .route("/groups/{group}/apps/{app}/security/cors", get(cors).put(set_cors))
         .route("/groups/{group}/apps/{app}/security/access_list", get(access_list).post(add))
         .route("/groups/{group}/apps/{app}/security/access_list/{id}", patch(change).delete(remove))
+        .route("/groups/{group}/apps/{app}/security/refresh_token_expiration", get(session_life).put(set_session_life))
 }
 
 async fn origins(State(control): State<Arc<ControlPlane>>, within: InApp) -> Result<Response, ApiError> {
@@ -72,6 +73,34 @@ async fn set_cors(
         })
         .await;
     set?;
+    Ok(no_content())
+}
+
+/// How long users stay logged in.
+async fn session_life(State(control): State<Arc<ControlPlane>>, within: InApp) -> Result<Response, ApiError> {
+    let settings = AppSettings::recall(&control.catalog.settings(within.app.id).await?);
+    let seconds = settings.refresh_seconds.map_or(USER_SESSION_SECONDS, i64::from);
+    Ok(ok(&json!({ "expiration_time_seconds": seconds })))
+}
+
+async fn set_session_life(
+    State(control): State<Arc<ControlPlane>>,
+    within: InApp,
+    payload: Payload,
+) -> Result<Response, ApiError> {
+    let fields = payload.object()?;
+    let seconds = fields.get("expiration_time_seconds").and_then(Json::as_i64);
+    let seconds = seconds.ok_or_else(|| ApiError::missing("expiration_time_seconds"))?;
+    if !(USER_SESSION_SECONDS_MIN..=USER_SESSION_SECONDS_MAX).contains(&seconds) {
+        let bounds = format!("{USER_SESSION_SECONDS_MIN} to {USER_SESSION_SECONDS_MAX}");
+        return Err(ApiError::invalid(format!("expiration_time_seconds: must be {bounds}, not {seconds}")));
+    }
+    control
+        .edit_settings(within.app.id, |settings| {
+            settings.refresh_seconds = u32::try_from(seconds).ok();
+            Ok(())
+        })
+        .await?;
     Ok(no_content())
 }
 

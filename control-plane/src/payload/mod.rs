@@ -122,9 +122,3 @@ fn ensure_api_key_provider(providers: &mut Map<String, Json>) {
         );
     }
 }
-
-/// Whether the API key provider accepts keys at all.
-pub fn api_keys_enabled(config: &AppConfig) -> bool {
-    let provider = config.auth_providers.get(API_KEY_PROVIDER);
-    provider.is_some_and(|provider| provider.get("disabled").and_then(Json::as_bool) == Some(false))
-}

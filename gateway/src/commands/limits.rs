@@ -36,3 +36,9 @@ pub const PARENTS_MAX: usize = 8;
 
 /// Entries per page of `GET …/logs`; the server allows no more.
 pub const LOG_PAGE_MAX: usize = 100;
+
+/// Users asked for at once; the server allows as many.
+pub const USERS_PAGE: usize = 1_000;
+
+/// Users sent at once. A user with a password takes the server some twenty milliseconds, and a call may take a minute.
+pub const USERS_PER_IMPORT: usize = 200;

@@ -26,6 +26,7 @@ mod secrets;
 pub mod serve;
 mod target;
 mod terminal;
+mod users;
 
 use std::process::ExitCode;
 
@@ -75,6 +76,7 @@ enum Command {
     Secrets(secrets::SecretsArgs),
     Keys(keys::KeysArgs),
     Limits(bounds::LimitsArgs),
+    Users(users::UsersArgs),
     Logs(logs::LogsArgs),
     Deployments(deployments::DeploymentsArgs),
     Rollback(deployments::RollbackArgs),
@@ -109,6 +111,7 @@ pub fn main(serving: Serving) -> ExitCode {
         Command::Secrets(args) => wait_for(secrets::run(args)),
         Command::Keys(args) => wait_for(keys::run(args)),
         Command::Limits(args) => wait_for(bounds::run(args)),
+        Command::Users(args) => wait_for(users::run(args)),
         Command::Logs(args) => wait_for(logs::run(args)),
         Command::Deployments(args) => wait_for(deployments::list(args)),
         Command::Rollback(args) => wait_for(deployments::rollback(args)),

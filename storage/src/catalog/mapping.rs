@@ -184,12 +184,12 @@ fn optional(id: Option<ObjectId>) -> RawBson {
     id.map_or(RawBson::Null, RawBson::ObjectId)
 }
 
-fn bytes(bytes: &[u8]) -> RawBson {
+pub(super) fn bytes(bytes: &[u8]) -> RawBson {
     RawBsonRef::Binary(RawBinaryRef { subtype: BinarySubtype::Generic, bytes }).into()
 }
 
 /// Typed access to a record, each failure naming the field.
-struct Fields<'a>(&'a RawDocument);
+pub(super) struct Fields<'a>(pub &'a RawDocument);
 
 impl<'a> Fields<'a> {
     fn get<T>(&self, name: &str, what: &str, read: impl FnOnce(RawBsonRef<'a>) -> Option<T>) -> Result<T, StoreError> {
@@ -197,34 +197,34 @@ impl<'a> Fields<'a> {
         value.ok_or_else(|| damaged(&format!("{name} is not {what}"), self.0))
     }
 
-    fn id(&self, name: &str) -> Result<ObjectId, StoreError> {
+    pub fn id(&self, name: &str) -> Result<ObjectId, StoreError> {
         self.get(name, "an id", RawBsonRef::as_object_id)
     }
 
-    fn optional_id(&self, name: &str) -> Result<Option<ObjectId>, StoreError> {
+    pub fn optional_id(&self, name: &str) -> Result<Option<ObjectId>, StoreError> {
         match self.0.get(name) {
             Ok(None | Some(RawBsonRef::Null)) => Ok(None),
             _ => self.id(name).map(Some),
         }
     }
 
-    fn text(&self, name: &str) -> Result<&'a str, StoreError> {
+    pub fn text(&self, name: &str) -> Result<&'a str, StoreError> {
         self.get(name, "text", RawBsonRef::as_str)
     }
 
-    fn word<T>(&self, name: &str, parse: fn(&str) -> Option<T>) -> Result<T, StoreError> {
+    pub fn word<T>(&self, name: &str, parse: fn(&str) -> Option<T>) -> Result<T, StoreError> {
         self.get(name, "one of its known words", |value| value.as_str().and_then(parse))
     }
 
-    fn seconds(&self, name: &str) -> Result<i64, StoreError> {
+    pub fn seconds(&self, name: &str) -> Result<i64, StoreError> {
         self.get(name, "a time in seconds", RawBsonRef::as_i64)
     }
 
-    fn flag(&self, name: &str) -> Result<bool, StoreError> {
+    pub fn flag(&self, name: &str) -> Result<bool, StoreError> {
         self.get(name, "true or false", RawBsonRef::as_bool)
     }
 
-    fn bytes(&self, name: &str) -> Result<&'a [u8], StoreError> {
+    pub fn bytes(&self, name: &str) -> Result<&'a [u8], StoreError> {
         self.get(name, "bytes", |value| value.as_binary().map(|binary| binary.bytes))
     }
 }

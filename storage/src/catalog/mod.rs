@@ -10,6 +10,7 @@
 mod mapping;
 mod members;
 mod records;
+mod users;
 
 use std::cmp::Reverse;
 use std::fmt;
@@ -27,6 +28,7 @@ use crate::store::{Delete, Find, Store, Update};
 
 use members::Members;
 pub use records::{Deployment, DeploymentStatus, DeploymentSummary, Draft, StoredApiKey, StoredSecret};
+pub use users::{NotCreated, UserPage};
 
 /// The catalog of one Portico. Cheap to clone; every clone is the same catalog.
 #[derive(Clone)]
@@ -100,7 +102,7 @@ impl Catalog {
         self.put(&self.collections.apps, app.id.0, mapping::app_to(app)).await
     }
 
-    /// The app and everything it had: its record, draft, deployments, secrets, keys, settings and documents. The record
+    /// The app and everything it had: its record, draft, deployments, secrets, keys, settings, users and documents. The record
     /// goes first, so that a crash in between leaves garbage and never half an app.
     pub async fn delete_app(&self, id: AppId) -> Result<(), StoreError> {
         let all = &*self.collections;
@@ -113,6 +115,7 @@ impl Catalog {
             self.remove(&members.0, id.0).await?;
         }
         self.remove(&all.settings, id.0).await?;
+        self.store.drop_tenant(Tenant::Users(id)).await?;
         self.store.drop_tenant(Tenant::App(id)).await
     }
 

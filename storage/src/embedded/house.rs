@@ -62,6 +62,9 @@ impl House {
             Tenant::App(id) => {
                 (self.dir.join("apps").join(format!("{}.redb", id.to_hex())), self.options.app_cache_bytes)
             }
+            Tenant::Users(id) => {
+                (self.dir.join("apps").join(format!("{}.users.redb", id.to_hex())), self.options.app_cache_bytes)
+            }
         };
         let mut files = self.files.write().unwrap_or_else(PoisonError::into_inner);
         Ok(Arc::clone(files.entry(tenant).or_insert_with(|| Arc::new(File::new(path, cache)))))

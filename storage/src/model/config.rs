@@ -79,6 +79,12 @@ impl FunctionConfig {
     }
 }
 
+/// What the script that decides as whom `function` runs is called among the app's code. No function can be called that,
+/// since names hold no spaces.
+pub fn script_function(function: &str) -> String {
+    format!("run_as_user_id_script_source of {function}")
+}
+
 /// One endpoint: an entry of `https_endpoints/config.json`, or of `http_endpoints/config.json` in the older layout.
 #[derive(Debug, Clone, PartialEq)]
 pub struct EndpointConfig {

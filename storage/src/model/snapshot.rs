@@ -14,10 +14,14 @@ use std::sync::Mutex;
 
 use arc_swap::ArcSwap;
 
+use bson::raw::RawDocumentBuf;
+
 use super::{
-    ApiKeyId, AppId, BundleId, CallCount, ClientAppId, CorsPolicy, DeploymentId, DeploymentModel, DomainId, EndpointId,
-    FunctionId, GroupId, MethodFilter, ProviderRegion, ReturnType, RunAs, SecretText, SignatureForm, Validation,
+    ApiKeyId, AppId, AuthProviders, BundleId, CallCount, ClientAppId, CorsPolicy, DeploymentId, DeploymentModel,
+    DomainId, EndpointId, FunctionId, GroupId, MethodFilter, ProviderRegion, ReturnType, RunAs, SecretText,
+    SignatureForm, Validation,
 };
+use crate::access::expression::Expression;
 
 /// One app as it is served now.
 #[derive(Debug, Clone)]
@@ -36,9 +40,11 @@ pub struct ActiveApp {
     /// Route to the endpoints on it, one per method filter; disabled ones are left out.
     pub routes: HashMap<String, Vec<Arc<ActiveEndpoint>>>,
     pub functions: HashMap<String, Arc<ActiveFunction>>,
-    /// Whether the `api-key` provider accepts keys at all.
-    pub api_keys_enabled: bool,
-    /// SHA-256 of the key's text to the identity it stands for. Disabled keys are kept, so that they can be named.
+    /// How callers may say who they are.
+    pub auth: Arc<AuthProviders>,
+    /// What guards' `%%values` and `%%environment` are.
+    pub expansions: Arc<Expansions>,
+    /// SHA-256 of a server key's text to the identity it stands for. Disabled keys are kept, so that they can be named.
     pub api_keys: Arc<HashMap<[u8; 32], ApiKeyIdentity>>,
     /// Empty: any origin.
     pub allowed_request_origins: Vec<String>,
@@ -75,6 +81,8 @@ pub struct ActiveEndpoint {
     pub return_type: ReturnType,
     pub fetch_custom_user_data: bool,
     pub create_user_on_auth: bool,
+    /// Its own rule expression, beside the function's.
+    pub guard: Option<Arc<Expression>>,
 }
 
 /// A function as callers see it; its code is in the bundle.
@@ -84,9 +92,24 @@ pub struct ActiveFunction {
     pub name: String,
     pub private: bool,
     pub run_as: RunAs,
-    /// Whether calls must pass a rule expression first (`{}` and `true` do not count as one).
-    pub guarded: bool,
+    /// The rule expression that calls must pass first; `{}` and `true` are none.
+    pub guard: Option<Arc<Expression>>,
     pub disable_arg_logs: bool,
+}
+
+/// Values as rule expressions see them, secrets filled in; empty when no guard of the app looks at them.
+#[derive(Clone, Default)]
+pub struct Expansions {
+    pub values: RawDocumentBuf,
+    /// `{tag, values}`
+    pub environment: RawDocumentBuf,
+}
+
+/// Values may come from secrets.
+impl std::fmt::Debug for Expansions {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Expansions")
+    }
 }
 
 /// Whom an API key stands for.
@@ -253,7 +276,8 @@ mod tests {
             location: "US-VA".to_owned(),
             routes: HashMap::new(),
             functions: HashMap::new(),
-            api_keys_enabled: false,
+            auth: Arc::default(),
+            expansions: Arc::default(),
             api_keys: Arc::default(),
             allowed_request_origins: Vec::new(),
             access_list: vec!["10.0.0.0/8".parse().unwrap()],

@@ -128,7 +128,7 @@ async fn a_key_is_shown_once_and_one_brought_along_is_kept() {
     let active = stage.served(&client_app_id).unwrap();
     assert_eq!(active.api_keys[&hash].name, "brought");
     assert_eq!(active.bundle, bundle, "a new key makes no host load anything");
-    assert!(!active.api_keys_enabled);
+    assert!(!active.auth.api_key);
 
     let one = format!("{path}/{}", kept["_id"].as_str().unwrap());
     stage.put(&format!("{one}/disable"), Json::Null).await.expect(204);
@@ -154,9 +154,9 @@ async fn providers_are_configuration() {
     assert_eq!((&providers[0]["type"], &providers[0]["disabled"]), (&json!("api-key"), &json!(true)));
     let api_key = format!("{path}/{}", providers[0]["_id"].as_str().unwrap());
     stage.put(&format!("{api_key}/enable"), Json::Null).await.expect(204);
-    assert!(stage.served(&client_app_id).unwrap().api_keys_enabled);
+    assert!(stage.served(&client_app_id).unwrap().auth.api_key);
     stage.put(&format!("{api_key}/disable"), Json::Null).await.expect(204);
-    assert!(!stage.served(&client_app_id).unwrap().api_keys_enabled);
+    assert!(!stage.served(&client_app_id).unwrap().auth.api_key);
     stage.delete(&api_key).await.error(400);
 
     let config = json!({ "audience": "a", "signingAlgorithm": "HS256", "signingKey": "k".repeat(32) });
