@@ -7,16 +7,20 @@
 (function (portico) {
   "use strict";
   const { ArrayBuffer, BigInt, Date, Math, Number, Object, Uint8Array } = portico.globals;
-  const { BigIntAsIntN, JSONRaw, NumberIsInteger, ObjectDefine, StringCharCode, StringIndexOf } = portico;
+  const { BigIntAsIntN, BigIntAsUintN, JSONRaw, JSONStringify, NumberIsInteger, ObjectDefine, StringCharCode, StringIndexOf } = portico;
   const { StringLower, StringSlice, fail } = portico;
 
   const kind = Symbol("bson kind");
   const prototypes = [];
+  /** What Node's console and util.inspect call on a value to show it. */
+  const inspectSymbol = Symbol.for("nodejs.util.inspect.custom");
 
   /** Gives a class its kind and its methods, none of which show up in `for in` or `Object.keys`. */
   function define(number, constructor, methods, statics) {
     const names = Reflect.ownKeys(methods);
     for (const name of names) hide(constructor.prototype, name, methods[name]);
+    hide(constructor.prototype, inspectSymbol, function () { return this.inspect(); });
+    hide(constructor.prototype, "_bsontype", constructor.name);
     for (const name of Reflect.ownKeys(statics ?? {})) hide(constructor, name, statics[name]);
     if (number !== 0) {
       hide(constructor.prototype, kind, number);
@@ -82,6 +86,7 @@
       return isId(other) && other.hex === this.hex;
     },
     getTimestamp() { return new Date(parseInt(StringSlice(this.hex, 0, 8), 16) * 1000); },
+    inspect() { return `ObjectId("${this.hex}")`; },
   }, {
     createFromHexString(hex) { return new ObjectId(`${hex}`); },
     createFromTime(seconds) { return new ObjectId(hexOf(seconds >>> 0, 8) + "0000000000000000"); },
@@ -121,6 +126,8 @@
     },
     toUUID() { return new UUID(this.bytes); },
     length() { return this.bytes.length; },
+    value() { return this.bytes; },
+    inspect() { return `Binary.fromBase64("${this.toBase64()}", ${this.subtype})`; },
     toJSON() { return { Subtype: this.subtype, Data: portico.natives.base64Encode(this.bytes) }; },
     equals(other) {
       return other?.[kind] === 2 && other.subtype === this.subtype && sameBytes(other.bytes, this.bytes);
@@ -137,7 +144,22 @@
       return new Binary(bytes, subtype);
     },
     fromText(text, subtype) { return new Binary(portico.natives.utf8Encode(`${text}`), subtype); },
+    createFromHexString(hex, subtype) { return Binary.fromHex(hex, subtype); },
+    createFromBase64(base64, subtype) { return Binary.fromBase64(base64, subtype); },
+    SUBTYPE_DEFAULT: 0, SUBTYPE_FUNCTION: 1, SUBTYPE_BYTE_ARRAY: 2, SUBTYPE_UUID_OLD: 3, SUBTYPE_UUID: 4,
+    SUBTYPE_MD5: 5, SUBTYPE_ENCRYPTED: 6, SUBTYPE_COLUMN: 7, SUBTYPE_USER_DEFINED: 128,
   });
+  // The names these have in the drivers.
+  for (const [name, field] of [["buffer", "bytes"], ["sub_type", "subtype"]]) {
+    ObjectDefine(Binary.prototype, name, {
+      __proto__: null,
+      get() { return this[field]; },
+      enumerable: false,
+      configurable: true,
+    });
+  }
+
+  const uuidGrammar = /^[0-9a-f]{8}-?[0-9a-f]{4}-?[0-9a-f]{4}-?[0-9a-f]{4}-?[0-9a-f]{12}$/i;
 
   /** A Binary of subtype 4; the host decodes such values as Binary, `toUUID()` gives this class. */
   function UUID(id) {
@@ -158,11 +180,20 @@
 
   define(0, UUID, {
     toString() { return this.toHexString(); },
+    toBinary() { return new Binary(this.bytes, 4); },
+    inspect() { return `UUID("${this.toHexString()}")`; },
     toHexString(dashes = true) {
       const hex = this.toHex();
       if (!dashes) return hex;
       const part = (from, to) => StringSlice(hex, from, to);
       return `${part(0, 8)}-${part(8, 12)}-${part(12, 16)}-${part(16, 20)}-${part(20, 32)}`;
+    },
+  }, {
+    generate() { return new UUID().bytes; },
+    createFromHexString(hex) { return new UUID(`${hex}`); },
+    isValid(value) {
+      if (value?.[kind] === 2) return value.bytes.length === 16;
+      return typeof value === "string" && uuidGrammar.test(value);
     },
   });
 
@@ -185,8 +216,9 @@
       valueOf() { return this.value; },
       toString(radix) { return this.value.toString(radix); },
       toJSON() { return this.value; },
-      equals(other) { return other?.[kind] === number && other.value === this.value; },
-    });
+      equals(other) { return other?.[kind] === number && Object.is(other.value, this.value); },
+      inspect() { return `${constructor.name}(${Object.is(this.value, -0) ? "-0" : this.value})`; },
+    }, { fromString(text) { return new constructor(text); } });
   }
 
   /** Own fields: `low`, `high`, both int32. */
@@ -228,8 +260,15 @@
     return longOf(left / right);
   }
 
+  /** What an argument of a call carries so that the runtime learns whether it was calculated with. */
+  const longMark = Symbol("calculated with");
+
   const arithmetic = {
-    valueOf() { return this.high * 4294967296 + (this.low >>> 0); },
+    valueOf() {
+      const mark = this[longMark];
+      if (mark !== undefined) mark.used = true;
+      return this.high * 4294967296 + (this.low >>> 0);
+    },
     toNumber() { return this.high * 4294967296 + (this.low >>> 0); },
     toInt() { return this.low; },
     toBigInt() { return bits(this); },
@@ -259,12 +298,30 @@
       return longOf(bits(this) % right);
     },
     negate() { return longOf(-bits(this)); },
+    and(other) { return longOf(bits(this) & bits(toLong(other))); },
+    or(other) { return longOf(bits(this) | bits(toLong(other))); },
+    xor(other) { return longOf(bits(this) ^ bits(toLong(other))); },
+    not() { return longOf(~bits(this)); },
+    shiftLeft(count) { return longOf(bits(this) << BigInt(count & 63)); },
+    shiftRight(count) { return longOf(bits(this) >> BigInt(count & 63)); },
+    shiftRightUnsigned(count) { return longOf(BigIntAsUintN(64, bits(this)) >> BigInt(count & 63)); },
     isZero() { return this.low === 0 && this.high === 0; },
     isNegative() { return this.high < 0; },
+    isPositive() { return this.high >= 0; },
+    isOdd() { return (this.low & 1) === 1; },
+    isEven() { return (this.low & 1) === 0; },
+    getLowBits() { return this.low; },
+    getHighBits() { return this.high; },
+    getLowBitsUnsigned() { return this.low >>> 0; },
+    getHighBitsUnsigned() { return this.high >>> 0; },
+    inspect() { return `Long("${this}")`; },
   };
   Object.assign(arithmetic, {
     eq: arithmetic.equals, sub: arithmetic.subtract, mul: arithmetic.multiply, div: arithmetic.divide,
-    mod: arithmetic.modulo, neg: arithmetic.negate, lt: arithmetic.lessThan, gt: arithmetic.greaterThan,
+    mod: arithmetic.modulo, rem: arithmetic.modulo, neg: arithmetic.negate, comp: arithmetic.compare,
+    ne: arithmetic.notEquals, lt: arithmetic.lessThan, lte: arithmetic.lessThanOrEqual, gt: arithmetic.greaterThan,
+    gte: arithmetic.greaterThanOrEqual, shl: arithmetic.shiftLeft, shr: arithmetic.shiftRight,
+    shru: arithmetic.shiftRightUnsigned,
   });
   define(4, Long, arithmetic, {
     fromNumber(value) { return toLong(Number(value)); },
@@ -280,12 +337,14 @@
       }
       return inRange(big);
     },
+    fromValue(value) { return toLong(value); },
     isLong(value) { return value?.[kind] === 4; },
   });
   hide(Long, "MAX_VALUE", new Long(-1, 0x7fffffff));
   hide(Long, "MIN_VALUE", new Long(0, -0x80000000));
   hide(Long, "ZERO", new Long(0, 0));
   hide(Long, "ONE", new Long(1, 0));
+  hide(Long, "NEG_ONE", new Long(-1, -1));
 
   // -------------------------------------------------------------------------------------------------------- Decimal128
 
@@ -341,6 +400,7 @@
   define(6, Decimal128, {
     toString() { return this.text; },
     toJSON() { return this.text; },
+    inspect() { return `Decimal128("${this.text}")`; },
     equals(other) { return other?.[kind] === 6 && other.text === this.text; },
   }, { fromString(text) { return new Decimal128(text); } });
 
@@ -363,6 +423,9 @@
   define(7, Timestamp, {
     toString() { return `${(BigInt(this.t) << 32n) | BigInt(this.i)}`; },
     toJSON() { return { T: this.t, I: this.i }; },
+    toLong() { return new Long(this.i | 0, this.t | 0); },
+    toBigInt() { return (BigInt(this.t) << 32n) | BigInt(this.i); },
+    inspect() { return `Timestamp({ t: ${this.t}, i: ${this.i} })`; },
     getHighBits() { return this.t; },
     getLowBits() { return this.i; },
     equals(other) { return other?.[kind] === 7 && other.t === this.t && other.i === this.i; },
@@ -379,6 +442,7 @@
   }
   define(8, BSONRegExp, {
     toString() { return `/${this.pattern}/${this.options}`; },
+    inspect() { return `BSONRegExp(${JSONStringify(this.pattern)}, "${this.options}")`; },
     toJSON() { return { Pattern: this.pattern, Options: this.options }; },
     equals(other) { return other?.[kind] === 8 && other.pattern === this.pattern && other.options === this.options; },
   });
@@ -392,6 +456,7 @@
     toString() { return this.value; },
     valueOf() { return this.value; },
     toJSON() { return this.value; },
+    inspect() { return `BSONSymbol(${JSONStringify(this.value)})`; },
     equals(other) { return other?.[kind] === 9 && other.value === this.value; },
   });
 
@@ -404,6 +469,7 @@
   define(10, Code, {
     toString() { return this.code; },
     toJSON() { return this.scope === undefined ? this.code : { Code: this.code, Scope: this.scope }; },
+    inspect() { return `Code(${JSONStringify(this.code)}${this.scope === undefined ? "" : ", {…}"})`; },
   });
 
   /** Own fields: `namespace`, `id` (ObjectId). The deprecated BSON type; a modern reference is a plain document. */
@@ -413,7 +479,9 @@
     this.id = isId(id) ? id : new ObjectId(id);
   }
   define(11, DBRef, {
+    toString() { return `${this.namespace}/${this.id}`; },
     toJSON() { return { DB: this.namespace, Pointer: this.id.hex }; },
+    inspect() { return `DBRef(${JSONStringify(this.namespace)}, ${this.id.inspect()})`; },
     equals(other) { return other?.[kind] === 11 && other.namespace === this.namespace && this.id.equals(other.id); },
   });
 
@@ -421,13 +489,35 @@
   function MinKey() {
     if (!new.target) return new MinKey();
   }
-  define(12, MinKey, { equals(other) { return other?.[kind] === 12; } });
+  define(12, MinKey, {
+    toString() { return "MinKey"; },
+    inspect() { return "MinKey()"; },
+    equals(other) { return other?.[kind] === 12; },
+  });
 
   /** No own fields, so plain JSON is `{}`. */
   function MaxKey() {
     if (!new.target) return new MaxKey();
   }
-  define(13, MaxKey, { equals(other) { return other?.[kind] === 13; } });
+  define(13, MaxKey, {
+    toString() { return "MaxKey"; },
+    inspect() { return "MaxKey()"; },
+    equals(other) { return other?.[kind] === 13; },
+  });
+
+  // ------------------------------------------------------------------------------------------------- dates far away
+
+  /** The kind of a date that BSON can hold and JavaScript cannot: an invalid Date that keeps its milliseconds. */
+  const FAR_DATE = 14;
+  /** Under which symbol it keeps them, a Long. The host makes such dates as well. */
+  const time = Symbol("milliseconds");
+
+  function farDate(milliseconds) {
+    const date = new Date(NaN);
+    hide(date, kind, FAR_DATE);
+    hide(date, time, milliseconds);
+    return date;
+  }
 
   function shown(value) {
     if (typeof value === "string") return `'${value.length > 80 ? `${StringSlice(value, 0, 80)}…` : value}'`;
@@ -438,8 +528,15 @@
     ObjectId, ObjectID: ObjectId, Binary, UUID, Int32, Long, Double, Decimal128, Timestamp, BSONRegExp, BSONSymbol,
     Code, DBRef, MinKey, MaxKey,
   };
+  // As older drivers spell them.
+  for (const [alias, original] of [["Int64", Long], ["Symbol", BSONSymbol], ["Regex", BSONRegExp]]) {
+    hide(BSON, alias, original);
+  }
 
   portico.kind = kind;
+  portico.time = time;
+  portico.farDate = farDate;
+  portico.longMark = longMark;
   portico.prototypes = prototypes;
   portico.BSON = BSON;
   portico.isInt32 = isInt32;

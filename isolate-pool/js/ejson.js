@@ -6,8 +6,9 @@
   "use strict";
   const { ArrayBuffer, Boolean, Date, Error, Map, Number, Object, RegExp, Set, String } = portico.globals;
   const { ArrayIsArray, DateGetTime, DateToISOString, JSONParse, JSONStringify, MapForEach, ObjectKeys } = portico;
-  const { ObjectHasOwn, RegExpFlags, RegExpSource, SetForEach, StringSplit, fail, kind, put } = portico;
-  const { ObjectId, Binary, UUID, Long, Decimal128, Timestamp, BSONRegExp, BSONSymbol, Code, DBRef } = portico.BSON;
+  const { ObjectHasOwn, ObjectPrototype, ObjectPrototypeOf, RegExpFlags, RegExpSource, SetForEach, fail } = portico;
+  const { kind, put, time } = portico;
+  const { ObjectId, Binary, UUID, Int32, Long, Double, Decimal128, Timestamp, BSONRegExp, BSONSymbol, Code, DBRef } = portico.BSON;
   const { MinKey, MaxKey } = portico.BSON;
 
   // ------------------------------------------------------------------------------------------------------------- write
@@ -79,6 +80,11 @@
       MapForEach(value, (item, key) => put(copy, `${key}`, wrap(item, relaxed, above)));
       return copy;
     }
+    // A class that says how it is written in JSON (a library's date, decimal, URL) is taken at its word.
+    const prototype = ObjectPrototypeOf(value);
+    if (prototype !== ObjectPrototype && prototype !== null && typeof value.toJSON === "function") {
+      return wrap(value.toJSON(""), relaxed, above);
+    }
     const keys = ObjectKeys(value);
     for (let index = 0; index < keys.length; index++) {
       const item = value[keys[index]];
@@ -149,6 +155,7 @@
         return { $code: value.code, $scope: wrap(value.scope, relaxed, above) };
       case 11: return { $dbPointer: { $ref: value.namespace, $id: { $oid: value.id.hex } } };
       case 12: return { $minKey: 1 };
+      case 14: return { $date: { $numberLong: `${value[time]}` } };
       default: return { $maxKey: 1 };
     }
   }
@@ -160,12 +167,12 @@
   }
 
   /** Replaces wrappers by values, bottom up and in place; the tree came from JSON.parse and belongs to us. */
-  function unwrap(value) {
+  function unwrap(value, typed) {
     if (value === null || typeof value !== "object") return value;
     if (ArrayIsArray(value)) {
       for (let index = 0; index < value.length; index++) {
         const item = value[index];
-        if (item !== null && typeof item === "object") value[index] = unwrap(item);
+        if (item !== null && typeof item === "object") value[index] = unwrap(item, typed);
       }
       return value;
     }
@@ -173,12 +180,13 @@
     if (keys.length > 0 && keys.length <= 2 && keys[0][0] === "$") {
       const reader = ObjectHasOwn(readers, keys[0]) ? readers[keys[0]] : undefined;
       if (reader !== undefined && (keys.length === 1 || keys[1] === reader.beside)) {
-        return reader.read(value[keys[0]], value);
+        const name = keys[0];
+        return typed && name in exact ? exact[name](value[name]) : reader.read(value[name], value);
       }
     }
     for (let index = 0; index < keys.length; index++) {
       const item = value[keys[index]];
-      if (item !== null && typeof item === "object") put(value, keys[index], unwrap(item));
+      if (item !== null && typeof item === "object") put(value, keys[index], unwrap(item, typed));
     }
     return value;
   }
@@ -203,18 +211,24 @@
     if (typeof value === "string") time = Date.parse(value);
     else if (value !== null && typeof value === "object") time = numberOf("$date", value.$numberLong);
     if (typeof time !== "number" || time !== time) throw invalid("$date");
-    return new Date(time);
+    if (time <= DATE_MAX && time >= -DATE_MAX) return new Date(time);
+    return portico.farDate(typeof value === "number" ? Long.fromNumber(value) : Long.fromString(value.$numberLong));
   }
 
-  /** A RegExp where JavaScript knows every option and the pattern, else a BSONRegExp. */
+  /** Furthest that a JavaScript date is from 1970, milliseconds. */
+  const DATE_MAX = 8.64e15;
+
+  /** A RegExp where JavaScript knows every option and gives the pattern back as it was, else a BSONRegExp. */
   function regexOf(value) {
     const pattern = textOf("$regularExpression", value?.pattern);
     const options = textOf("$regularExpression", value?.options);
     try {
-      return new RegExp(pattern, options);
+      const made = new RegExp(pattern, options);
+      if (regexPattern(RegExpSource(made)) === pattern && regexOptions(options) === options) return made;
     } catch {
-      return new BSONRegExp(pattern, options);
+      // Not one of JavaScript's.
     }
+    return new BSONRegExp(pattern, options);
   }
 
   function binaryOf(base64, subType) {
@@ -223,6 +237,13 @@
     if (bytes === undefined || !(subtype >= 0 && subtype <= 255)) throw invalid("$binary");
     return new Binary(bytes, subtype);
   }
+
+  /** Readers for `relaxed: false`, where numbers keep the type they are written with. */
+  const exact = {
+    __proto__: null,
+    $numberInt: (value) => new Int32(numberOf("$numberInt", value)),
+    $numberDouble: (value) => new Double(numberOf("$numberDouble", value)),
+  };
 
   const readers = {
     __proto__: null,
@@ -258,15 +279,16 @@
       }
       return ejsonText(value, options?.relaxed, replacer, indent);
     },
-    parse(text) {
-      return ejsonParse(text);
+    /** With `{relaxed: false}` 32-bit integers and doubles come as BSON.Int32 and BSON.Double instead of numbers. */
+    parse(text, options) {
+      return unwrap(JSONParse(text), options?.relaxed === false);
     },
     /** The same mapping between values and plain objects, for those who want to keep an object. */
     serialize(value, options) {
       return wrap(value, options?.relaxed === true, []);
     },
-    deserialize(value) {
-      return unwrap(JSONParse(JSONStringify(value)));
+    deserialize(value, options) {
+      return unwrap(JSONParse(JSONStringify(value)), options?.relaxed === false);
     },
   };
 

@@ -25,6 +25,7 @@
     ArrayPush: uncurry(Array.prototype.push),
     ArraySlice: uncurry(Array.prototype.slice),
     BigIntAsIntN: BigInt.asIntN,
+    BigIntAsUintN: BigInt.asUintN,
     DateGetTime: uncurry(Date.prototype.getTime),
     DateToISOString: uncurry(Date.prototype.toISOString),
     ErrorCapture: Error.captureStackTrace,

@@ -123,3 +123,69 @@ test("text and base64", () => {
   assert.throws(() => value("btoa('€')"), /above U\+00FF/);
   assert.throws(() => value("atob('a')"), /not base64/);
 });
+
+test("what values show themselves as", async (t) => {
+  const rows = [
+    ["ObjectId('5d505646cf6d4fe581014ab2')", 'ObjectId("5d505646cf6d4fe581014ab2")', "5d505646cf6d4fe581014ab2"],
+    ["Binary.fromText('hi', 5)", 'Binary.fromBase64("aGk=", 5)', "hi"],
+    ["UUID('00112233-4455-6677-8899-aabbccddeeff')", 'UUID("00112233-4455-6677-8899-aabbccddeeff")', "00112233-4455-6677-8899-aabbccddeeff"],
+    ["Int32(5)", "Int32(5)", "5"],
+    ["Long('5')", 'Long("5")', "5"],
+    ["Double(-0)", "Double(-0)", "0"],
+    ["Decimal128('1.10')", 'Decimal128("1.10")', "1.10"],
+    ["Timestamp({t: 1, i: 2})", "Timestamp({ t: 1, i: 2 })", "4294967298"],
+    ["BSONRegExp('a\"b', 'ix')", 'BSONRegExp("a\\"b", "ix")', '/a"b/ix'],
+    ["BSONSymbol('s')", 'BSONSymbol("s")', "s"],
+    ["Code('c')", 'Code("c")', "c"],
+    ["DBRef('d.c', '5d505646cf6d4fe581014ab2')", 'DBRef("d.c", ObjectId("5d505646cf6d4fe581014ab2"))', "d.c/5d505646cf6d4fe581014ab2"],
+    ["MinKey()", "MinKey()", "MinKey"],
+    ["MaxKey()", "MaxKey()", "MaxKey"],
+  ];
+  for (const [source, inspected, text] of rows) {
+    await t.test(source, () => {
+      assert.equal(value(`BSON.${source}.inspect()`), inspected);
+      assert.equal(value(`BSON.${source}[Symbol.for("nodejs.util.inspect.custom")]()`), inspected);
+      assert.equal(value(`String(BSON.${source}.toString())`), text);
+    });
+  }
+});
+
+test("names of older drivers", async (t) => {
+  const rows = [
+    ["BSON.ObjectID === BSON.ObjectId && BSON.Int64 === BSON.Long && BSON.Symbol === BSON.BSONSymbol", true],
+    ["BSON.ObjectId()._bsontype", "ObjectId"],
+    ["BSON.Binary.fromText('a', BSON.Binary.SUBTYPE_USER_DEFINED).sub_type", 128],
+    ["BSON.Binary.fromText('a').buffer[0] + BSON.Binary.fromText('a').value()[0]", 194],
+    ["BSON.UUID.isValid('00112233-4455-6677-8899-aabbccddeeff') && !BSON.UUID.isValid('0')", true],
+    ["BSON.UUID() instanceof BSON.Binary && BSON.UUID().toBinary().toUUID() instanceof BSON.UUID", true],
+    ["BSON.Long(6).and(3).or(8).xor(1).not().toString()", "-12"],
+    ["BSON.Long(-1).shru(60).shl(1).toString()", "30"],
+    ["BSON.Int32.fromString('7') + BSON.Double.fromString('0.5')", 7.5],
+    ["BSON.Timestamp(5, 1).toLong().toString()", "4294967301"],
+  ];
+  for (const [source, expected] of rows) await t.test(source, () => assert.equal(value(source), expected));
+});
+
+test("Extended JSON comes back as it was written", async (t) => {
+  const rows = [
+    '{"$date":{"$numberLong":"9223372036854775807"}}',
+    '{"$date":{"$numberLong":"-8640000000000001"}}',
+    '{"$regularExpression":{"pattern":"a\\\\/b","options":""}}',
+    '{"$regularExpression":{"pattern":"(?:)","options":"i"}}',
+    '{"$regularExpression":{"pattern":"a/b","options":"im"}}',
+    '{"a":{"$undefined":true},"b":[{"$minKey":1},null]}',
+    '{"$code":"f","$scope":{"x":{"$numberLong":"1"}}}',
+    '{"$dbPointer":{"$ref":"d.c","$id":{"$oid":"5d505646cf6d4fe581014ab2"}}}',
+  ];
+  for (const text of rows) {
+    await t.test(text, () => assert.equal(value(`EJSON.stringify(EJSON.parse(${JSON.stringify(text)}))`), text));
+  }
+  const typed = '[{"$numberInt":"1"},{"$numberDouble":"1.0"},{"$numberLong":"1"}]';
+  assert.equal(value(`EJSON.stringify(EJSON.parse('${typed}', {relaxed: false}))`), typed);
+  assert.equal(value(`EJSON.parse('${typed}').map((n) => typeof n).join()`), "number,number,object");
+});
+
+test("a class that says how it is written in JSON is believed in Extended JSON too", () => {
+  assert.equal(value("EJSON.stringify({d: new (class Day { constructor() { this.internal = 1 } toJSON() { return '2024-01-01' } })})"), '{"d":"2024-01-01"}');
+  assert.equal(value("EJSON.stringify({toJSON() { return 1 }, a: 1})"), '{"a":{"$numberInt":"1"}}');
+});

@@ -41,6 +41,8 @@ pub struct Runtime {
 pub struct Shapes {
     /// The symbol under which a prototype tells its kind.
     pub kind: v8::Global<v8::Symbol>,
+    /// The symbol under which a date that JavaScript cannot tell keeps its milliseconds.
+    pub time: v8::Global<v8::Symbol>,
     /// By kind.
     pub prototypes: Vec<Option<v8::Global<v8::Object>>>,
 }
@@ -232,11 +234,13 @@ fn take_runtime(isolate: &mut v8::OwnedIsolate) -> Result<(Runtime, Shapes), Str
         refusal: member(scope, "refusal")?,
         context: v8::Global::new(scope, context),
     };
-    let key = string(scope, "kind");
-    let kind = portico
-        .get(scope, key.into())
-        .and_then(|value| v8::Local::<v8::Symbol>::try_from(value).ok())
-        .ok_or("the runtime has no kind symbol")?;
+    let symbol = |name: &str| {
+        let key = string(scope, name);
+        let value = portico.get(scope, key.into());
+        let symbol = value.and_then(|value| v8::Local::<v8::Symbol>::try_from(value).ok());
+        symbol.ok_or_else(|| format!("the runtime has no symbol {name}"))
+    };
+    let (kind, time) = (symbol("kind")?, symbol("time")?);
     let key = string(scope, "prototypes");
     let list = portico
         .get(scope, key.into())
@@ -247,7 +251,7 @@ fn take_runtime(isolate: &mut v8::OwnedIsolate) -> Result<(Runtime, Shapes), Str
         let prototype = list.get_index(scope, index).and_then(|value| v8::Local::<v8::Object>::try_from(value).ok());
         prototypes.push(prototype.map(|prototype| v8::Global::new(scope, prototype)));
     }
-    Ok((runtime, Shapes { kind: v8::Global::new(scope, kind), prototypes }))
+    Ok((runtime, Shapes { kind: v8::Global::new(scope, kind), time: v8::Global::new(scope, time), prototypes }))
 }
 
 /// The objects behind the global one name the constructors of its template, which are nobody's to call.

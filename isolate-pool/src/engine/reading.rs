@@ -32,6 +32,11 @@ const CODE: usize = 10;
 const DB_POINTER: usize = 11;
 const MIN_KEY: usize = 12;
 const MAX_KEY: usize = 13;
+/// A date that JavaScript cannot tell. It has no class of its own: it is an invalid `Date` with two symbols on it.
+pub(super) const FAR_DATE: i32 = 14;
+
+/// Furthest that a JavaScript date is from 1970, milliseconds.
+const DATE_MAX_MS: u64 = 8_640_000_000_000_000;
 
 /// A document as a plain object.
 pub fn document<'s>(
@@ -133,14 +138,8 @@ impl Reader<'_> {
                     plain
                 }
             }
-            RawBsonRef::Int64(number) => {
-                let low = v8::Integer::new(scope, number as i32).into();
-                let high = v8::Integer::new(scope, (number >> 32) as i32).into();
-                self.instance(scope, LONG, &[("low", low), ("high", high)])?
-            }
-            RawBsonRef::DateTime(date) => {
-                v8::Date::new(scope, date.timestamp_millis() as f64).ok_or(Stop::Thrown)?.into()
-            }
+            RawBsonRef::Int64(number) => self.long(scope, number)?,
+            RawBsonRef::DateTime(date) => self.date(scope, date.timestamp_millis())?,
             RawBsonRef::ObjectId(id) => {
                 let hex = string(scope, &id.to_hex()).into();
                 self.instance(scope, OBJECT_ID, &[("hex", hex)])?
@@ -203,7 +202,29 @@ impl Reader<'_> {
         Ok(v8::Object::with_prototype_and_properties(scope, prototype.into(), names, values).into())
     }
 
-    /// A JavaScript expression when JavaScript knows all its options, else the class of ours.
+    fn long<'s>(&self, scope: &mut PinScope<'s, '_>, number: i64) -> Result<Local<'s, v8::Value>, Stop> {
+        let low = v8::Integer::new(scope, number as i32).into();
+        let high = v8::Integer::new(scope, (number >> 32) as i32).into();
+        self.instance(scope, LONG, &[("low", low), ("high", high)])
+    }
+
+    fn date<'s>(&self, scope: &mut PinScope<'s, '_>, at_ms: i64) -> Result<Local<'s, v8::Value>, Stop> {
+        if at_ms.unsigned_abs() <= DATE_MAX_MS {
+            return Ok(v8::Date::new(scope, at_ms as f64).ok_or(Stop::Thrown)?.into());
+        }
+        let date = v8::Date::new(scope, f64::NAN).ok_or(Stop::Thrown)?;
+        let kind = v8::Integer::new(scope, FAR_DATE).into();
+        let time = self.long(scope, at_ms)?;
+        for (symbol, value) in [(&self.shapes.kind, kind), (&self.shapes.time, time)] {
+            let symbol = Local::new(scope, symbol);
+            date.define_own_property(scope, symbol.into(), value, v8::PropertyAttribute::DONT_ENUM)
+                .ok_or(Stop::Thrown)?;
+        }
+        Ok(date.into())
+    }
+
+    /// A JavaScript expression when JavaScript knows all its options and gives the pattern back as it was, else the class
+    /// of ours.
     fn regex<'s>(
         &self,
         scope: &mut PinScope<'s, '_>,
@@ -222,7 +243,9 @@ impl Reader<'_> {
             flags = flags.zip(flag).map(|(flags, flag)| flags | flag);
         }
         let text = string(scope, pattern);
-        if let Some(flags) = flags {
+        if let Some(flags) = flags
+            && is_kept(pattern)
+        {
             v8::tc_scope!(let attempt, scope);
             let made = v8::RegExp::new(attempt, text, flags).map(|regex| v8::Global::new(attempt, regex));
             if attempt.has_terminated() {
@@ -257,6 +280,12 @@ impl Reader<'_> {
         let id = self.instance(scope, OBJECT_ID, &[("hex", hex)])?;
         self.instance(scope, DB_POINTER, &[("namespace", namespace), ("id", id)])
     }
+}
+
+/// Whether JavaScript can tell what a pattern was: its `source` has every slash escaped, line ends as escapes, and a form
+/// of its own for nothing.
+fn is_kept(pattern: &str) -> bool {
+    pattern != "(?:)" && !pattern.contains("\\/") && !pattern.contains(['\n', '\r', '\u{2028}', '\u{2029}'])
 }
 
 fn check_depth(depth: usize) -> Result<(), Stop> {

@@ -10,6 +10,7 @@ use v8::{Local, PinScope};
 
 use super::error::Stop;
 use super::isolate::Shapes;
+use super::reading::FAR_DATE;
 use crate::limits::{DEPTH_MAX, ENCODED_BYTES_MAX};
 
 /// Elements of an array between two looks at whether the call was told to stop; reading holes runs no JavaScript, so
@@ -194,11 +195,9 @@ impl<'s> Writer<'_, 's> {
         }
         if let Ok(date) = Local::<v8::Date>::try_from(value) {
             let at = date.value_of();
-            if at.is_nan() {
-                return Err(Stop::refused(format!("the date in '{name}' is invalid")));
-            }
+            let at = if at.is_nan() { self.far_date(scope, name, object)? } else { at as i64 };
             self.head(DATE, name)?;
-            self.out.extend_from_slice(&(at as i64).to_le_bytes());
+            self.out.extend_from_slice(&at.to_le_bytes());
             return Ok(());
         }
         if value.is_array_buffer_view() || value.is_array_buffer() {
@@ -230,6 +229,23 @@ impl<'s> Writer<'_, 's> {
         self.instance(scope, name, kind, object)
     }
 
+    /// The milliseconds of a date that JavaScript cannot tell but BSON can.
+    fn far_date<'i>(
+        &mut self,
+        scope: &mut PinScope<'s, 'i>,
+        name: &str,
+        date: Local<'s, v8::Object>,
+    ) -> Result<i64, Stop> {
+        let kind = Local::new(scope, &self.shapes.kind);
+        let kind = date.get(scope, kind.into()).ok_or(Stop::Thrown)?;
+        let time = Local::new(scope, &self.shapes.time);
+        let time = date.get(scope, time.into()).ok_or(Stop::Thrown)?;
+        match Local::<v8::Object>::try_from(time) {
+            Ok(time) if kind.is_int32() && kind.int32_value(scope) == Some(FAR_DATE) => long_value(scope, time),
+            _ => Err(Stop::refused(format!("the date in '{name}' is invalid"))),
+        }
+    }
+
     /// An instance of one of the BSON classes, by its own fields.
     fn instance<'i>(
         &mut self,
@@ -259,9 +275,8 @@ impl<'s> Writer<'_, 's> {
                 self.out.extend_from_slice(&number.to_le_bytes());
             }
             4 => {
-                let low = field_number(scope, object, "low")? as i32;
-                let high = field_number(scope, object, "high")? as i32;
-                self.long(name, (i64::from(high) << 32) | i64::from(low as u32))?;
+                let number = long_value(scope, object)?;
+                self.long(name, number)?;
             }
             5 => {
                 let number = field_number(scope, object, "value")?;
@@ -357,7 +372,7 @@ impl<'s> Writer<'_, 's> {
         name: &str,
         object: Local<'s, v8::Object>,
     ) -> Result<(), Stop> {
-        let pattern = field_text(scope, object, "source")?;
+        let pattern = pattern_of(&field_text(scope, object, "source")?);
         let flags = field_text(scope, object, "flags")?;
         // BSON wants its options sorted, and knows fewer.
         let options: String = "imsu".chars().filter(|option| flags.contains(*option)).collect();
@@ -473,6 +488,33 @@ fn field_number(scope: &mut PinScope<'_, '_>, object: Local<'_, v8::Object>, nam
         return Err(Stop::refused(format!("a BSON value whose '{name}' is not a number")));
     }
     value.number_value(scope).ok_or(Stop::Thrown)
+}
+
+fn long_value(scope: &mut PinScope<'_, '_>, long: Local<'_, v8::Object>) -> Result<i64, Stop> {
+    let low = field_number(scope, long, "low")? as i32;
+    let high = field_number(scope, long, "high")? as i32;
+    Ok((i64::from(high) << 32) | i64::from(low as u32))
+}
+
+/// The pattern of a JavaScript expression's `source`, in which a slash is escaped and nothing is `(?:)`.
+fn pattern_of(source: &str) -> String {
+    if source == "(?:)" {
+        return String::new();
+    }
+    let mut pattern = String::with_capacity(source.len());
+    let mut rest = source.chars();
+    while let Some(character) = rest.next() {
+        if character != '\\' {
+            pattern.push(character);
+            continue;
+        }
+        match rest.next() {
+            Some('/') => pattern.push('/'),
+            Some(escaped) => pattern.extend(['\\', escaped]),
+            None => pattern.push('\\'),
+        }
+    }
+    pattern
 }
 
 fn hex_id(text: &str) -> Result<[u8; 12], Stop> {
