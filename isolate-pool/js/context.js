@@ -12,14 +12,17 @@
     #flat;
     #userJson;
     #system;
+    #as;
     #made; // members made so far
 
-    constructor(call, action, flat, userJson, system) {
+    /** `as`: the function that runs as system and made this context, when the call itself does not run so. */
+    constructor(call, action, flat, userJson, system, as) {
       this.#call = call;
       this.#action = action;
       this.#flat = flat;
       this.#userJson = userJson;
       this.#system = system;
+      this.#as = as;
     }
 
     #once(name, make) {
@@ -42,7 +45,8 @@
     get services() {
       return this.#once("services", () => {
         const call = this.#call;
-        return { get: (name) => (isDataSource(name) ? new portico.Client(call, name) : undefined) };
+        const as = this.#as;
+        return { get: (name) => (isDataSource(name) ? new portico.Client(call, name, as) : undefined) };
       });
     }
 
@@ -56,11 +60,18 @@
 
     runningAsSystem() { return this.#system; }
 
-    /** What the other function returns, as it returns it; it sees this same context and writes to the same log. */
-    #execute(name, values) {
+    /**
+     * What the other function returns, as it returns it; it sees this same context and writes to the same log. One that
+     * runs as system sees another, in which it does; whether the platform lets it is not decided here.
+     */
+    #execute(called, values) {
       let exported;
       try {
-        exported = portico.instantiate(`${name}`, this, new portico.Console(this.#call));
+        const name = `${called}`;
+        const rises = portico.lookUp(name).system && !this.#system;
+        const context =
+          rises ? new Context(this.#call, this.#action, this.#flat, this.#userJson, true, name) : this;
+        exported = portico.instantiate(name, context, new portico.Console(this.#call));
       } catch (error) {
         return PromiseReject(error);
       }

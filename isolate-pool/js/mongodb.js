@@ -1,5 +1,6 @@
 // Gives: the client behind `context.services.get("mongodb-atlas")`: databases, collections, cursors. Every operation is
-// one `natives.documents(call, service, database, collection, operation, arguments)`, started when it is called.
+// one `natives.documents(call, service, database, collection, operation, arguments, as)`, started when it is called; `as`
+// is the function on whose behalf it is asked, when that function runs as system and the call does not.
 // Arguments: insertOne {document}, insertMany {documents, ordered}, find {filter, projection?, sort?, skip?, limit?},
 // findOne {filter, projection?}, count {filter, limit?}, updateOne and updateMany {filter, update, upsert, arrayFilters?},
 // replaceOne {filter, replacement, upsert}, deleteOne and deleteMany {filter}, findOneAndUpdate {filter, update, sort?,
@@ -19,38 +20,46 @@
   class Client {
     #call;
     #service;
+    #as;
 
-    constructor(call, service) {
+    constructor(call, service, as) {
       this.#call = call;
       this.#service = service;
+      this.#as = as;
     }
 
-    db(name) { return new Database(this.#call, this.#service, checkName("database", name)); }
+    db(name) { return new Database(this.#call, this.#service, this.#as, checkName("database", name)); }
   }
 
   class Database {
     #call;
     #service;
+    #as;
     #name;
 
-    constructor(call, service, name) {
+    constructor(call, service, as, name) {
       this.#call = call;
       this.#service = service;
+      this.#as = as;
       this.#name = name;
     }
 
-    collection(name) { return new Collection(this.#call, this.#service, this.#name, checkName("collection", name)); }
+    collection(name) {
+      return new Collection(this.#call, this.#service, this.#as, this.#name, checkName("collection", name));
+    }
   }
 
   class Collection {
     #call;
     #service;
+    #as;
     #database;
     #name;
 
-    constructor(call, service, database, name) {
+    constructor(call, service, as, database, name) {
       this.#call = call;
       this.#service = service;
+      this.#as = as;
       this.#database = database;
       this.#name = name;
     }
@@ -65,7 +74,8 @@
     }
 
     #ask(operation, args) {
-      return portico.natives.documents(this.#call, this.#service, this.#database, this.#name, operation, args);
+      const { documents } = portico.natives;
+      return documents(this.#call, this.#service, this.#database, this.#name, operation, args, this.#as);
     }
 
     async insertOne(document, options) {

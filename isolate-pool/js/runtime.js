@@ -5,27 +5,62 @@
 (function (portico) {
   "use strict";
   const { Console, Context, HTTPResponse, awaited, endpointRequest, fail, responseBody, responseHeaders } = portico;
-  const { responseStatus, settled, textOf } = portico;
+  const { NumberIsSafeInteger, ObjectDefine, longMark, responseStatus, settled, textOf } = portico;
+  const { Long } = portico.BSON;
 
   const EMPTY = 0, JSON_TEXT = 1, EJSON_TEXT = 2, RAW = 3;
   const NOTHING = 0, RESULT = 1, RESULT_WITHOUT_STATUS = 2;
 
-  /** Compiled functions by name. They hold no state of a call: each call runs the function's top level anew. */
-  let factories = { __proto__: null };
+  /** Functions by name. They hold no state of a call: each call runs the function's top level anew. */
+  let functions = { __proto__: null };
 
   function boot(natives, appJson, valuesJson, environmentJson) {
     portico.natives = natives;
-    factories = { __proto__: null };
+    functions = { __proto__: null };
     portico.takeApp(appJson, valuesJson, environmentJson);
+  }
+
+  /** `{factory, system, module}`: the compiled file, whether it runs as system whoever calls it, how it exports. */
+  function lookUp(name) {
+    return (functions[name] ??= load(name));
+  }
+
+  function load(name) {
+    const factory = portico.natives.load(name, false);
+    if (factory === undefined) throw fail("FunctionNotFound", `function not found: '${name}'`);
+    return { factory, system: portico.natives.runsAsSystem(name), module: false };
   }
 
   /** Runs a function's top level for one call and gives what it exports. */
   function instantiate(name, context, console) {
-    const factory = (factories[name] ??= portico.natives.load(name));
-    if (factory === undefined) throw fail("FunctionNotFound", `function not found: '${name}'`);
-    const exported = factory({}, context, console, portico.requireFor(name));
+    const file = lookUp(name);
+    let exported;
+    try {
+      exported = runTop(file, name, context, console);
+    } catch (error) {
+      if (file.module || !isMissingModule(error)) throw error;
+      file.factory = portico.natives.load(name, true);
+      file.module = true;
+      exported = runTop(file, name, context, console);
+    }
     if (typeof exported === "function") return exported;
     throw fail("FunctionInvalid", `function '${name}' must assign a function to exports`);
+  }
+
+  function runTop(file, name, context, console) {
+    const initial = {};
+    if (!file.module) return file.factory(initial, context, console, portico.requireFor(name));
+    const module = { exports: initial };
+    const exported = file.factory(initial, context, console, portico.requireFor(name), module);
+    return exported === initial ? module.exports : exported;
+  }
+
+  /**
+   * There is no `module` here, and files ask `typeof module` to find out where they are. One that does not ask and assigns
+   * to `module.exports` says so with this error; its top level is then run again, and from now on, with a `module`.
+   */
+  function isMissingModule(error) {
+    return error instanceof ReferenceError && error.message === "module is not defined";
   }
 
   /** `[status, content, body, headers]`, or a promise of it. Throws what the function threw. */
@@ -63,13 +98,31 @@
   /** Canonical Extended JSON of what the function returned, or a promise of it. */
   function callFunction(call, name, args, flat, userJson, system) {
     const exported = instantiate(name, new Context(call, name, flat, userJson, system), new Console(call));
+    const arithmetic = watchLongs(args);
     const value = exported(...args);
-    return isThenable(value) ? textLater(value) : textOf(value, true) ?? textSettled(value);
+    if (isThenable(value)) return textLater(value, arithmetic);
+    return textOf(widened(value, arithmetic), true) ?? textSettled(value);
   }
 
-  async function textLater(value) {
-    const known = await awaited(value);
+  async function textLater(value, arithmetic) {
+    const known = widened(await awaited(value), arithmetic);
     return textOf(known, true) ?? textSettled(known);
+  }
+
+  /** A mark on those arguments that are 64-bit integers: their `valueOf` writes on it when they are calculated with. */
+  function watchLongs(args) {
+    let mark;
+    for (let index = 0; index < args.length; index++) {
+      if (!Long.isLong(args[index])) continue;
+      mark ??= { used: false };
+      ObjectDefine(args[index], longMark, { __proto__: null, value: mark });
+    }
+    return mark;
+  }
+
+  /** A whole number calculated from 64-bit arguments is a 64-bit integer, as it was where they had arithmetic. */
+  function widened(value, mark) {
+    return mark?.used === true && NumberIsSafeInteger(value) ? Long.fromNumber(value) : value;
   }
 
   async function textSettled(value) {
@@ -81,6 +134,7 @@
   }
 
   portico.boot = boot;
+  portico.lookUp = lookUp;
   portico.instantiate = instantiate;
   portico.endpoint = endpoint;
   portico.callFunction = callFunction;

@@ -12,6 +12,8 @@ use storage::model::{AppId, BundleId};
 pub enum HostCall {
     /// A document operation, as one BSON document
     /// `{"service": s, "database": s, "collection": s, "operation": s, "arguments": {…}}`. Answered with `{"v": result}`.
+    /// `"function": s` beside them names a function that runs as system and was called by one that does not; the platform
+    /// believes it of functions that are configured so, and of no others.
     /// `operation` is the method's name (`insertOne`, `find`, …), plus `getMore` and `closeCursor` with
     /// `arguments: {"cursor": int64}`. A `find` answers `{"v": [documents], "cursor": int64}` where cursor is 0 when
     /// exhausted.

@@ -1,4 +1,4 @@
-//! A command document, read totally: `{service, database, collection, operation, arguments}`.
+//! A command document, read totally: `{service, database, collection, operation, arguments}`, and perhaps `function`.
 //!
 //! In: bytes from a host. Out: an [`Operation`] whose every argument was understood, or a refusal that names what was not.
 
@@ -13,6 +13,8 @@ use crate::limits::{DOCUMENT_DEPTH_MAX, NAMESPACE_NAME_LENGTH_MAX};
 #[derive(Debug)]
 pub struct Command {
     pub service: String,
+    /// On whose behalf it is asked, when that is another function than the one the call began with.
+    pub function: Option<String>,
     /// Database and collection.
     pub namespace: (String, String),
     pub operation: Operation,
@@ -70,7 +72,8 @@ impl Command {
             collection_name(text("collection")?)?;
         }
         let namespace = (text("database")?.to_owned(), text("collection")?.to_owned());
-        Ok(Self { service: text("service")?.to_owned(), namespace, operation })
+        let function = Some(text("function")?.to_owned()).filter(|name| !name.is_empty());
+        Ok(Self { service: text("service")?.to_owned(), function, namespace, operation })
     }
 }
 

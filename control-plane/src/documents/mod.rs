@@ -2,7 +2,8 @@
 //!
 //! In: one command of a call, as BSON from a host. A host may be owned by an attacker, so the command is hostile input:
 //! read totally, bounded in depth, every key known or refused. Whose documents and as whom was decided when the call was
-//! admitted and cannot be said in a command. Out: `{"v": result}`, or why not, in MongoDB's words where it has some.
+//! admitted; a command can only name a function of the app's that is configured to run as system. Out: `{"v": result}`, or
+//! why not, in MongoDB's words where it has some.
 //!
 //! Not here: what the rules mean (`storage::access`) and what a filter means (`storage`).
 
@@ -19,7 +20,7 @@ use futures_util::future::BoxFuture;
 use isolate_pool::limits::BATCH_BYTES_MAX;
 use isolate_pool::services::{Refusal, Session};
 use storage::access::{self, Denied};
-use storage::model::ActiveApp;
+use storage::model::{ActiveApp, RunAs};
 use storage::{Cursor, Delete, Fault, Find, Modify, Namespace, Store, StoreError, Tenant, Update};
 
 use crate::limits::{OPEN_CURSORS_MAX, READ_DOCUMENTS_MAX};
@@ -68,7 +69,7 @@ impl Session for DocumentSession {
 
 impl Inner {
     async fn run(&self, command: Command) -> Result<RawDocumentBuf, Refusal> {
-        let Command { service, namespace, operation } = command;
+        let Command { service, function, namespace, operation } = command;
         match operation {
             Operation::GetMore { cursor } => return self.more(cursor).await,
             Operation::CloseCursor { cursor } => {
@@ -81,8 +82,12 @@ impl Inner {
             return Err(refusal("ServiceNotFound", format!("service not found: '{service}'")));
         }
         let (database, collection) = namespace;
-        let mut allowed =
-            operation.access().iter().map(|wanted| self.permit(&service, &database, &collection, *wanted));
+        let system = self.system || function.is_some_and(|name| self.runs_as_system(&name));
+        let permit = |wanted: &access::Operation| match system {
+            true => Ok(()),
+            false => access::permit(self.app.rules.get(&service), &database, &collection, *wanted),
+        };
+        let mut allowed = operation.access().iter().map(permit);
         match allowed.find_map(Result::err) {
             None => {}
             Some(Denied::ReadsNothing) => return Ok(operation.nothing_there()),
@@ -90,23 +95,22 @@ impl Inner {
         }
         if let Operation::BulkWrite { operations, .. } = &operation {
             let mut wanted = operations.iter().flat_map(Operation::access);
-            let denied = wanted.find_map(|wanted| self.permit(&service, &database, &collection, *wanted).err());
+            let denied = wanted.find_map(|wanted| permit(wanted).err());
             if let Some(denied) = denied {
                 return Err(refusal(denied.code_name(), denied.to_string()));
             }
         }
-        if !self.system {
+        if !system {
             restrict::check(&operation)?;
         }
         let namespace = Namespace::new(Tenant::App(self.app.id), database, collection);
         self.perform(&namespace, operation).await
     }
 
-    fn permit(&self, service: &str, database: &str, collection: &str, wanted: access::Operation) -> Result<(), Denied> {
-        if self.system {
-            return Ok(());
-        }
-        access::permit(self.app.rules.get(service), database, collection, wanted)
+    /// Whether a function that a host names runs as system whoever calls it. A host can lie about which of the app's
+    /// functions is running; so an app none of whose functions runs as system is safe from a host that is owned.
+    fn runs_as_system(&self, function: &str) -> bool {
+        self.app.functions.get(function).is_some_and(|function| function.run_as == RunAs::System)
     }
 
     async fn perform(&self, at: &Namespace, operation: Operation) -> Result<RawDocumentBuf, Refusal> {

@@ -146,3 +146,31 @@ test("a stack names the tenant's files and nothing else", async () => {
   const [, stack] = await rt.failure(() => rt.endpoint("a/b"));
   assert.equal(stack, "    at inner (functions/a/b.js:3:8)\n    at handler (functions/a/b.js:5:32)");
 });
+
+test("a function that runs as system is called as system, and what it asks for carries its name", async () => {
+  const rt = start({
+    documents: () => ({ v: null }),
+    functions: {
+      user: "exports = async () => [context.runningAsSystem(), await context.functions.execute('admin'), context.runningAsSystem()]",
+      admin: { system: true, source: "exports = async () => [context.runningAsSystem(), context.user.id, await context.functions.execute('read')]" },
+      read: "exports = async () => { await context.services.get('mongodb-atlas').db('d').collection('c').findOne({}); return context.runningAsSystem() }",
+    },
+  });
+  assert.equal(await rt.call("user"), '[false,[true,"u1",true],false]');
+  assert.equal(rt.operations[0].as, "admin");
+  assert.equal(await rt.call("user", "[]", { system: true }), '[true,[true,"u1",true],true]');
+  assert.equal(rt.operations[1].as, undefined);
+});
+
+test("module.exports is taken when exports was not assigned and nobody asked for module", () => {
+  const rt = start({ functions: {
+    only: "module.exports = () => 'module'",
+    both: "exports = () => 'exports'; module.exports = 1",
+    asks: "exports = () => typeof module; if (typeof module === 'object') module.exports = exports",
+  } });
+  for (let round = 0; round < 2; round++) {
+    assert.equal(rt.endpoint("only").body, '"module"');
+    assert.equal(rt.endpoint("both").body, '"exports"');
+    assert.equal(rt.endpoint("asks").body, '"undefined"');
+  }
+});

@@ -22,7 +22,7 @@ const APP = {
 };
 const USER = '{"id":"u1","type":"normal","data":{},"custom_data":{},"identities":[]}';
 
-/** `functions`: name -> source. `documents(operation, args, at)`: answers an operation, may be async or throw. */
+/** `functions`: name -> source, or `{source, system}`. `documents(operation, args, at)`: answers an operation, may be async or throw. */
 function start({ functions = {}, documents, app = APP, values = {}, environment = { tag: "", values: {} } } = {}) {
   const realm = vm.createContext({});
   for (const script of SCRIPTS) script.runInContext(realm);
@@ -43,13 +43,15 @@ function start({ functions = {}, documents, app = APP, values = {}, environment 
     return copy;
   };
   const natives = {
-    load(name) {
+    runsAsSystem: (name) => functions[name].system === true,
+    load(name, withModule) {
       if (!Object.hasOwn(functions, name)) return undefined;
-      const source = `(function (exports, context, console, require) {${functions[name]}\n;return exports;})`;
+      const parameters = `exports, context, console, require${withModule ? ", module" : ""}`;
+      const source = `(function (${parameters}) {${functions[name].source ?? functions[name]}\n;return exports;})`;
       return vm.runInContext(source, realm, { filename: `functions/${name}.js` });
     },
-    documents(call, service, database, collection, operation, args) {
-      operations.push({ call, service, database, collection, operation, args });
+    documents(call, service, database, collection, operation, args, as) {
+      operations.push({ call, service, database, collection, operation, args, ...(as === undefined ? {} : { as }) });
       return settle((resolve, reject) => {
         Promise.resolve().then(() => documents(operation, args, { service, database, collection })).then(resolve, (error) => {
           reject(portico.refusal(error.code ?? "Failed", error.message, error.number));

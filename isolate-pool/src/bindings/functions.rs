@@ -1,8 +1,9 @@
-//! `load(name)`: the compiled factory of a function of this app, or undefined when there is none of that name.
+//! `load(name, withModule)`: the compiled factory of a function of this app, or undefined when there is none of that name.
+//! `runsAsSystem(name)`: what its configuration says; the platform does not take the host's word for it.
 
 use super::desk;
 use crate::engine::error::string;
-use crate::engine::script;
+use crate::engine::script::{self, Parameters};
 
 pub fn load<'s>(
     scope: &mut v8::PinScope<'s, '_>,
@@ -20,7 +21,8 @@ pub fn load<'s>(
     else {
         return;
     };
-    match script::compile(scope, &script::path(&name), &source, &code_cache) {
+    let parameters = if arguments.get(1).is_true() { Parameters::WithModule } else { Parameters::Usual };
+    match script::compile(scope, &script::path(&name), &source, &code_cache, parameters) {
         Ok(compiled) => answer.set(compiled.factory.into()),
         Err(error) if error.line == 0 => {}
         Err(error) => {
@@ -30,4 +32,14 @@ pub fn load<'s>(
             scope.throw_exception(exception);
         }
     }
+}
+
+pub fn runs_as_system<'s>(
+    scope: &mut v8::PinScope<'s, '_>,
+    arguments: v8::FunctionCallbackArguments<'s>,
+    mut answer: v8::ReturnValue<'s, v8::Value>,
+) {
+    let name = arguments.get(0).to_rust_string_lossy(scope);
+    let system = desk(scope).borrow().functions.get(&name).is_some_and(|function| function.system);
+    answer.set_bool(system);
 }

@@ -47,6 +47,7 @@ pub fn natives<'s>(scope: &mut v8::PinScope<'s, '_>) -> Result<v8::Local<'s, v8:
     }
     define! {
         "load": functions::load,
+        "runsAsSystem": functions::runs_as_system,
         "module": modules::module,
         "moduleRan": modules::module_ran,
         "node": node::node,

@@ -8,7 +8,8 @@
 use super::error::string;
 use crate::link::frame::CompileError;
 
-const PARAMETERS: &[&str] = &["exports", "context", "console", "require"];
+/// The last is for [`Parameters::WithModule`] only.
+const PARAMETERS: &[&str] = &["exports", "context", "console", "require", "module"];
 
 const MODULE_PARAMETERS: &[&str] = &["exports", "require", "module", "__filename", "internal"];
 
@@ -24,12 +25,21 @@ pub fn path(name: &str) -> String {
     format!("functions/{name}.js")
 }
 
+/// What a function's file is given.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Parameters {
+    Usual,
+    /// And `module`, for files that assign to `module.exports` without asking whether there is one.
+    WithModule,
+}
+
 /// Compiles `source`, from `code_cache` when there is one that fits this V8.
 pub fn compile<'s>(
     scope: &mut v8::PinScope<'s, '_>,
     path: &str,
     source: &str,
     code_cache: &[u8],
+    parameters: Parameters,
 ) -> Result<Compiled<'s>, CompileError> {
     let options = if code_cache.is_empty() {
         v8::script_compiler::CompileOptions::NoCompileOptions
@@ -37,7 +47,11 @@ pub fn compile<'s>(
         v8::script_compiler::CompileOptions::ConsumeCodeCache
     };
     let body = format!("{source}\n;return exports;");
-    compile_with(scope, path, PARAMETERS, &body, code_cache, options)
+    let parameters = match parameters {
+        Parameters::Usual => &PARAMETERS[..PARAMETERS.len() - 1],
+        Parameters::WithModule => PARAMETERS,
+    };
+    compile_with(scope, path, parameters, &body, code_cache, options)
 }
 
 /// Compiles one of our own modules. Strict whatever the file says, so that neither a stack nor `caller` hands out what it
@@ -61,7 +75,7 @@ pub fn compile_module<'s>(
 pub fn code_cache(scope: &mut v8::PinScope<'_, '_>, path: &str, source: &str) -> Result<Vec<u8>, CompileError> {
     let body = format!("{source}\n;return exports;");
     let options = v8::script_compiler::CompileOptions::EagerCompile;
-    let compiled = compile_with(scope, path, PARAMETERS, &body, &[], options)?;
+    let compiled = compile_with(scope, path, &PARAMETERS[..PARAMETERS.len() - 1], &body, &[], options)?;
     Ok(compiled.factory.create_code_cache().map(|cache| cache.to_vec()).unwrap_or_default())
 }
 
@@ -138,7 +152,9 @@ mod tests {
         let cache = first.enter(|scope, _| code_cache(scope, "functions/a.js", SOURCE).unwrap());
         let mut second = Isolate::new(snapshot(), 64).unwrap();
         let taken = |isolate: &mut Isolate, source: &str, cache: &[u8]| {
-            isolate.enter(|scope, _| compile(scope, "functions/a.js", source, cache).unwrap().from_cache)
+            isolate.enter(|scope, _| {
+                compile(scope, "functions/a.js", source, cache, Parameters::Usual).unwrap().from_cache
+            })
         };
         assert!(taken(&mut second, SOURCE, &cache));
         assert!(!taken(&mut second, "exports = () => 8;", &cache));
@@ -150,7 +166,8 @@ mod tests {
     #[test]
     fn a_source_cannot_close_its_function() {
         let mut isolate = Isolate::new(snapshot(), 64).unwrap();
-        let refused = isolate.enter(|scope, _| compile(scope, "functions/a.js", "} evil(); {", &[]).err());
+        let refused =
+            isolate.enter(|scope, _| compile(scope, "functions/a.js", "} evil(); {", &[], Parameters::Usual).err());
         assert!(refused.is_some());
     }
 }

@@ -165,6 +165,32 @@ async fn rules_decide_for_callers_and_not_for_the_system() {
     assert!(run_on(&system, "mongodb-atlas", "find", rawdoc! {}).await.is_ok(), "the default data source");
 }
 
+/// A host names the function that asks; what that function may do is looked up here.
+#[tokio::test]
+async fn a_function_configured_as_system_asks_as_system_and_no_other_name_does() {
+    let stage = Stage::new().await;
+    let (app, client_app_id) = stage.app("app").await;
+    let mut import = hello("exports = () => 1");
+    import["functions"]["config"]
+        .as_array_mut()
+        .unwrap()
+        .push(json!({ "name": "admin", "private": true, "run_as_system": true }));
+    import["functions"]["sources"]["admin.js"] = json!("exports = () => 1");
+    stage.post(&format!("{app}/import"), import).await.expect(204);
+    let caller = stage.control.session(stage.served(&client_app_id).unwrap(), false);
+    let count = |function: &str| {
+        let command = rawdoc! {
+            "service": "mongodb-atlas", "database": "d", "collection": "c", "operation": "count", "function": function,
+            "arguments": {},
+        };
+        caller.documents(command.into_bytes())
+    };
+    assert_eq!(RawDocumentBuf::from_bytes(count("admin").await.unwrap()).unwrap(), rawdoc! { "v": 0_i64 });
+    for other in ["", "hello", "nobody"] {
+        assert_eq!(count(other).await.unwrap_err().code, "NoMatchingRuleFound", "{other}");
+    }
+}
+
 #[tokio::test]
 async fn two_apps_do_not_see_each_others_documents() {
     let stage = Stage::new().await;

@@ -69,6 +69,8 @@ pub(crate) struct Stage {
     last_id: u64,
     run_time_ms: u32,
     heap_mib: u32,
+    /// Whether calls run as system.
+    system: bool,
     /// Console lines that came by.
     console: Vec<(u64, ConsoleLevel, String)>,
 }
@@ -138,13 +140,14 @@ impl Stage {
             last_id: 0,
             run_time_ms: 10_000,
             heap_mib: 64,
+            system: true,
             console: Vec::new(),
         }
     }
 
     fn frame_for(&mut self, function: &str, arguments: Option<&bson::Document>) -> (u64, Vec<u8>) {
         self.last_id += 1;
-        let identity = Identity { user_json: r#"{"id":"u","type":"system"}"#.to_owned(), system: true };
+        let identity = Identity { user_json: r#"{"id":"u","type":"system"}"#.to_owned(), system: self.system };
         let request = RequestParts {
             method: "GET",
             route: "/hello",

@@ -214,3 +214,47 @@ fn a_new_deployment_takes_over() {
     stage.deployment = BundleId::new();
     assert_eq!(stage.body("version"), "2");
 }
+
+#[test]
+fn a_function_that_runs_as_system_says_so_when_another_calls_it() {
+    let mut stage = Stage::new(&[
+        ("user", "exports = async () => [context.runningAsSystem(), await context.functions.execute('admin')]"),
+        (
+            "admin",
+            "exports = async () => [context.runningAsSystem(), context.user.id, await context.functions.execute('read')]",
+        ),
+        ("read", "exports = async () => context.services.get('mongodb-atlas').db('shop').collection('orders').count()"),
+    ]);
+    stage.bundle.functions[1].system = true;
+    stage.system = false;
+    let sent = stage.send("user");
+    let (id, call, command) = stage.asked();
+    assert_eq!(command.get_str("function").unwrap(), "admin");
+    stage.reply(id, call, Ok(doc! { "v": 3i64 }));
+    assert_eq!(body(stage.done(sent)), r#"[false,[true,"u",3]]"#);
+    // A call that runs as system anyway asks in its own name.
+    stage.system = true;
+    let sent = stage.send("user");
+    let (id, call, command) = stage.asked();
+    assert!(!command.contains_key("function"));
+    stage.reply(id, call, Ok(doc! { "v": 3i64 }));
+    assert_eq!(body(stage.done(sent)), r#"[true,[true,"u",3]]"#);
+}
+
+#[test]
+fn a_file_that_exports_through_module_runs_and_sees_no_module_otherwise() {
+    let mut stage = Stage::new(&[
+        ("only", "module.exports = () => 'module';"),
+        ("both", "exports = () => 'exports'; module.exports = () => 'module';"),
+        ("guarded", "exports = () => typeof module; if (typeof module === 'object') { module.exports = exports; }"),
+        ("neither", "module.exports = { handler() {} };"),
+        ("within", "exports = () => module.exports"),
+    ]);
+    for _ in 0..2 {
+        assert_eq!(stage.body("only"), "\"module\"");
+        assert_eq!(stage.body("both"), "\"exports\"");
+        assert_eq!(stage.body("guarded"), "\"undefined\"");
+        assert_eq!(stage.failure("neither").code, "FunctionInvalid");
+        assert!(stage.failure("within").message.contains("ReferenceError: 'module' is not defined"));
+    }
+}

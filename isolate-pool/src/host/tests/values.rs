@@ -31,6 +31,32 @@ fn every_bson_type_survives_a_function_that_returns_its_argument() {
         ),
         (bson::Bson::Symbol("s".into()), r#"{"$symbol":"s"}"#),
         (bson::Bson::JavaScriptCode("f()".into()), r#"{"$code":"f()"}"#),
+        (
+            bson::Bson::JavaScriptCodeWithScope(bson::JavaScriptCodeWithScope {
+                code: "f(x)".into(),
+                scope: doc! { "x": 1i64 },
+            }),
+            r#"{"$code":"f(x)","$scope":{"x":{"$numberLong":"1"}}}"#,
+        ),
+        (f64::NEG_INFINITY.into(), r#"{"$numberDouble":"-Infinity"}"#),
+        (9_007_199_254_740_994.0.into(), r#"{"$numberDouble":"9007199254740994.0"}"#),
+        (bson::DateTime::from_millis(i64::MAX).into(), r#"{"$date":{"$numberLong":"9223372036854775807"}}"#),
+        (
+            bson::DateTime::from_millis(-8_640_000_000_000_001).into(),
+            r#"{"$date":{"$numberLong":"-8640000000000001"}}"#,
+        ),
+        (
+            bson::DateTime::from_millis(-8_640_000_000_000_000).into(),
+            r#"{"$date":{"$numberLong":"-8640000000000000"}}"#,
+        ),
+        (
+            binary(bson::spec::BinarySubtype::BinaryOld, &[1, 2]).into(),
+            r#"{"$binary":{"base64":"AQI=","subType":"02"}}"#,
+        ),
+        (
+            binary(bson::spec::BinarySubtype::UserDefined(0x80), &[]).into(),
+            r#"{"$binary":{"base64":"","subType":"80"}}"#,
+        ),
         (bson::Bson::MinKey, r#"{"$minKey":1}"#),
         (bson::Bson::MaxKey, r#"{"$maxKey":1}"#),
         (
@@ -42,12 +68,63 @@ fn every_bson_type_survives_a_function_that_returns_its_argument() {
     for (value, expected) in table {
         assert_eq!(stage.mirror(value.clone()), expected, "{value:?}");
     }
-    let regex =
-        |options: &str| bson::Regex { pattern: bson::raw::cstr!("^a").into(), options: options.try_into().unwrap() };
-    let mirrored = stage.mirror(bson::Bson::RegularExpression(regex("im")));
-    assert_eq!(mirrored, r#"{"$regularExpression":{"pattern":"^a","options":"im"}}"#);
-    let mirrored = stage.mirror(bson::Bson::RegularExpression(regex("ix")));
-    assert_eq!(mirrored, r#"{"$regularExpression":{"pattern":"^a","options":"ix"}}"#);
+    for (pattern, options) in
+        [("^a", "im"), ("^a", "ix"), ("", ""), ("(?:)", ""), ("a/b", "s"), ("a\\/b", ""), ("[/]\n", "m"), ("(?<!", "")]
+    {
+        let regex = bson::Regex { pattern: pattern.try_into().unwrap(), options: options.try_into().unwrap() };
+        let mirrored: serde_json::Value =
+            serde_json::from_str(&stage.mirror(bson::Bson::RegularExpression(regex))).unwrap();
+        assert_eq!(mirrored, serde_json::json!({ "$regularExpression": { "pattern": pattern, "options": options } }));
+    }
+}
+
+/// What was read from the platform goes back to it as it was, also where JavaScript has no such value.
+#[test]
+fn documents_pass_through_a_function_unchanged() {
+    let mut stage = Stage::new(&[(
+        "copy",
+        r#"exports = async function() {
+            const orders = context.services.get("mongodb-atlas").db("a").collection("b");
+            await orders.insertOne(await orders.findOne({}));
+            return 1;
+        };"#,
+    )]);
+    let regex = |pattern: &str, options: &str| bson::Regex {
+        pattern: pattern.try_into().unwrap(),
+        options: options.try_into().unwrap(),
+    };
+    let document = doc! {
+        "_id": 1, "far": bson::DateTime::from_millis(i64::MIN), "near": bson::DateTime::from_millis(-1),
+        "slash": regex("a/b", "i"), "escaped": regex("a\\/b", ""), "empty": regex("", ""), "wide": i64::MAX,
+        "old": bson::Binary { subtype: bson::spec::BinarySubtype::BinaryOld, bytes: vec![1] },
+        "symbol": bson::Bson::Symbol("s".into()), "least": bson::Bson::MinKey, "half": 0.5, "less": -0.0,
+    };
+    let id = stage.send("copy");
+    let (_, call, _) = stage.asked();
+    stage.reply(id, call, Ok(doc! { "v": document.clone() }));
+    let (_, call, command) = stage.asked();
+    assert_eq!(command.get_document("arguments").unwrap().get_document("document").unwrap(), &document);
+    stage.reply(id, call, Ok(doc! { "v": null }));
+    stage.done(id);
+}
+
+#[test]
+fn whole_numbers_calculated_from_64_bit_arguments_are_64_bit_integers() {
+    let mut stage = Stage::new(&[
+        ("sum", "exports = async (...values) => values.reduce((sum, value) => sum + value)"),
+        ("ignore", "exports = () => 1"),
+    ]);
+    let mut call = |function: &str, arguments: bson::Document| {
+        let (id, out) = stage.frame_for(function, Some(&arguments));
+        stage.link.write_all(&out).unwrap();
+        body(stage.done(id))
+    };
+    assert_eq!(call("sum", doc! { "0": 2i64, "1": 3i64 }), r#"{"$numberLong":"5"}"#);
+    assert_eq!(call("sum", doc! { "0": 2i64, "1": 3 }), r#"{"$numberLong":"5"}"#);
+    assert_eq!(call("sum", doc! { "0": 2, "1": 3 }), r#"{"$numberInt":"5"}"#);
+    assert_eq!(call("sum", doc! { "0": 1.2, "1": 2.3 }), r#"{"$numberDouble":"3.5"}"#);
+    assert_eq!(call("sum", doc! { "0": 2i64, "1": "a" }), r#""2a""#);
+    assert_eq!(call("ignore", doc! { "0": 2i64 }), r#"{"$numberInt":"1"}"#);
 }
 
 #[test]
