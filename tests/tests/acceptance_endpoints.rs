@@ -436,7 +436,8 @@ fn look(stage: &Stage, row: &Row, answer: &Answer) -> Result<(), String> {
         Body::Empty => answer.body.is_empty(),
         Body::Text(text) => answer.text() == *text,
         Body::Json(json) => serde_json::from_slice::<Json>(&answer.body).is_ok_and(|body| body == *json),
-        Body::Bare(json) => answer.text() == json.to_string(),
+        // To the letter: the order of the keys too.
+        Body::Bare(json) => answer.body == json.to_string().as_bytes(),
         Body::Like(like) => like(&answer.text()),
         Body::Error(message, code) => {
             let co_id = answer.header("x-appservices-request-id").ok_or("an error without a correlation id")?;

@@ -133,8 +133,9 @@ fn answers_are_compressed_for_those_who_ask_and_only_then() {
         r.setBody('words and '.repeat(Number(query.n) / 10));
     };";
     let app = serve("compressed", &Backend::new().on("*", "/sized", sized));
-    let rows: [(&str, Option<&str>, Option<&str>, Option<&str>); 15] = [
-        // query, Accept-Encoding, Content-Encoding, Vary
+    /// The query; `Accept-Encoding`, `Content-Encoding` and `Vary`.
+    type Row = (&'static str, Option<&'static str>, Option<&'static str>, Option<&'static str>);
+    let rows: [Row; 15] = [
         ("n=2000", Some("gzip"), Some("gzip"), Some("Accept-Encoding")),
         ("n=2000", Some("gzip, deflate, br"), Some("gzip"), Some("Accept-Encoding")),
         ("n=2000", Some("br"), Some("br"), Some("Accept-Encoding")),
@@ -419,7 +420,9 @@ fn other_senders_signatures_are_checked_where_the_endpoint_says_how() {
     let github = "sha256=757107ea0eb2509fc211221cce984b8a37570b6d7586c22c46f4379c8b043e17".to_owned();
     let stripe = |time: u64| format!("t={time},v1={}", hmac_sha256(KEY, format!("{time}.{body}").as_bytes()));
     let slack = |time: u64| format!("v0={}", hmac_sha256(KEY, format!("v0:{time}:{body}").as_bytes()));
-    let rows: [(&str, Vec<(&str, String)>, &str, u16); 10] = [
+    /// The route, the headers, the body, the status.
+    type Row = (&'static str, Vec<(&'static str, String)>, &'static str, u16);
+    let rows: [Row; 10] = [
         ("/github", vec![("X-Hub-Signature-256", github.clone())], body, 200),
         ("/github", vec![("X-Hub-Signature-256", github.clone())], "Hello, World?", 401),
         ("/github", vec![("Endpoint-Signature", github)], body, 401),
