@@ -70,7 +70,7 @@ async fn identify(
         // Credentials are not needed; good ones still show in context.user, bad ones are as good as none.
         RunAs::System => (at_most(core, request, app, endpoint).await, true),
         RunAs::User(id) => (Some(named(core, app, id).await?), false),
-        RunAs::Script(_) => match decided(core, request, app, endpoint, console).await? {
+        RunAs::Script(_) => match Box::pin(decided(core, request, app, endpoint, console)).await? {
             Decided::User(id) => (Some(named(core, app, &id).await?), false),
             Decided::System => (at_most(core, request, app, endpoint).await, true),
         },
@@ -193,10 +193,21 @@ async fn look_up(
     credentials: Credentials,
     create: bool,
 ) -> Result<Arc<KnownUser>, NotFound> {
-    let users = core.parts.control.users();
-    if let Some(user) = users.at_hand(app, &credentials) {
-        return Ok(user);
+    match core.parts.control.users().at_hand(app, &credentials) {
+        Some(user) => Ok(user),
+        // In a box, as everything rare on this way: its room would otherwise be kept in every connection.
+        None => Box::pin(asked(core, app, credentials, create)).await,
     }
+}
+
+/// Waits for the side runtime.
+async fn asked(
+    core: &Rc<Core>,
+    app: &Arc<ActiveApp>,
+    credentials: Credentials,
+    create: bool,
+) -> Result<Arc<KnownUser>, NotFound> {
+    let users = core.parts.control.users();
     match core.remote.wait(users.find(app.clone(), credentials, create)).await {
         Ok(user) => Ok(user),
         Err(NotKnown { why: Why::OnCreation { function, user }, .. }) => {

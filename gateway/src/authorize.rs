@@ -56,7 +56,8 @@ pub async fn check(core: &Rc<Core>, request: &Request<'_>, known: Known) -> Resu
     };
     let refusal = match refusal {
         None if endpoint.guard.is_some() || endpoint.function.guard.is_some() => {
-            let guarded = guarded(core, request, &app, &endpoint, &identity, &mut console).await;
+            // In a box, since its room would otherwise be kept in every connection.
+            let guarded = Box::pin(guarded(core, request, &app, &endpoint, &identity, &mut console)).await;
             let rule = || Refusal::RuleNotMatched { function: endpoint.function.name.clone() };
             guarded.err().map(|detail| (rule(), detail.into()))
         }

@@ -106,6 +106,12 @@ impl Backend {
         self
     }
 
+    /// A function without an endpoint, with its whole entry in `functions/config.json`.
+    pub fn client_function(mut self, config: Json, source: &str) -> Self {
+        self.functions.push((config, source.to_owned()));
+        self
+    }
+
     /// A top-level part of the import document.
     pub fn with(mut self, key: &str, value: Json) -> Self {
         self.rest.insert(key.to_owned(), value);

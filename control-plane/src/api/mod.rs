@@ -34,6 +34,7 @@ use std::sync::Arc;
 
 use axum::Router;
 use axum::extract::DefaultBodyLimit;
+use axum::middleware;
 use axum::response::Response;
 use axum::routing::get;
 use serde_json::json;
@@ -74,6 +75,7 @@ pub fn router(control: Arc<ControlPlane>) -> Router {
         .layer(DefaultBodyLimit::max(ADMIN_BODY_BYTES_MAX))
         .method_not_allowed_fallback(|| async { ApiError::wrong_method() })
         .fallback(|| async { ApiError::no_such_route() })
+        .layer(middleware::from_fn(client::browsers))
         .with_state(control)
 }
 

@@ -16,7 +16,7 @@ use std::sync::Arc;
 
 use axum::Router;
 use axum::extract::{FromRequestParts, Request};
-use axum::middleware::{self, Next};
+use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 use http::request::Parts;
 use http::{HeaderMap, HeaderValue, Method, StatusCode, header};
@@ -35,7 +35,7 @@ const ROOT: &str = "/api/client/v2.0";
 
 pub fn routes() -> Router<State> {
     let routes = Router::new().merge(login::routes()).merge(account::routes()).merge(functions::routes());
-    Router::new().nest(ROOT, routes.layer(middleware::from_fn(browsers)))
+    Router::new().nest(ROOT, routes)
 }
 
 /// An app that is served and that the caller may speak to.
@@ -156,8 +156,12 @@ fn link(app: &ActiveApp, control: &ControlPlane, correlation: CorrelationId) -> 
     format!("{}/groups/{}/apps/{}/logs?co_id={correlation}", control.place.base_url, app.group, app.id)
 }
 
-/// What browsers need to see: which page may read the answer, and before that whether it may ask at all.
-async fn browsers(request: Request, next: Next) -> Response {
+/// What browsers need to see of the client API: which page may read the answer, and before that whether it may ask at all.
+/// Stands before the routes, since a page asks with a method that none of them takes.
+pub async fn browsers(request: Request, next: Next) -> Response {
+    if !request.uri().path().starts_with(ROOT) {
+        return next.run(request).await;
+    }
     let origin = request.headers().get(header::ORIGIN).cloned();
     let asks_first =
         request.method() == Method::OPTIONS && request.headers().contains_key(header::ACCESS_CONTROL_REQUEST_METHOD);
