@@ -22,6 +22,7 @@ use storage::model::{ActiveApp, ActiveEndpoint, ApiKeyIdentity, RunAs, script_fu
 use crate::admit::Admitted;
 use crate::core::{Core, Permit};
 use crate::errand::{self, Errand};
+use crate::limits::NEAR_CREDENTIALS_MAX;
 use crate::refusal::{Refusal, Refused};
 use crate::request::Request;
 
@@ -132,9 +133,15 @@ fn presented<'a>(request: &Request<'a>) -> Result<Presented<'a>, NotFound> {
     let token = request.header("jwttokenstring");
     let kinds = [api_key.is_some(), email.is_some() || password.is_some(), token.is_some()];
     match kinds.iter().filter(|present| **present).count() {
-        0 => return Err((Refusal::NoCredentials, "no credentials in the request".to_owned())),
+        0 => return Err((Refusal::NoCredentials, nothing_known(request))),
         1 => {}
-        _ => return Err((Refusal::SeveralCredentials, "more than one kind of credential headers".to_owned())),
+        _ => {
+            let names = ["apiKey", "email and password", "jwtTokenString"];
+            let sent: Vec<&str> =
+                names.into_iter().zip(kinds).filter_map(|(name, sent)| sent.then_some(name)).collect();
+            let detail = format!("more than one kind of credential headers: {}; send one", sent.join(", "));
+            return Err((Refusal::SeveralCredentials, detail));
+        }
     }
     let incomplete = |what: &str| Err((Refusal::IncompleteCredentials, what.to_owned()));
     match (api_key, email, password, token) {
@@ -146,6 +153,37 @@ fn presented<'a>(request: &Request<'a>) -> Result<Presented<'a>, NotFound> {
         (None, Some(_), None, None) => incomplete("email+password credentials without password"),
         (None, None, _, None) => incomplete("email+password credentials without email"),
     }
+}
+
+/// What is taken, and what came near it. Clients have been written for four spellings of each, and their authors look here.
+fn nothing_known(request: &Request<'_>) -> String {
+    let mut detail =
+        "no credentials: this endpoint takes 'Authorization: Bearer <access token>', 'apiKey' (or 'api-key'), \
+                      'email' with 'password', or 'jwtTokenString'; the request had "
+            .to_owned();
+    let looks_like_one = |name: &str| {
+        let plain: String = name.chars().filter(char::is_ascii_alphanumeric).collect::<String>().to_ascii_lowercase();
+        ["apikey", "token", "jwt", "password", "email", "user", "auth", "secret"]
+            .iter()
+            .any(|part| plain.contains(part))
+    };
+    // `User-Agent` and the like are in every request.
+    let ordinary = |name: &str| name.eq_ignore_ascii_case("user-agent");
+    let near: Vec<String> = request
+        .headers
+        .iter()
+        .filter(|(name, _)| looks_like_one(name) && !ordinary(name))
+        .take(NEAR_CREDENTIALS_MAX)
+        .map(|(name, _)| match name.eq_ignore_ascii_case("authorization") {
+            true => "'Authorization' with another scheme than Bearer".to_owned(),
+            false => format!("'{name}'"),
+        })
+        .collect();
+    match near.is_empty() {
+        true => detail.push_str("none of them"),
+        false => detail.push_str(&format!("only {}", near.join(", "))),
+    }
+    detail
 }
 
 /// Whoever presented these credentials.

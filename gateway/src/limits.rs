@@ -107,6 +107,9 @@ pub const NEAR_MISS_EVERY_MS: u64 = 1_000;
 /// Ids named in such a line.
 pub const NEAR_MISSES_MAX: usize = 5;
 
+/// Headers named in the log of a request whose credentials are none of those known.
+pub const NEAR_CREDENTIALS_MAX: usize = 5;
+
 // --- compression ----------------------------------------------------------------------------------------------------
 
 /// Smallest body that is compressed, bytes. Below it the head and the packet are most of what is sent.

@@ -530,6 +530,37 @@ fn an_unknown_app_s_near_misses_are_told_to_the_operator_and_to_nobody_else() {
     });
 }
 
+/// Clients send their keys under every name there is. They are told what App Services told them; the app's log says the
+/// rest.
+#[test]
+fn the_log_says_which_credentials_came_near_and_which_would_do() {
+    let app = SERVER.admin().create("spellings");
+    app.push(&Backend::new().api_keys().endpoint(Endpoint::new("GET", "/x", "exports = () => 1;").application()));
+    for (headers, message, said) in [
+        (&[][..], "no authentication methods were specified", "had none of them"),
+        (&[("X-Api-Key", "abc")], "no authentication methods were specified", "had only 'X-Api-Key'"),
+        (
+            &[("Authorization", "Basic abc"), ("jwt", "abc")],
+            "no authentication methods were specified",
+            "had only 'Authorization' with another scheme than Bearer, 'jwt'",
+        ),
+        (
+            &[("apiKey", "abc"), ("jwtTokenString", "abc")],
+            "more than one kind of authentication was specified",
+            "apiKey, jwtTokenString; send one",
+        ),
+    ] {
+        let request = Request::get(&app.target("/x")).header("User-Agent", "stories");
+        let request = headers.iter().fold(request, |request, (name, value)| request.header(name, value));
+        let answer = SERVER.call(&request);
+        assert_eq!((answer.status, answer.error()), (400, (message.to_owned(), "InvalidParameter".to_owned())));
+        let entry = app.log_of(answer.header("x-appservices-request-id").expect("a correlation id"));
+        let detail = entry["error_details"]["stack"].as_str().unwrap_or_default();
+        assert!(detail.contains(said), "{headers:?}: {detail}");
+        assert!(!detail.contains("abc"), "{headers:?}: a credential in the log: {detail}");
+    }
+}
+
 #[test]
 fn what_a_function_may_not_send_is_an_error_that_names_it() {
     let rows: [(&str, &str, &str); 9] = [
