@@ -1,11 +1,11 @@
 //! The life of a change: draft, check, compile, publish, seen by every request.
 //!
 //! In: Admin API requests as an axum `Router`; no listener. Out: deployments in the catalog and the current
-//! [`storage::model::Snapshots`]; bundles for hosts that ask; answers to functions' document operations; log files.
+//! [`storage::model::Snapshots`]; bundles for hosts that ask; answers to what functions ask for, documents and the world outside; log files.
 //!
 //! The rooms inside, in the order a change passes them: `api` (one resource a file, the only status codes), `payload`
 //! (the JSON of imports and exports), `check` (everything that can be wrong), `publish` (compile, then flip one record),
-//! `active` (what requests are checked against), `bundles` (what hosts load). `documents` answers running functions,
+//! `active` (what requests are checked against), `bundles` (what hosts load). `documents` and `outbound` answer running functions,
 //! `logs` keeps what they said, `vault` keeps secrets.
 //!
 //! Not here: sockets, V8's insides, and how documents are stored.
@@ -16,6 +16,7 @@ mod admins;
 mod api;
 pub mod app_limits;
 mod bundles;
+mod caller;
 mod change;
 mod check;
 mod cors;
@@ -27,6 +28,7 @@ pub mod guard;
 pub mod layout;
 pub mod limits;
 pub mod logs;
+pub mod outbound;
 pub mod payload;
 mod publish;
 mod rules;
@@ -56,6 +58,7 @@ use storage::{Catalog, Store, StoreError};
 pub use admins::{AdminKey, AdminKeySettings, LocalLogin, Role};
 pub use api::Peer;
 pub use logs::LogSink;
+pub use outbound::OutboundSettings;
 pub use publish::PublishError;
 pub use runner::{FunctionCall, Ran, Runner};
 
@@ -81,6 +84,8 @@ pub struct ControlPlaneConfig {
     /// Bounds of every app's calls that were not set for the app alone.
     pub limits: AppLimits,
     pub imports: ImportSettings,
+    /// What functions may do outside.
+    pub outbound: OutboundSettings,
 }
 
 /// What the operator decides about configurations that come in.
@@ -137,6 +142,7 @@ pub struct ControlPlane {
     limits: AppLimits,
     imports: ImportSettings,
     users: Arc<users::Users>,
+    outbound: Arc<outbound::Outbound>,
     changing: ChangeLocks,
     runner: OnceLock<Arc<dyn Runner>>,
 }
@@ -180,6 +186,7 @@ impl ControlPlane {
             limits: config.limits,
             imports: config.imports,
             users,
+            outbound: outbound::Outbound::new(config.outbound),
             changing: ChangeLocks::default(),
             runner: OnceLock::new(),
         });
@@ -207,9 +214,12 @@ impl ControlPlane {
         &self.users
     }
 
-    /// Answers one call's document operations, as the rules of its app allow them to whoever is not `system`.
+    /// Answers what one call asks for: documents, as the rules of its app allow them to whoever is not `system`, and
+    /// whatever lies outside.
     pub fn session(&self, app: Arc<ActiveApp>, system: bool) -> Arc<dyn Session> {
-        Arc::new(documents::DocumentSession::new(self.catalog.store().clone(), app, system))
+        let id = app.id;
+        let documents = documents::DocumentSession::new(self.catalog.store().clone(), app, system);
+        Arc::new(caller::CallerSession::new(documents, self.outbound.clone(), id))
     }
 
     async fn publish_all(self: &Arc<Self>) -> Result<(), StoreError> {

@@ -232,3 +232,57 @@ pub const USER_SESSION_SECONDS_MAX: i64 = 5 * 365 * 24 * 3600;
 
 /// Life of an anonymous user's refresh token: as good as endless, since nobody can log in as that user again.
 pub const ANONYMOUS_SESSION_SECONDS: i64 = 50 * 365 * 24 * 3600;
+/// Largest body of a request that a function sends, bytes. App Services' documented limit on input, used both ways. Past
+/// it: an error that names the limit.
+pub const OUTBOUND_REQUEST_BYTES_MAX: usize = 18 * 1024 * 1024;
+
+/// Largest body a function receives, decoded, bytes: it crosses to the host whole. Past it: `ResponseTooLarge`.
+pub const ANSWER_BYTES_MAX: usize = 32 * 1024 * 1024;
+const _: () =
+    assert!(ANSWER_BYTES_MAX + 1024 * 1024 < isolate_pool::limits::FRAME_BYTES_MAX, "an answer fits in a frame");
+
+/// Bodies being received for functions at one time, bytes over the whole node. Past it: an error that says to try again.
+pub const ANSWERS_BYTES_MAX: usize = 512 * 1024 * 1024;
+
+/// Headers of one request of a function.
+pub const OUTBOUND_HEADERS_MAX: usize = 500;
+
+/// Bytes of all headers of one request of a function; servers refuse more than a fraction of it.
+pub const OUTBOUND_HEADER_BYTES_MAX: usize = 256 * 1024;
+
+/// Longest URL a function asks for, bytes.
+pub const OUTBOUND_URL_BYTES_MAX: usize = 64 * 1024;
+
+/// Most redirects that are followed for one request, as browsers have it. Past it: `TooManyRedirects`.
+pub const REDIRECTS_MAX: usize = 20;
+
+/// How long a connection of a function may take to come about, unless the operator says otherwise. Past it: `ETIMEDOUT`.
+pub const OUTBOUND_CONNECT: Duration = Duration::from_secs(10);
+
+/// How long one exchange of a function may take, unless the operator says otherwise: as long as the longest call.
+pub const OUTBOUND_TIMEOUT: Duration = Duration::from_secs(300);
+
+/// Exchanges of one call that are on the wire at a time; the others wait for their turn. App Services' documented number
+/// of sockets.
+pub const EXCHANGES_PER_CALL_MAX: usize = 25;
+
+/// Connections one call may open itself at a time. App Services' documented number of sockets. Past it: an error that
+/// names the number.
+pub const SOCKETS_PER_CALL_MAX: usize = 25;
+
+/// Connections one app may have at a time over all its calls, unless the operator says otherwise. Exchanges past it wait,
+/// connections of its own are refused.
+pub const CONNECTIONS_PER_APP: usize = 1_000;
+const _: () = assert!(CONNECTIONS_PER_APP > SOCKETS_PER_CALL_MAX + EXCHANGES_PER_CALL_MAX);
+
+/// How long a connection is kept for the next exchange with the same server. Servers commonly close theirs after a minute.
+pub const IDLE_CONNECTION: Duration = Duration::from_secs(55);
+
+/// Connections kept per server.
+pub const IDLE_CONNECTIONS_PER_HOST: usize = 32;
+
+/// Most bytes one read from a connection gives.
+pub const SOCKET_READ_BYTES: usize = 64 * 1024;
+
+/// Most bytes of one write to a connection.
+pub const SOCKET_WRITE_BYTES_MAX: usize = 18 * 1024 * 1024;

@@ -166,6 +166,8 @@ impl Hosts {
 
     /// Runs one call to its end. Dropping the future cancels the call.
     pub async fn call(&self, invocation: &Invocation<'_>, session: Arc<dyn Session>) -> Ended {
+        // However the call ends, and also when nobody waits for it any more.
+        let session = Ending(session);
         let mut console = Vec::new();
         // The app's code, and which host missed it at which call.
         let mut missed: Option<(Serial, u64, Arc<[u8]>)> = None;
@@ -180,7 +182,7 @@ impl Hosts {
                     console_bytes: 0,
                     lines_dropped: 0,
                 }),
-                session: session.clone(),
+                session: session.0.clone(),
                 app: invocation.app,
             });
             if let Some((serial, id, encoded)) = &missed
@@ -337,6 +339,9 @@ impl Hosts {
     async fn answer(&self, slot: &Slot, request: HostCall) -> Result<Vec<u8>, Refusal> {
         match request {
             HostCall::Documents(command) => self.remote.wait(slot.session.documents(command)).await,
+            HostCall::Http(request) => self.remote.wait(slot.session.http(request)).await,
+            HostCall::Socket(operation) => self.remote.wait(slot.session.socket(operation)).await,
+            HostCall::Lookup(question) => self.remote.wait(slot.session.lookup(question)).await,
         }
     }
 
@@ -416,6 +421,15 @@ async fn write(host: Rc<Host>, mut writer: LinkWriter) {
         if spare.capacity() > 1024 * 1024 {
             spare = Vec::new();
         }
+    }
+}
+
+/// A call's session, ended with the call.
+struct Ending(Arc<dyn Session>);
+
+impl Drop for Ending {
+    fn drop(&mut self) {
+        self.0.end();
     }
 }
 

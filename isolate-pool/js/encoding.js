@@ -1,10 +1,10 @@
-// Gives: TextEncoder and TextDecoder for UTF-8, `btoa` and `atob`.
+// Gives: TextEncoder, TextDecoder for every encoding the Encoding standard knows, `btoa` and `atob`.
 //
-// Absent: other encodings, and decoding in pieces (`stream: true`), which both answer with an error that says so.
+// Absent: the tables; decoding other encodings than UTF-8 is native.
 (function (portico) {
   "use strict";
   const { ArrayBuffer, Math, RangeError, TypeError, Uint8Array } = portico.globals;
-  const { StringCharCode, StringFromCharCode, StringLower, fail, publish } = portico;
+  const { StringCharCode, StringFromCharCode, fail, publish } = portico;
 
   class TextEncoder {
     get encoding() { return "utf-8"; }
@@ -22,35 +22,79 @@
   }
 
   class TextDecoder {
+    #name;
     #fatal;
     #ignoreBOM;
+    #kept; // bytes of an unfinished character, while a text comes in pieces
+    #begun = false;
 
     constructor(label = "utf-8", options) {
-      const name = StringLower(`${label}`).trim();
-      if (name !== "utf-8" && name !== "utf8" && name !== "unicode-1-1-utf-8") {
-        throw new RangeError(`TextDecoder decodes utf-8 only, not '${label}'`);
-      }
+      const name = isUtf8(`${label}`) ? "utf-8" : portico.natives.decode(`${label}`);
+      if (name === undefined) throw new RangeError(`The "${label}" encoding is not supported`);
+      this.#name = name;
       this.#fatal = options?.fatal === true;
       this.#ignoreBOM = options?.ignoreBOM === true;
     }
 
-    get encoding() { return "utf-8"; }
+    get encoding() { return this.#name; }
     get fatal() { return this.#fatal; }
     get ignoreBOM() { return this.#ignoreBOM; }
 
     decode(input, options) {
-      if (options?.stream === true) {
-        throw fail("NotAvailable", "TextDecoder: `stream: true` is not available in this version of Portico");
-      }
       let bytes = view(input);
-      const marked = bytes[0] === 0xef && bytes[1] === 0xbb && bytes[2] === 0xbf;
-      if (marked && !this.#ignoreBOM) bytes = bytes.subarray(3);
-      const text = portico.natives.utf8Decode(bytes);
-      if (this.#fatal && !same(portico.natives.utf8Encode(text), bytes)) {
-        throw new TypeError("The encoded data was not valid for encoding utf-8");
+      if (this.#kept !== undefined && this.#kept.length > 0) bytes = joined(this.#kept, bytes);
+      this.#kept = undefined;
+      const begun = this.#begun;
+      if (options?.stream === true) {
+        const whole = wholeCharacters(this.#name, bytes);
+        this.#kept = bytes.slice(whole);
+        bytes = bytes.subarray(0, whole);
+        this.#begun = begun || whole > 0;
+      } else {
+        this.#begun = false;
       }
-      return text;
+      // A mark is one only at the beginning of the text.
+      const keepMark = this.#ignoreBOM || begun;
+      if (this.#name !== "utf-8" || this.#fatal) {
+        return portico.natives.decode(this.#name, bytes, this.#fatal, keepMark);
+      }
+      const marked = bytes[0] === 0xef && bytes[1] === 0xbb && bytes[2] === 0xbf;
+      return portico.natives.utf8Decode(marked && !keepMark ? bytes.subarray(3) : bytes);
     }
+  }
+
+  function isUtf8(label) {
+    return label === "utf-8" || label === "utf8" || label === "UTF-8";
+  }
+
+  function joined(left, right) {
+    const whole = new Uint8Array(left.length + right.length);
+    whole.set(left, 0);
+    whole.set(right, left.length);
+    return whole;
+  }
+
+  /** Encodings in which every byte is a character, by the standard's names. */
+  const SINGLE = /^(?:ibm866|iso-8859-|koi8-|macintosh|windows-|x-mac-cyrillic|x-user-defined)/;
+
+  /** How many of the bytes are whole characters. Of the old encodings of East Asia nothing is certain before the end. */
+  function wholeCharacters(name, bytes) {
+    const { length } = bytes;
+    if (name === "utf-8") {
+      for (let back = 1; back <= 3 && back <= length; back++) {
+        const byte = bytes[length - back];
+        if ((byte & 0xc0) === 0x80) continue;
+        const needs = byte >= 0xf0 ? 4 : byte >= 0xe0 ? 3 : byte >= 0xc0 ? 2 : 1;
+        return needs > back ? length - back : length;
+      }
+      return length;
+    }
+    if (name === "utf-16le" || name === "utf-16be") {
+      const whole = length - (length % 2);
+      const high = whole >= 2 ? bytes[name === "utf-16le" ? whole - 1 : whole - 2] : 0;
+      return high >= 0xd8 && high <= 0xdb ? whole - 2 : whole;
+    }
+    return SINGLE.test(name) ? length : 0;
   }
 
   function view(input) {
@@ -59,12 +103,6 @@
     if (input instanceof ArrayBuffer) return new Uint8Array(input);
     if (ArrayBuffer.isView(input)) return new Uint8Array(input.buffer, input.byteOffset, input.byteLength);
     throw new TypeError("TextDecoder.decode needs bytes");
-  }
-
-  function same(left, right) {
-    if (left.length !== right.length) return false;
-    for (let index = 0; index < left.length; index++) if (left[index] !== right[index]) return false;
-    return true;
   }
 
   function btoa(text) {

@@ -18,6 +18,33 @@ pub enum HostCall {
     /// `arguments: {"cursor": int64}`. A `find` answers `{"v": [documents], "cursor": int64}` where cursor is 0 when
     /// exhausted.
     Documents(Vec<u8>),
+    /// One exchange over HTTP, as one BSON document
+    /// `{"method": s, "url": s, "headers": [name, value, …], "body"?: Binary, "redirect": "follow" | "manual" | "error",
+    /// "redirects"?: n, "decode"?: bool, "insecure"?: bool, "timeoutMs"?: n, "digest"?: {"username": s, "password": s},
+    /// "ticket"?: n}`. Answered, whatever the status, with
+    /// `{"status": n, "reason": s, "headers": [name, value, …], "url": s, "redirected": bool,
+    /// "decoded": bool, "body": Binary}`.
+    /// `{"cancel": n}` ends the exchange of that ticket early and is answered with `{}`.
+    Http(Vec<u8>),
+    /// An operation on one of the call's TCP or TLS connections, as one BSON document with `"op"`:
+    /// `connect {host, port, tls?, servername?, alpn?, insecure?}` → `{socket, remoteAddress, remotePort, localAddress,
+    /// localPort, alpn?}`, `read {socket}` → `{data}` or `{end: true}`, `write {socket, data}`, `end {socket}`,
+    /// `close {socket}` → `{}`.
+    Socket(Vec<u8>),
+    /// A question to the name service, as one BSON document `{"name": s, "type": s}`. The type is a record type, or
+    /// `ADDRESS` for what connections use. Answered with `{"records": […]}`.
+    Lookup(Vec<u8>),
+}
+
+impl HostCall {
+    /// The document that crosses.
+    pub fn document(&self) -> &[u8] {
+        match self {
+            Self::Documents(document) | Self::Http(document) | Self::Socket(document) | Self::Lookup(document) => {
+                document
+            }
+        }
+    }
 }
 
 /// Why the platform said no.
@@ -34,6 +61,18 @@ pub struct Refusal {
 pub trait Session: Send + Sync {
     /// Answers one document operation (see [`HostCall::Documents`]) with a BSON document.
     fn documents(&self, command: Vec<u8>) -> BoxFuture<'static, Result<Vec<u8>, Refusal>>;
+
+    /// Performs one exchange (see [`HostCall::Http`]).
+    fn http(&self, request: Vec<u8>) -> BoxFuture<'static, Result<Vec<u8>, Refusal>>;
+
+    /// Operates one of the call's connections (see [`HostCall::Socket`]).
+    fn socket(&self, operation: Vec<u8>) -> BoxFuture<'static, Result<Vec<u8>, Refusal>>;
+
+    /// Asks the name service (see [`HostCall::Lookup`]).
+    fn lookup(&self, question: Vec<u8>) -> BoxFuture<'static, Result<Vec<u8>, Refusal>>;
+
+    /// The call is over: what is still in progress for it outside is broken off, its connections close.
+    fn end(&self);
 }
 
 /// The platform, as seen from the pool.

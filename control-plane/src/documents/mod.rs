@@ -18,7 +18,7 @@ use bson::rawdoc;
 use futures_util::future::BoxFuture;
 
 use isolate_pool::limits::BATCH_BYTES_MAX;
-use isolate_pool::services::{Refusal, Session};
+use isolate_pool::services::Refusal;
 use storage::access::{self, Denied};
 use storage::model::{ActiveApp, RunAs};
 use storage::{Cursor, Delete, Fault, Find, Modify, Namespace, Store, StoreError, Tenant, Update};
@@ -57,8 +57,9 @@ impl DocumentSession {
     }
 }
 
-impl Session for DocumentSession {
-    fn documents(&self, command: Vec<u8>) -> BoxFuture<'static, Result<Vec<u8>, Refusal>> {
+impl DocumentSession {
+    /// Answers one operation (see [`isolate_pool::HostCall::Documents`]).
+    pub fn documents(&self, command: Vec<u8>) -> BoxFuture<'static, Result<Vec<u8>, Refusal>> {
         let inner = self.0.clone();
         Box::pin(async move {
             let command = Command::read(&command)?;

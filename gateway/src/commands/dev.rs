@@ -8,7 +8,8 @@ use clap::Args;
 /// Serve one app's directory while you work on it.
 ///
 /// Deploys the directory, deploys it again whenever a file in it is saved, and prints what its functions log. A save
-/// that does not deploy is reported with file and line, and the last version that did keeps answering.
+/// that does not deploy is reported with file and line, and the last version that did keeps answering. Functions reach
+/// services on this machine and in private networks, which `portico serve` allows only when configured to.
 #[derive(Debug, Clone, Args)]
 #[command(after_help = "\
 Example:

@@ -4,7 +4,8 @@ use std::net::{IpAddr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use control_plane::{ImportSettings, app_limits};
+use control_plane::outbound::Guard;
+use control_plane::{ImportSettings, OutboundSettings, app_limits};
 use ipnet::IpNet;
 use serde::Deserialize;
 use storage::model::{AppLimits, ProviderRegion};
@@ -55,8 +56,12 @@ pub struct Config {
     pub limits: Limits,
     #[serde(default)]
     pub imports: Imports,
+    #[serde(default)]
+    pub outbound: Outbound,
     #[serde(skip)]
     no_samples: bool,
+    #[serde(skip)]
+    private_networks: bool,
 }
 
 #[derive(Debug, Deserialize)]
@@ -110,6 +115,25 @@ pub struct Imports {
     pub undeclared_private: Option<bool>,
     /// Largest source of one function, bytes. 1 MiB, the default, to 8 MiB. `PORTICO_SOURCE_BYTES_MAX`.
     pub source_bytes_max: Option<usize>,
+}
+
+/// What functions may reach outside. The internet is open, everything else closed, unless it is named here.
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Outbound {
+    /// Open loopback, private, unique-local and carrier networks. Link-local addresses and metadata services of clouds
+    /// stay closed. Default false; true in `portico dev`. `PORTICO_OUTBOUND_ALLOW_PRIVATE`.
+    pub allow_private: Option<bool>,
+    /// Networks or addresses that are open whatever they are. `PORTICO_OUTBOUND_ALLOW`, separated by commas.
+    pub allow: Option<Vec<String>>,
+    /// Networks or addresses that are closed, also when `allow` names them. `PORTICO_OUTBOUND_DENY`.
+    pub deny: Option<Vec<String>>,
+    /// How long making a connection may take, milliseconds. Default 10000. `PORTICO_OUTBOUND_CONNECT_MS`.
+    pub connect_ms: Option<u64>,
+    /// How long one HTTP exchange may take, milliseconds. Default 300000. `PORTICO_OUTBOUND_TIMEOUT_MS`.
+    pub timeout_ms: Option<u64>,
+    /// Connections one app may have at a time. Default 1000. `PORTICO_OUTBOUND_CONNECTIONS`.
+    pub connections: Option<u64>,
 }
 
 impl Config {
@@ -172,6 +196,24 @@ impl Config {
         text("PORTICO_ADMIN_PUBLIC_KEY", &mut self.admin.public_key);
         text("PORTICO_ADMIN_PRIVATE_KEY", &mut self.admin.private_key);
         text("PORTICO_GROUP_ID", &mut self.admin.group_id);
+        let list = |name: &str, into: &mut Option<Vec<String>>| {
+            if let Some(text) = variable(name) {
+                *into = Some(text.split(',').map(|one| one.trim().to_owned()).collect());
+            }
+        };
+        list("PORTICO_OUTBOUND_ALLOW", &mut self.outbound.allow);
+        list("PORTICO_OUTBOUND_DENY", &mut self.outbound.deny);
+        if let Some(text) = variable("PORTICO_OUTBOUND_ALLOW_PRIVATE") {
+            let wrong = || ConfigError(format!("PORTICO_OUTBOUND_ALLOW_PRIVATE: '{text}' is neither true nor false"));
+            self.outbound.allow_private = Some(text.parse().map_err(|_| wrong())?);
+        }
+        number("PORTICO_OUTBOUND_CONNECT_MS", variable("PORTICO_OUTBOUND_CONNECT_MS"), &mut self.outbound.connect_ms)?;
+        number("PORTICO_OUTBOUND_TIMEOUT_MS", variable("PORTICO_OUTBOUND_TIMEOUT_MS"), &mut self.outbound.timeout_ms)?;
+        number(
+            "PORTICO_OUTBOUND_CONNECTIONS",
+            variable("PORTICO_OUTBOUND_CONNECTIONS"),
+            &mut self.outbound.connections,
+        )?;
         number("PORTICO_CORES", variable("PORTICO_CORES"), &mut self.cores)?;
         number("PORTICO_HOSTS", variable("PORTICO_HOSTS"), &mut self.hosts)?;
         number("PORTICO_DRAIN_S", variable("PORTICO_DRAIN_S"), &mut self.drain_s)?;
@@ -200,6 +242,7 @@ impl Config {
         self.region = flags.region.or(self.region.take());
         self.cloud = flags.cloud.or(self.cloud.take());
         self.no_samples = flags.no_samples;
+        self.private_networks = flags.private_networks;
     }
 
     pub fn check(self) -> Result<super::Config, ConfigError> {
@@ -287,6 +330,40 @@ impl Config {
                 control_plane::limits::CONFIG_BYTES_MAX as u64,
             )? as usize,
         };
+        let outbound = {
+            let nets = |what: &str, texts: Option<Vec<String>>| {
+                let mut nets = Vec::new();
+                for text in texts.unwrap_or_default() {
+                    let address = || text.parse::<std::net::IpAddr>().map(IpNet::from);
+                    let net = text.parse::<IpNet>().or_else(|_| address());
+                    nets.push(net.map_err(|_| {
+                        ConfigError(format!("{what}: '{text}' is neither an address nor a network, such as 10.0.0.0/8"))
+                    })?);
+                }
+                Ok(nets)
+            };
+            let written = self.outbound;
+            let defaults = OutboundSettings::default();
+            let ms = |what: &str, written: Option<u64>, default: Duration| {
+                let ms = written.unwrap_or(default.as_millis() as u64);
+                within(what, ms, 1, 86_400_000).map(Duration::from_millis)
+            };
+            OutboundSettings {
+                guard: Guard {
+                    allow_private: written.allow_private.unwrap_or(self.private_networks),
+                    allow: nets("outbound.allow", written.allow)?,
+                    deny: nets("outbound.deny", written.deny)?,
+                },
+                connect: ms("outbound.connect_ms", written.connect_ms, defaults.connect)?,
+                timeout: ms("outbound.timeout_ms", written.timeout_ms, defaults.timeout)?,
+                connections_per_app: within(
+                    "outbound.connections",
+                    written.connections.unwrap_or(defaults.connections_per_app as u64),
+                    1,
+                    1_000_000,
+                )? as usize,
+            }
+        };
         let port = listeners[0].0.port();
         Ok(super::Config {
             data: self.data.unwrap_or_else(|| "portico-data".into()),
@@ -314,6 +391,7 @@ impl Config {
             limits,
             edge,
             imports,
+            outbound,
             drain: Duration::from_secs(within("drain_s", self.drain_s.unwrap_or(30), 0, 3600)?),
             log: self.log.unwrap_or_else(|| "info".to_owned()),
             log_json,

@@ -10,7 +10,7 @@ use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use control_plane::ImportSettings;
+use control_plane::{ImportSettings, OutboundSettings};
 use ipnet::IpNet;
 use storage::model::{AppLimits, ProviderRegion};
 
@@ -33,6 +33,8 @@ pub struct Config {
     pub limits: AppLimits,
     pub edge: Edge,
     pub imports: ImportSettings,
+    /// What functions may reach outside.
+    pub outbound: OutboundSettings,
     pub drain: Duration,
     /// `tracing` filter for the log on standard error.
     pub log: String,
@@ -88,6 +90,8 @@ pub struct Overrides {
     pub region: Option<String>,
     pub cloud: Option<String>,
     pub no_samples: bool,
+    /// Private networks are open to functions unless a setting says otherwise.
+    pub private_networks: bool,
 }
 
 impl Config {
@@ -143,6 +147,19 @@ mod tests {
     }
 
     #[test]
+    fn functions_reach_the_networks_the_operator_names() {
+        let config = read(
+            "[outbound]\nallow_private = true\nallow = [\"169.254.1.0/24\"]\ndeny = [\"10.9.0.0/16\", \"10.8.0.1\"]",
+            &[("PORTICO_OUTBOUND_ALLOW", "127.0.0.1, ::1"), ("PORTICO_OUTBOUND_ALLOW_PRIVATE", "false")],
+        );
+        let guard = config.unwrap().outbound.guard;
+        let shown = |nets: &[ipnet::IpNet]| nets.iter().map(ToString::to_string).collect::<Vec<_>>();
+        assert!(!guard.allow_private);
+        assert_eq!(shown(&guard.allow), ["127.0.0.1/32", "::1/128"], "the environment overrides the file");
+        assert_eq!(shown(&guard.deny), ["10.9.0.0/16", "10.8.0.1/32"]);
+    }
+
+    #[test]
     fn a_setting_that_cannot_be_used_is_named() {
         for (toml, environment, named) in [
             ("domian = \"x\"", &[][..], "domian"),
@@ -161,6 +178,11 @@ mod tests {
             ("", &[("PORTICO_UNDECLARED_PRIVATE", "yes")], "PORTICO_UNDECLARED_PRIVATE"),
             ("[admin]\npublic_key = \"only\"", &[], "admin.private_key"),
             ("domain = \"\"", &[], "domain"),
+            ("[outbound]\nallow = [\"10.0.0.0/40\"]", &[], "outbound.allow"),
+            ("[outbound]\ndeny = [\"somewhere\"]", &[], "outbound.deny"),
+            ("[outbound]\nconnect_ms = 0", &[], "outbound.connect_ms"),
+            ("", &[("PORTICO_OUTBOUND_ALLOW", "10.0.0.1, x")], "outbound.allow"),
+            ("", &[("PORTICO_OUTBOUND_ALLOW_PRIVATE", "perhaps")], "PORTICO_OUTBOUND_ALLOW_PRIVATE"),
         ] {
             let error = read(toml, environment).expect_err(toml);
             assert!(error.0.contains(named), "{toml:?} gave {error}");

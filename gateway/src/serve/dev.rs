@@ -28,6 +28,8 @@ pub fn run(args: DevArgs) -> ExitCode {
         data: args.data,
         domain: args.domain,
         no_samples: true,
+        // Whoever works on an app often has the services it calls on the same machine.
+        private_networks: true,
         ..Overrides::default()
     };
     let mut config = match Config::read(None, variable, overrides) {

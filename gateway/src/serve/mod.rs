@@ -45,6 +45,7 @@ pub fn run(args: ServeArgs) -> ExitCode {
         region: args.region,
         cloud: args.cloud,
         no_samples: args.no_samples,
+        private_networks: false,
     };
     let mut config = match Config::read(args.config.as_deref(), variable, overrides) {
         Ok(config) => config,
@@ -191,6 +192,7 @@ impl Server {
             location: "US-VA".to_owned(),
             limits: config.limits,
             imports: config.imports,
+            outbound: config.outbound.clone(),
         };
         let control = runtime.block_on(ControlPlane::open(control)).map_err(|error| error.to_string())?;
         let router = control.router();

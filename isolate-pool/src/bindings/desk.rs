@@ -3,11 +3,12 @@
 //! In: wishes, put here by natives. Out: the host's loop takes them after each entry. Bounded per call, so that a flood
 //! ends the call that made it.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, HashMap, HashSet};
 
 use crate::bundle::BundleFunction;
 use crate::limits;
 use crate::outcome::ConsoleLevel;
+use crate::services::HostCall;
 
 /// A call, by the number its isolate knows it by. Unique within a host for as long as the host lives.
 pub type Handle = u32;
@@ -31,17 +32,20 @@ pub struct Desk {
 pub struct Open {
     last_operation: u32,
     pub operations: HashMap<u32, v8::Global<v8::PromiseResolver>>,
+    /// Operations among those that the call's end does not wait for, such as reading from a connection that nobody
+    /// closed.
+    pub background: HashSet<u32>,
     pub timers: usize,
     pub console: ConsoleBudget,
     /// It queued more than it may; the host ends it.
     pub overflowed: bool,
 }
 
-/// A document operation to be sent.
+/// An operation to be sent.
 pub struct Asked {
     pub call: Handle,
     pub operation: u32,
-    pub command: Vec<u8>,
+    pub request: HostCall,
 }
 
 /// A promise rejected with nobody listening.
@@ -81,6 +85,17 @@ impl Open {
             self.overflowed = true;
         }
         !self.overflowed
+    }
+
+    /// Takes the promise of an operation that was answered.
+    pub fn answered(&mut self, operation: u32) -> Option<v8::Global<v8::PromiseResolver>> {
+        self.background.remove(&operation);
+        self.operations.remove(&operation)
+    }
+
+    /// Whether the call's answer has to wait for an operation.
+    pub fn is_waited_for(&self) -> bool {
+        self.operations.len() > self.background.len()
     }
 
     /// A new number for an operation. 0 is the bundle's.

@@ -4,11 +4,12 @@
 //!
 //! The arguments are encoded here and now, so that what a function changes afterwards is not what is stored.
 
-use super::desk::Asked;
-use super::{call_of, desk, shapes};
+use super::ask::{Wait, submit};
+use super::{call_of, shapes};
 use crate::engine::error::Stop;
 use crate::engine::writing;
 use crate::limits;
+use crate::services::HostCall;
 
 pub fn documents<'s>(
     scope: &mut v8::PinScope<'s, '_>,
@@ -39,30 +40,5 @@ fn start<'s>(
     }
     let encoded = writing::document(scope, &shapes, arguments.get(5))?;
     let command = writing::envelope(&parts, "arguments", &encoded);
-    let resolver = v8::PromiseResolver::new(scope).ok_or(Stop::Thrown)?;
-    // Nothing below runs JavaScript, so the desk may be held.
-    let desk = desk(scope);
-    let mut desk = desk.borrow_mut();
-    if desk.asked_bytes + command.len() > limits::STARTED_BYTES_MAX {
-        return Err(Stop::refused(format!(
-            "document operations of more than {} bytes were started at once",
-            limits::STARTED_BYTES_MAX
-        )));
-    }
-    let Some(open) = desk.calls.get_mut(&call) else {
-        return Err(Stop::refused("the call this operation belongs to is over"));
-    };
-    if !open.has_room() {
-        return Err(Stop::refused(overflow()));
-    }
-    let number = open.next_operation();
-    open.operations.insert(number, v8::Global::new(scope, resolver));
-    desk.asked_bytes += command.len();
-    desk.asked.push(Asked { call, operation: number, command });
-    Ok(resolver.get_promise(scope))
-}
-
-/// What a call that queued too much is told.
-pub fn overflow() -> String {
-    format!("exceeded max async work queue size of {}", limits::ASYNC_OPERATIONS_MAX)
+    submit(scope, call, HostCall::Documents(command), Wait::Yes)
 }

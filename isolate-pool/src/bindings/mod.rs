@@ -5,6 +5,7 @@
 //! host's loop takes it from there after each entry. So a native cannot block, and cannot re-enter the host.
 //! Not here: the other side of a document operation, which lives in the gateway.
 
+pub mod ask;
 pub mod bytes;
 pub mod console;
 pub mod continuation;
@@ -17,8 +18,10 @@ pub mod modules;
 pub mod node;
 pub mod rejections;
 pub mod scopes;
+pub mod text;
 pub mod timers;
 pub mod types;
+pub mod url;
 pub mod zlib;
 
 use std::cell::RefCell;
@@ -54,11 +57,15 @@ pub fn natives<'s>(scope: &mut v8::PinScope<'s, '_>) -> Result<v8::Local<'s, v8:
         "continuation": continuation::get,
         "setContinuation": continuation::set,
         "documents": documents::documents,
+        "ask": ask::ask,
         "console": console::console,
         "timer": timers::timer,
         "clearTimer": timers::clear_timer,
         "currentCall": scopes::current_call,
         "share": scopes::share,
+        "decode": text::decode,
+        "urlParse": url::parse,
+        "urlSet": url::set,
         "utf8Encode": bytes::utf8_encode,
         "utf8Decode": bytes::utf8_decode,
         "base64Encode": bytes::base64_encode,

@@ -2,8 +2,8 @@
 //!
 //! The host's loop keeps the clock; a timer belongs to a call and goes with it.
 
+use super::ask::overflow;
 use super::desk::{Desk, Timer};
-use super::documents::overflow;
 use super::{call_of, desk};
 use crate::engine::error::Stop;
 use crate::host::clock;

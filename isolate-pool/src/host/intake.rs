@@ -125,12 +125,11 @@ impl Host {
         self.begin(handle, tenant, kind(invocation), invocation);
     }
 
-    /// The answer to a document operation settles the promise it was given.
+    /// The answer to an operation settles the promise it was given.
     fn answer_operation(&mut self, handle: u32, operation: u32, answer: Result<&[u8], Refusal>) {
         let Some(tenant) = self.calls.get(&handle).map(Call::tenant) else { return };
         let Some(home) = self.tenants.get(&tenant) else { return };
-        let resolver =
-            home.desk.borrow_mut().calls.get_mut(&handle).and_then(|open| open.operations.remove(&operation));
+        let resolver = home.desk.borrow_mut().calls.get_mut(&handle).and_then(|open| open.answered(operation));
         let Some(resolver) = resolver else { return };
         self.proceed(handle, tenant, move |scope, runtime| {
             v8::tc_scope!(let scope, scope);

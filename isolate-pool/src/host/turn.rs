@@ -11,12 +11,11 @@ use super::intake::recycled;
 use super::run::Host;
 use super::tenant;
 use crate::bindings::desk::Rejection;
-use crate::bindings::{console, documents, timers};
+use crate::bindings::{ask, console, timers};
 use crate::engine::isolate::Runtime;
 use crate::limits;
 use crate::link::frame::{self, Invoke};
 use crate::outcome::{ConsoleLevel, Failure, FailureKind, Outcome, Response};
-use crate::services::HostCall;
 
 /// The heap is measured at most this often per isolate; measuring costs about a microsecond.
 const MEASURE_NS: u64 = 10_000_000;
@@ -144,7 +143,7 @@ impl Host {
     fn has_operations(&self, handle: u32, tenant: u32) -> bool {
         self.tenants
             .get(&tenant)
-            .is_some_and(|home| home.desk.borrow().calls.get(&handle).is_some_and(|open| !open.operations.is_empty()))
+            .is_some_and(|home| home.desk.borrow().calls.get(&handle).is_some_and(|open| open.is_waited_for()))
     }
 
     /// Ends a call that queued more than it may.
@@ -154,7 +153,7 @@ impl Host {
             .get(&tenant)
             .is_some_and(|home| home.desk.borrow().calls.get(&handle).is_some_and(|open| open.overflowed));
         if overflowed {
-            self.finish(handle, Err(Failure::new(FailureKind::AsyncQueue, documents::overflow())));
+            self.finish(handle, Err(Failure::new(FailureKind::AsyncQueue, ask::overflow())));
         }
         overflowed
     }
@@ -243,9 +242,8 @@ impl Host {
             desk.asked_bytes = 0;
             for asked in desk.asked.drain(..) {
                 if let Some(call) = self.calls.get(&asked.call) {
-                    let request = HostCall::Documents(asked.command);
                     let out = &self.links[call.link].wire.out;
-                    out.put(|out| frame::write_host_call(out, call.id, asked.operation, &request));
+                    out.put(|out| frame::write_host_call(out, call.id, asked.operation, &asked.request));
                 }
             }
         }

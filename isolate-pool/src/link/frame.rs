@@ -350,6 +350,18 @@ pub fn write_host_call(out: &mut Vec<u8>, id: u64, call: u32, request: &HostCall
             w.u8(0);
             w.bytes(command);
         }
+        HostCall::Http(request) => {
+            w.u8(1);
+            w.bytes(request);
+        }
+        HostCall::Socket(operation) => {
+            w.u8(2);
+            w.bytes(operation);
+        }
+        HostCall::Lookup(question) => {
+            w.u8(3);
+            w.bytes(question);
+        }
     }
     w.end();
 }
@@ -568,6 +580,9 @@ pub fn read_up(body: &[u8]) -> Result<Up<'_>, BadFrame> {
             call: r.u32("call id")?,
             request: match r.u8("host call kind")? {
                 0 => HostCall::Documents(r.bytes("command")?.to_vec()),
+                1 => HostCall::Http(r.bytes("http request")?.to_vec()),
+                2 => HostCall::Socket(r.bytes("socket operation")?.to_vec()),
+                3 => HostCall::Lookup(r.bytes("lookup")?.to_vec()),
                 _ => return Err(BadFrame("host call kind")),
             },
         },

@@ -134,6 +134,7 @@ impl Stage {
                 request_bytes_max: 1 << 20,
                 response_bytes_max: 1 << 20,
             },
+            outbound: crate::OutboundSettings::default(),
         })
         .await
         .unwrap();

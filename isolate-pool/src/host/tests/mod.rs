@@ -25,7 +25,7 @@ use crate::invocation::{Call, Format, Identity, Invocation, RequestParts, Respon
 use crate::link::frame::{self, Up};
 use crate::link::page::Page;
 use crate::outcome::{ConsoleLevel, Failure, FailureKind, Outcome, Response};
-use crate::services::{HostCall, Refusal};
+use crate::services::Refusal;
 use storage::model::{AppId, BundleId};
 
 const SNAPSHOT_PATH: &str = "PORTICO_TEST_SNAPSHOT";
@@ -200,8 +200,8 @@ impl Stage {
                     Up::Ready | Up::Stats(_) => None,
                     Up::Done { id, outcome } => Some(Said::Done(id, outcome)),
                     Up::NotLoaded { id } => Some(Said::NotLoaded(id)),
-                    Up::HostCall { id, call, request: HostCall::Documents(command) } => {
-                        Some(Said::Asked(id, call, bson::Document::from_reader(command.as_slice()).unwrap()))
+                    Up::HostCall { id, call, request } => {
+                        Some(Said::Asked(id, call, bson::Document::from_reader(request.document()).unwrap()))
                     }
                     Up::Console { id, level, text } => {
                         self.console.push((id, level, text.to_owned()));
