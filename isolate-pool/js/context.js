@@ -1,10 +1,10 @@
 // Gives: `context`, one per call, shared by the functions the call executes. Members are made when first read, so a
 // function pays only for what it uses; each call has its own copies, and what it changes in them no other call sees.
 //
-// Absent: `context.http`, which says so when read.
+// Absent: what `context.http` does, which lies in a module of its own (`http.js`).
 (function (portico) {
   "use strict";
-  const { JSONParse, JSONStringify, ObjectKeys, PromiseReject, StringIncludes, fail } = portico;
+  const { JSONParse, JSONStringify, ObjectKeys, PromiseReject, StringIncludes } = portico;
 
   class Context {
     #call;
@@ -54,9 +54,7 @@
       return this.#once("functions", () => ({ execute: (name, ...values) => this.#execute(name, values) }));
     }
 
-    get http() {
-      throw fail("NotAvailable", "context.http is not available in this version of Portico");
-    }
+    get http() { return this.#once("http", () => portico.internalModule("internal/http").clientOf(this.#call)); }
 
     runningAsSystem() { return this.#system; }
 

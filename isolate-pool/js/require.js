@@ -109,6 +109,8 @@
   publishLazily("console", () => builtin("console"));
   publishLazily("utils", () => load("internal/utils").exports);
 
+  /** A module of ours that is none of Node's, for the runtime itself. It belongs to no call. */
+  portico.internalModule = function internalModule(name) { return portico.shared(() => requireInside(name)); };
   portico.builtin = builtin;
   portico.requireFrom = requireFrom;
   portico.requireFor = requireFor;

@@ -26,10 +26,8 @@ test("services: the two defaults and the app's own names", () => {
   assert.equal(rt.endpoint("f").body, '["object","object","object","undefined","undefined"]');
 });
 
-test("destructured context works, and context.http says that it is not there", async () => {
-  assert.equal(returning("(({services, values, functions: {execute}}) => typeof services.get + typeof values.get + typeof execute)(context)").endpoint("f").body, '"functionfunctionfunction"');
-  const rt = returning("context.http.get({})");
-  assert.equal((await rt.failure(() => rt.endpoint("f")))[0], "context.http is not available in this version of Portico");
+test("destructured context works", () => {
+  assert.equal(returning("(({services, values, http, functions: {execute}}) => typeof services.get + typeof values.get + typeof http.get + typeof execute)(context)").endpoint("f").body, '"functionfunctionfunctionfunction"');
 });
 
 test("functions call each other in the same context", async () => {

@@ -15,6 +15,8 @@ const SCRIPTS = Array.from(ORDER, ([, name]) => {
   return new vm.Script(fs.readFileSync(path.join(ROOT, name), "utf8"), { filename: `platform/${name}` });
 });
 
+const URL_PARTS = ["href", "protocol", "username", "password", "host", "hostname", "port", "pathname", "search", "hash", "origin"];
+
 const APP = {
   id: "64b0c0ffee64b0c0ffee6400", clientAppId: "myapp-abcde", name: "myapp", projectId: "64b0c0ffee64b0c0ffee64ff",
   deployment: { model: "LOCAL", providerRegion: "aws-eu-west-1" }, lastDeployed: "2024-01-01T00:00:00.000Z",
@@ -22,8 +24,11 @@ const APP = {
 };
 const USER = '{"id":"u1","type":"normal","data":{},"custom_data":{},"identities":[]}';
 
-/** `functions`: name -> source, or `{source, system}`. `documents(operation, args, at)`: answers an operation, may be async or throw. */
-function start({ functions = {}, documents, app = APP, values = {}, environment = { tag: "", values: {} } } = {}) {
+/**
+ * `functions`: name -> source, or `{source, system}`. `documents(operation, args, at)`: answers an operation, may be async or
+ * throw. `world(question, kind)` does the same for what is asked of the world outside.
+ */
+function start({ functions = {}, documents, world, app = APP, values = {}, environment = { tag: "", values: {} } } = {}) {
   const realm = vm.createContext({});
   for (const script of SCRIPTS) script.runInContext(realm);
   const portico = vm.runInContext("const p = __portico; delete globalThis.__portico; p", realm);
@@ -33,6 +38,8 @@ function start({ functions = {}, documents, app = APP, values = {}, environment 
 
   const logs = [];
   const operations = [];
+  const asked = [];
+  const partsOf = (url) => inRealm(JSON.stringify(URL_PARTS.map((part) => url[part])));
   const timers = new Map();
   let lastTimer = 0;
   /** Whose code runs, for as long as it runs at once; keeping it over an await is the host's doing. */
@@ -58,6 +65,40 @@ function start({ functions = {}, documents, app = APP, values = {}, environment 
         });
       });
     },
+    module(name) {
+      const file = name.replace(/^internal\/(web\/|http$)/, "$1");
+      const place = [path.join(ROOT, `${file}.js`), path.join(ROOT, "node", `${name}.js`)].find((one) => fs.existsSync(one));
+      if (place === undefined) return undefined;
+      const source = `(function (exports, require, module, __filename, internal) {${fs.readFileSync(place, "utf8")}\n})`;
+      return vm.runInContext(source, realm, { filename: `node:${name}` });
+    },
+    moduleRan() {},
+    ask(call, kind, question, background) {
+      asked.push({ call, kind, question, background });
+      return settle((resolve, reject) => {
+        Promise.resolve().then(() => world(question, kind)).then((answer) => {
+          if (answer?.body !== undefined) answer.body = new portico.BSON.Binary(u8(answer.body.bytes));
+          resolve(answer);
+        }, (error) => {
+          reject(portico.refusal(error.code ?? "Failed", error.message, error.number));
+        });
+      });
+    },
+    urlParse: (text, base) => (URL.canParse(text, base) ? partsOf(new URL(text, base)) : undefined),
+    urlSet(href, part, text) {
+      const url = new URL(href);
+      url[URL_PARTS[part]] = text;
+      return partsOf(url);
+    },
+    decode(label, value, fatal, ignoreBOM) {
+      try {
+        const decoder = new TextDecoder(label, { fatal, ignoreBOM });
+        return value === undefined ? decoder.encoding : decoder.decode(Buffer.from(value));
+      } catch (error) {
+        if (value === undefined) return undefined;
+        throw error;
+      }
+    },
     console(call, level, text) { logs.push({ call, level, text }); },
     timer(call, delay, repeat, callback) {
       const id = (lastTimer += 1);
@@ -80,7 +121,7 @@ function start({ functions = {}, documents, app = APP, values = {}, environment 
     [method, route, rawQuery ?? query, query, ip, ...headers.flat()];
 
   return {
-    portico, realm, inRealm, logs, operations, timers, flat,
+    portico, realm, inRealm, logs, operations, asked, timers, flat,
     /** One endpoint call: `{status, content, body, headers}`, thrown errors as they are. */
     endpoint(name, { request, body, respondResult = true, ejson = false, user = USER, system = false, call = 7 } = {}) {
       running = call;

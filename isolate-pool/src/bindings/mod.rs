@@ -16,6 +16,7 @@ pub mod functions;
 pub mod machine;
 pub mod modules;
 pub mod node;
+pub mod outside;
 pub mod rejections;
 pub mod scopes;
 pub mod text;

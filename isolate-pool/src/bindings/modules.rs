@@ -137,7 +137,9 @@ pub fn module_ran<'s>(
 }
 
 fn find(name: &str) -> Option<(&'static str, &'static str)> {
-    SOURCES.binary_search_by_key(&name, |(name, _)| name).ok().map(|at| SOURCES[at])
+    let find =
+        |table: &'static [(&str, &str)]| table.binary_search_by_key(&name, |(name, _)| name).ok().map(|at| table[at]);
+    find(SOURCES).or_else(|| find(super::outside::SOURCES))
 }
 
 fn caches<R>(work: impl FnOnce(&mut HashMap<&'static str, Arc<[u8]>>) -> R) -> R {
@@ -152,5 +154,6 @@ mod tests {
     #[test]
     fn the_table_is_sorted_for_the_search() {
         assert!(SOURCES.is_sorted_by(|left, right| left.0 < right.0));
+        assert!(super::super::outside::SOURCES.is_sorted_by(|left, right| left.0 < right.0));
     }
 }

@@ -20,6 +20,7 @@ const SOURCES: &[(&str, &str)] = &[
     ("platform/result.js", include_str!("../../js/result.js")),
     ("platform/context.js", include_str!("../../js/context.js")),
     ("platform/require.js", include_str!("../../js/require.js")),
+    ("platform/web.js", include_str!("../../js/web.js")),
     ("platform/runtime.js", include_str!("../../js/runtime.js")),
 ];
 
