@@ -14,6 +14,7 @@ pub mod backend;
 pub mod command;
 pub mod http;
 pub mod load;
+pub mod origin;
 pub mod process;
 pub mod server;
 pub mod signing;
@@ -26,6 +27,7 @@ pub use backend::{Backend, Endpoint};
 pub use command::{Command, Ran};
 pub use http::{Answer, Connection, Request};
 pub use load::{Load, Sample};
+pub use origin::{Origin, Received};
 pub use server::{Server, Setup};
 
 /// Waits until `ready` gives something, looking every few milliseconds, and panics with `what` when it did not in time.
