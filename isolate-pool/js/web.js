@@ -12,7 +12,6 @@
     "internal/web/clone": ["structuredClone"],
     "internal/web/events": ["AbortController", "AbortSignal", "CustomEvent", "DOMException", "Event", "EventTarget"],
     "internal/web/fetch": ["fetch", "Headers", "Request", "Response"],
-    "internal/web/performance": ["performance", "Performance", "PerformanceEntry", "PerformanceMark", "PerformanceMeasure"],
     "internal/web/streams": [
       "ByteLengthQueuingStrategy", "CountQueuingStrategy", "ReadableStream", "ReadableStreamDefaultController",
       "ReadableStreamDefaultReader", "TextDecoderStream", "TextEncoderStream", "TransformStream", "WritableStream",

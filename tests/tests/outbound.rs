@@ -436,3 +436,128 @@ fn headers_of_ours_and_of_the_connection_do_not_leave() {
     assert_eq!(names, ["accept", "accept-encoding", "host", "user-agent", "x-kept"]);
     assert_eq!(header(&echo, "host"), Some(ORIGIN.address.to_string().as_str()));
 }
+
+#[test]
+fn nodes_http_client_sends_streams_and_hears_of_errors() {
+    let results = run(
+        "node-http",
+        "const client = require('http'), https = require('node:https');
+         const read = (response) => new Promise((resolve, reject) => { const parts = []; response.on('data', (part) => parts.push(part)).on('end', () => resolve(Buffer.concat(parts).toString())).on('error', reject); });
+         const sent = (input, options, body) => new Promise((resolve, reject) => {
+           const request = client.request(input, options, async (response) => resolve({ code: response.statusCode, message: response.statusMessage, headers: response.headers, complete: response.complete, body: await read(response) }));
+           request.on('error', reject);
+           for (const part of body ?? []) request.write(part);
+           request.end();
+         });
+         const url = new URL('URL/echo/node?x=1');
+         const posted = await sent({ hostname: url.hostname, port: url.port, path: url.pathname + url.search, method: 'POST', auth: 'u:p', headers: { 'Content-Type': 'text/plain', 'X-Many': ['1', '2'] } }, undefined, ['in ', Buffer.from('two parts')]);
+         const got = await sent('URL/cookies', { headers: { accept: 'x/y' } });
+         const gotten = await new Promise((resolve, reject) => client.get('URL/status/404', (response) => read(response).then((body) => resolve([response.statusCode, body]))).on('error', reject));
+         const moved = await sent('URL/to/302//echo');
+         const failed = await sent('http://127.0.0.1:1/').catch((error) => [error.code, error.message]);
+         const closed = await sent('http://10.0.0.1/').catch((error) => error.code);
+         const timed = await new Promise((resolve) => { const request = client.get('URL/hang', { timeout: 50 }); request.on('timeout', () => request.destroy(new Error('took too long'))); request.on('error', (error) => resolve(error.message)); });
+         const aborted = await new Promise((resolve) => { const controller = new AbortController(); const request = client.get('URL/hang', { signal: controller.signal }); request.on('error', (error) => resolve([error.name, error.code])); controller.abort(); });
+         const events = await new Promise((resolve) => { const seen = []; const request = client.request('URL/echo', { method: 'PUT' }); for (const name of ['socket', 'finish', 'response', 'close']) request.on(name, (value) => { seen.push(name); if (name === 'response') value.resume(); if (name === 'close') resolve(seen); }); request.end('x'); });
+         let server; try { client.createServer(); } catch (error) { server = error.message; }
+         let secure; try { new https.Server(); } catch (error) { secure = error.message; }
+         const piped = await new Promise((resolve, reject) => { const request = client.request('URL/echo', { method: 'POST' }, (response) => read(response).then(resolve)); request.on('error', reject); require('stream').Readable.from(['pi', 'ped']).pipe(request); });
+         return { posted, got: [got.headers['set-cookie'], got.complete], gotten, moved: [moved.code, moved.headers.location], failed, closed, timed, aborted, events, server, secure, piped: JSON.parse(piped).body, agent: https.globalAgent instanceof https.Agent && new https.Agent({ keepAlive: true }) instanceof client.Agent };",
+    );
+    let echo: Json = serde_json::from_str(results["posted"]["body"].as_str().unwrap()).unwrap();
+    assert_eq!(echo["target"], "/echo/node?x=1");
+    assert_eq!((&echo["method"], &echo["body"]), (&json!("POST"), &json!("in two parts")));
+    assert_eq!(header(&echo, "authorization"), Some("Basic dTpw"));
+    assert_eq!((&results["posted"]["code"], &results["posted"]["message"]), (&json!(200), &json!("OK")));
+    assert_eq!(results["got"], json!([["sid=abc; Path=/; HttpOnly", "theme=dark"], true]));
+    assert_eq!(results["gotten"], json!([404, "as asked"]));
+    assert_eq!(results["moved"], json!([302, "/echo"]), "following is the library's business");
+    assert_eq!(results["failed"], json!(["ECONNREFUSED", "connect ECONNREFUSED 127.0.0.1:1"]));
+    assert_eq!(results["closed"], "RestrictedHost");
+    assert_eq!(results["timed"], "took too long");
+    assert_eq!(results["aborted"], json!(["AbortError", "ABORT_ERR"]));
+    assert_eq!(results["events"], json!(["socket", "finish", "response", "close"]));
+    assert!(results["server"].as_str().is_some_and(|said| said.starts_with("http.createServer is not available")));
+    assert!(results["secure"].as_str().is_some_and(|said| said.starts_with("https.Server is not available")));
+    assert_eq!(results["piped"], "piped");
+    assert_eq!(results["agent"], true);
+}
+
+#[test]
+fn a_node_request_nobody_awaits_is_finished_too() {
+    let before = ORIGIN.received("/slow/200/node").len();
+    let answer = run(
+        "node-unawaited",
+        "const request = require('http').request('URL/slow/200/node', { method: 'POST' }); request.end('x'); return 'done';",
+    );
+    assert_eq!(answer, "done");
+    assert_eq!(ORIGIN.received("/slow/200/node").len() - before, 1);
+}
+
+#[test]
+fn connections_of_ones_own() {
+    let port = ORIGIN.address.port();
+    let results = run(
+        "net",
+        &format!(
+            "const net = require('net');
+             const talk = () => new Promise((resolve, reject) => {{
+               const socket = net.connect({port}, '127.0.0.1', () => socket.write('GET /status/200 HTTP/1.1\\r\\nHost: x\\r\\n\\r\\n'));
+               let text = '';
+               socket.setEncoding('utf8');
+               socket.on('data', (part) => {{ text += part; if (text.endsWith('as asked')) socket.end(); }});
+               socket.on('close', () => resolve([text.split('\\r\\n')[0], socket.remoteAddress, socket.remotePort, socket.bytesWritten > 0, socket.bytesRead]));
+               socket.on('error', reject);
+             }});
+             const failing = (port, host) => new Promise((resolve) => net.connect({{ port, host }}).on('error', (error) => resolve([error.code, error.syscall])));
+             const talked = await talk();
+             const refused = await failing(1, '127.0.0.1');
+             const closed = await failing(80, '10.0.0.1');
+             const open = [];
+             for (let n = 0; n < 25; n++) await new Promise((resolve, reject) => open.push(net.connect({port}, '127.0.0.1', resolve).on('error', reject)));
+             const tooMany = await new Promise((resolve) => net.connect({port}, '127.0.0.1').on('error', (error) => resolve(error.message)));
+             let server; try {{ net.createServer(); }} catch (error) {{ server = error.message; }}
+             let datagrams; try {{ require('dgram').createSocket('udp4'); }} catch (error) {{ datagrams = error.message; }}
+             let two; try {{ require('http2').connect('https://a.example'); }} catch (error) {{ two = error.message; }}
+             const plain = await new Promise((resolve) => require('tls').connect({port}, '127.0.0.1').on('error', (error) => resolve(error.code)));
+             return {{ talked, refused, closed, tooMany, server, datagrams, two, plain, ip: [net.isIP('1.2.3.4'), net.isIP('::1'), net.isIP('x'), net.isIPv6('fe80::1%eth0'), net.isIPv4('01.2.3.4')] }};"
+        ),
+    );
+    let read = results["talked"][4].as_u64().unwrap();
+    assert_eq!(results["talked"], json!(["HTTP/1.1 200 OK", "127.0.0.1", port, true, read]));
+    assert_eq!(results["refused"], json!(["ECONNREFUSED", "connect"]));
+    assert_eq!(results["closed"], json!(["RestrictedHost", "connect"]));
+    // The open ones are still open: the call is over all the same, and they close with it.
+    assert_eq!(results["tooMany"], "a call may have 25 sockets open at a time, and all of them are");
+    for (key, said) in [
+        ("server", "net.createServer is not available: functions connect to others and cannot listen"),
+        ("datagrams", "dgram.createSocket is not available: functions have no datagram sockets"),
+        ("two", "http2.connect is not available in functions: use https, which reaches the same servers"),
+    ] {
+        assert_eq!(results[key], said);
+    }
+    assert_eq!(results["plain"], "TooManyConnections");
+    assert_eq!(results["ip"], json!([4, 6, 0, true, false]));
+}
+
+#[test]
+fn names_are_asked_for() {
+    let server = Setup::default().set("PORTICO_OUTBOUND_ALLOW_PRIVATE", "true").start();
+    let source = "exports = async () => {
+      const dns = require('dns');
+      const called = await new Promise((resolve, reject) => dns.lookup('localhost', (error, address, family) => (error ? reject(error) : resolve([address, family]))));
+      const all = await dns.promises.lookup('localhost', { all: true });
+      const literal = await require('dns/promises').lookup('192.0.2.7');
+      const unknown = await dns.promises.lookup('no-such-name.invalid').catch((error) => [error.code, error.syscall, error.hostname]);
+      let wrong; try { await dns.promises.resolve('a.example', 'NOPE'); } catch (error) { wrong = error.code; }
+      return { called, all: all.length > 0 && all.every((one) => one.family === 4 || one.family === 6), literal, unknown, wrong };
+    };";
+    let app = server.admin().serve("names", &Backend::new().on("GET", "/x", source));
+    let answer = server.get(&app.target("/x")).json();
+    let (address, family) = (answer["called"][0].as_str().unwrap(), answer["called"][1].as_u64().unwrap());
+    assert!((address == "127.0.0.1" && family == 4) || (address == "::1" && family == 6), "{answer}");
+    assert_eq!(answer["all"], true);
+    assert_eq!(answer["literal"], json!({ "address": "192.0.2.7", "family": 4 }));
+    assert_eq!(answer["unknown"], json!(["ENOTFOUND", "getaddrinfo", "no-such-name.invalid"]));
+    assert_eq!(answer["wrong"], "ERR_INVALID_ARG_VALUE");
+}

@@ -104,11 +104,6 @@ test("TextDecoder, in pieces and in other encodings", (t) => table(t, [
   ["const d = new TextDecoder('utf-16le'); return d.decode(new Uint8Array([0x61, 0, 0x3d]), { stream: true }) + d.decode(new Uint8Array([0xd8, 0, 0xde]), { stream: true }) + d.decode()", "a\u{1f600}"],
 ]));
 
-test("performance", async () => {
-  const { value } = await run("const a = performance.now(); performance.mark('x'); return [a >= 0, performance.now() >= a, performance.getEntriesByName('x').length, performance.measure('m', 'x').entryType];");
-  assert.deepEqual(value, [true, true, 1, "measure"]);
-});
-
 test("fetch sends what it was given and gives what came back", async () => {
   const world = answering({ status: 404, reason: "Not Found", headers: ["content-type", "application/json", "set-cookie", "a=1", "set-cookie", "b=2"], url: "http://a.example/after", redirected: true }, '{"no":1}');
   const { value, asked } = await run(`

@@ -19,7 +19,6 @@ pub const SOURCES: &[(&str, &str)] = &[
     ("internal/web/events", include_str!("../../js/web/events.js")),
     ("internal/web/fetch", include_str!("../../js/web/fetch.js")),
     ("internal/web/multipart", include_str!("../../js/web/multipart.js")),
-    ("internal/web/performance", include_str!("../../js/web/performance.js")),
     ("internal/web/streams", include_str!("../../js/web/streams.js")),
     ("internal/web/url", include_str!("../../js/web/url.js")),
     ("net", include_str!("../../js/node/net.js")),
