@@ -166,7 +166,7 @@ fn hosted(files: &mut Files, hosting: Option<&Json>) {
     let hosted = hosting.and_then(|hosting| hosting.get("files")).and_then(Json::as_object);
     for (path, content) in hosted.into_iter().flatten() {
         let content = content.as_str().and_then(|text| BASE64.decode(text).ok());
-        let parts: Vec<String> = path.split('/').filter(|part| !part.is_empty()).map(plain).collect();
+        let parts: Vec<String> = path.split('/').filter(|part| !part.is_empty()).map(plain_part).collect();
         if let (Some(content), false) = (content, parts.is_empty()) {
             files.add(&format!("hosting/files/{}", parts.join("/")), content);
         }
@@ -240,9 +240,18 @@ impl Files {
     }
 }
 
-/// A name that came from outside as one path component: it must not lead out of its folder.
+/// A name that came from outside as one path component: it must not lead out of its folder, nor be hidden in it.
 fn plain(name: &str) -> String {
+    let plain = plain_part(name);
+    plain.strip_prefix('.').map(|rest| format!("_{rest}")).unwrap_or(plain)
+}
+
+/// The same for a part of a hosted file's path, which may be hidden: `.well-known` is.
+fn plain_part(name: &str) -> String {
     let plain: String =
         name.chars().map(|one| if matches!(one, '/' | '\\' | ':' | '\0') { '_' } else { one }).collect();
     if plain.chars().all(|one| one == '.') { "_".to_owned() } else { plain }
 }
+
+#[cfg(test)]
+mod tests;

@@ -117,17 +117,17 @@ impl Files {
 
     /// Every `*.js` below `dir`, relative to it, sorted. Packages lie in `node_modules` and are none of our sources.
     pub fn sources(&self, dir: &str) -> Result<Vec<String>, DirectoryError> {
-        self.below(dir, |name| name.ends_with(".js"), |name| name != "node_modules")
+        self.below(dir, |name| name.ends_with(".js"), |name| name != "node_modules" && !name.starts_with('.'))
     }
 
-    /// Every file below `dir` that is not hidden, relative to it, sorted.
+    /// Every file below `dir` that is not hidden, relative to it, sorted. `.well-known` is no secret.
     pub fn all(&self, dir: &str) -> Result<Vec<String>, DirectoryError> {
-        self.below(dir, |name| !name.starts_with('.'), |_| true)
+        self.below(dir, |name| !name.starts_with('.'), |name| name == ".well-known" || !name.starts_with('.'))
     }
 
     /// Every directory below `dir`, relative to it, that holds one of these files itself, sorted.
     pub fn holding(&self, dir: &str, names: &[&str]) -> Result<Vec<String>, DirectoryError> {
-        let files = self.below(dir, |name| names.contains(&name), |name| name != "node_modules")?;
+        let files = self.below(dir, |name| names.contains(&name), |name| !name.starts_with('.'))?;
         let mut holders: Vec<String> =
             files.iter().filter_map(|file| file.rsplit_once('/')).map(|(holder, _)| holder.to_owned()).collect();
         holders.sort();
@@ -152,7 +152,7 @@ impl Files {
             for (name, kind) in self.entries(&at)? {
                 let path = if inside.is_empty() { name.clone() } else { format!("{inside}/{name}") };
                 match kind {
-                    Kind::Directory if enter(&name) && !name.starts_with('.') => below.push((path, depth + 1)),
+                    Kind::Directory if enter(&name) => below.push((path, depth + 1)),
                     Kind::File if wanted(&name) => found.push(path),
                     _ => {}
                 }

@@ -323,3 +323,134 @@ fn secret_name(owner: &str, field: &str) -> String {
     let plain = name.chars().map(|one| if one.is_ascii_alphanumeric() || one == '-' { one } else { '_' });
     plain.take(NAME_LENGTH_MAX).collect()
 }
+
+#[cfg(test)]
+mod tests {
+    use storage::model::{AppConfig, MethodFilter};
+
+    use super::*;
+    use crate::payload::{Read, read};
+
+    fn imported(payload: &Json, previous: &AppConfig) -> Read {
+        read(payload.as_object().unwrap(), previous, 0)
+    }
+
+    fn hooks(webhooks: Json) -> Json {
+        json!({
+            "config_version": 20210101,
+            "services": [{ "config": { "name": "svc", "type": "http" }, "incoming_webhooks": webhooks, "rules": [] }],
+        })
+    }
+
+    fn webhook(changes: Json) -> Json {
+        let mut config =
+            json!({ "name": "hook", "options": { "httpMethod": "POST", "validationMethod": "NO_VALIDATION" } });
+        for (key, value) in changes.as_object().unwrap() {
+            config[key] = value.clone();
+        }
+        json!({ "config": config, "source": "exports = () => 1;" })
+    }
+
+    #[test]
+    fn a_webhook_becomes_an_endpoint_that_acts_as_it_did() {
+        for (changes, expected) in [
+            (json!({}), json!({ "run_as_system": true })),
+            (json!({ "run_as_authed_user": true }), json!({})),
+            (json!({ "run_as_user_id": "u" }), json!({ "run_as_user_id": "u" })),
+            (
+                json!({ "run_as_user_id_script_source": "exports = 1" }),
+                json!({ "run_as_user_id_script_source": "exports = 1" }),
+            ),
+            (json!({ "disable_arg_logs": true }), json!({ "disable_arg_logs": true, "run_as_system": true })),
+        ] {
+            let modern = modern(hooks(json!([webhook(changes.clone())])).as_object().unwrap());
+            let mut function = modern.webhooks[0].function.clone();
+            let fields = function.as_object_mut().unwrap();
+            assert_eq!(fields.shift_remove("name").unwrap(), "svc/hook");
+            assert_eq!(fields.shift_remove("private").unwrap(), true);
+            assert_eq!(function, expected, "{changes}");
+        }
+        for (method, expected) in [("GET", MethodFilter::Get), ("ANY", MethodFilter::Any), ("HEAD", MethodFilter::Any)]
+        {
+            let read = imported(
+                &hooks(json!([webhook(json!({ "options": { "httpMethod": method } }))])),
+                &AppConfig::default(),
+            );
+            assert!(read.problems.is_empty(), "{}", read.problems);
+            assert_eq!(
+                (read.config.endpoints[0].route.as_str(), read.config.endpoints[0].method),
+                ("/svc/hook", expected)
+            );
+        }
+    }
+
+    #[test]
+    fn a_secret_in_clear_text_becomes_a_secret_and_is_not_kept_in_the_configuration() {
+        let options = json!({ "httpMethod": "POST", "validationMethod": "VERIFY_PAYLOAD", "secret": "open sesame" });
+        let mut payload = hooks(json!([webhook(json!({ "options": options }))]));
+        payload["secrets"] = json!({
+            "auth_providers": { "custom-token": { "signingKeys": ["first key", "second key"] } },
+            "services": { "svc": { "token": "third" } },
+        });
+        payload["auth_providers"] = json!([{ "name": "custom-token", "type": "custom-token" }]);
+        let read = imported(&payload, &AppConfig::default());
+        assert!(read.problems.is_empty(), "{}", read.problems);
+        let secrets: Vec<(&str, &str)> =
+            read.secrets.iter().map(|(name, text)| (name.as_str(), text.reveal())).collect();
+        let expected = [
+            ("__custom-token_signingKeys_0", "first key"),
+            ("__custom-token_signingKeys_1", "second key"),
+            ("__svc_token", "third"),
+            ("__svc_hook", "open sesame"),
+        ];
+        assert_eq!(secrets, expected);
+        assert_eq!(read.config.endpoints[0].secret_name.as_deref(), Some("__svc_hook"));
+        let keys = &read.config.auth_providers["custom-token"]["secret_config"]["signingKeys"];
+        assert_eq!(*keys, json!(["__custom-token_signingKeys_0", "__custom-token_signingKeys_1"]));
+        assert_eq!(read.config.opaque["services"][0]["config"]["secret_config"]["token"], "__svc_token");
+        let kept = Json::Object(crate::payload::write(&read.config)).to_string();
+        for secret in ["open sesame", "third", "first key"] {
+            assert!(!kept.contains(secret), "{secret} in {kept}");
+        }
+    }
+
+    #[test]
+    fn a_converted_webhook_stays_converted_and_a_name_that_is_taken_is_reported() {
+        let first = imported(&hooks(json!([webhook(json!({}))])), &AppConfig::default());
+        assert_eq!(first.warnings.len(), 1, "{:?}", first.warnings);
+        // As a directory says it after the app was pulled into it: endpoint, function and webhook.
+        let mut pulled = Json::Object(crate::payload::write(&first.config));
+        let second = imported(&pulled, &first.config);
+        assert!(second.problems.is_empty() && second.warnings.is_empty(), "{:?}", second);
+        assert_eq!(second.config.endpoints, first.config.endpoints);
+        // The same payload again, which does not mention endpoints.
+        let again = imported(&hooks(json!([webhook(json!({}))])), &first.config);
+        assert_eq!(again.config.endpoints, first.config.endpoints);
+        // A webhook that is gone takes its endpoint with it.
+        let mut gone = hooks(json!([]));
+        gone["config_version"] = json!(20200603);
+        assert_eq!(imported(&gone, &first.config).config.endpoints, []);
+
+        pulled["endpoints"]["config"][0]["function_name"] = json!("other");
+        let clash = imported(&pulled, &first.config).problems.to_string();
+        assert!(
+            clash.contains("services/svc/incoming_webhooks/hook/config.json: it would be endpoint 'POST /svc/hook'"),
+            "{clash}"
+        );
+        pulled["endpoints"]["config"] = json!([]);
+        pulled["functions"]["sources"]["svc/hook.js"] = json!("exports = () => 'changed';");
+        let clash = imported(&pulled, &first.config).problems.to_string();
+        assert!(clash.contains("it would be function 'svc/hook', which there is already"), "{clash}");
+    }
+
+    #[test]
+    fn the_oldest_rules_name_their_collection_in_one_word() {
+        let payload = json!({ "config_version": 20180301, "services": [{
+            "config": { "name": "db", "type": "mongodb-atlas" }, "rules": [{ "namespace": "shop.orders.old", "roles": [] }],
+        }] });
+        let read = imported(&payload, &AppConfig::default());
+        assert_eq!(read.config.data_sources[0].rules[0]["database"], "shop");
+        assert_eq!(read.config.data_sources[0].rules[0]["collection"], "orders.old");
+        assert!(read.config.opaque.is_empty(), "{:?}", read.config.opaque);
+    }
+}

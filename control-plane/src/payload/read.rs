@@ -651,7 +651,12 @@ pub(crate) fn provider_from(
 
 /// One of `data_sources/*`: `{config, default_rule, rules}`.
 pub(crate) fn data_source_from(entry: &Json, index: usize, problems: &mut Problems) -> Option<DataSource> {
-    let config = entry.get("config").filter(|config| config.is_object()).unwrap_or(&Json::Null);
+    // Some senders have `{name, type, config, rules}` where files have `{config: {name, type, config}, rules}`.
+    let mut flat = entry.as_object().cloned().unwrap_or_default();
+    flat.retain(|key, _| !matches!(key.as_str(), "default_rule" | "rules"));
+    let flat = Json::Object(flat);
+    let inner = entry.get("config").filter(|config| config.is_object()).unwrap_or(&Json::Null);
+    let config = if inner.get("name").is_none() && flat.get("name").is_some() { &flat } else { inner };
     let name = config.get("name").and_then(Json::as_str).unwrap_or_default();
     if name.is_empty() {
         problems.add(format_args!("data_sources[{index}]/config.json"), "name: missing");
@@ -695,7 +700,10 @@ impl<'a> Fields<'a> {
     /// The keys that are there, without those an instance adds.
     fn written(&self) -> Vec<String> {
         let said = self.map.iter().filter(|(key, json)| !json.is_null() && !INSTANCE_KEYS.contains(&key.as_str()));
-        said.map(|(key, _)| key.clone()).collect()
+        let mut written: Vec<String> = said.map(|(key, _)| key.clone()).collect();
+        // Which they are counts, not the order they came in.
+        written.sort_unstable();
+        written
     }
 
     fn problem(&mut self, reason: String) {
