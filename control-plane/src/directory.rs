@@ -532,7 +532,8 @@ impl Reader {
     fn collection(&mut self, source: &str, database: &str, collection: &str) -> Option<Json> {
         let dir = format!("{source}/{database}/{collection}");
         let there = |name: &str| self.files.exists(&format!("{dir}/{name}"));
-        if !there("rules.json") && !(there("schema.json") && there("relationships.json")) {
+        let is_complete = there("rules.json") || (there("schema.json") && there("relationships.json"));
+        if !is_complete {
             self.problem(dir, "needs rules.json, or both schema.json and relationships.json");
             return None;
         }

@@ -17,7 +17,9 @@ use serde_json::{Value as Json, json};
 static SERVER: LazyLock<Server> = LazyLock::new(|| Setup::default().start());
 
 /// Id, what the row is about, and the row.
-const ROWS: &[(&str, &str, fn(&Shell))] = &[
+type Row = (&'static str, &'static str, fn(&Shell));
+
+const ROWS: &[Row] = &[
     ("C1", "an app with endpoints, providers and Data API imports and answers", c1),
     ("C2", "the current layout with empty scaffolding imports", c2),
     ("C3", "an app with sync imports and keeps its sync parts", c3),
@@ -215,6 +217,33 @@ removed endpoint 'POST /custom'
     assert_eq!(std::fs::read_to_string(directory.join("notes.txt")).expect("still there"), "mine");
     let again = shell.run_in(&directory, &["push"]).expect(0);
     assert!(again.err.contains("nothing to do"), "{again:?}");
+}
+
+/// Projects that moved to `https_endpoints/` and kept their older root file: every command finds the endpoints there.
+#[test]
+fn newer_endpoints_under_an_older_root_file_stay_where_they_are() {
+    let shell = Shell::new();
+    let directory = shell.copied("field-notes", "between");
+    let root = shell.command.file(&directory);
+    std::fs::remove_dir_all(root.join("http_endpoints")).expect("a fixture's directory");
+    write(&root, "https_endpoints/config.json", &one_endpoint()["endpoints"]["config"].to_string());
+    write(&root, "functions/a.js", "exports = () => 'a';");
+    let pushed = shell.run(&["push", &directory, "--create"]).expect(0);
+    assert!(
+        pushed.err.contains("layout 20210101 (realm_config.json) with https_endpoints/, 5 functions"),
+        "{pushed:?}"
+    );
+    shell.run_in(&root, &["pull", "--yes"]).expect(0);
+    let files = tree(&root);
+    assert_eq!(json_of(&files, "https_endpoints/config.json")[0]["route"], "/a");
+    assert!(!files.contains_key("http_endpoints/config.json"), "{:?}", names(&files));
+    let again = shell.run(&["push", &directory]).expect(0);
+    assert!(again.err.contains("nothing to do"), "{again:?}");
+
+    let wrong = json!([{ "route": "/a", "http_method": "GET", "function_name": "nobody", "validation_method": "NO_VALIDATION" }]);
+    write(&root, "https_endpoints/config.json", &wrong.to_string());
+    let refused = shell.run(&["push", &directory]).expect(1);
+    assert!(refused.err.contains("error validating https_endpoints/config.json[0]: function 'nobody'"), "{refused:?}");
 }
 
 #[test]

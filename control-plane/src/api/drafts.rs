@@ -9,7 +9,7 @@ use axum::routing::{delete, get, post};
 use serde_json::{Value as Json, json};
 
 use storage::catalog::{DeploymentStatus, DeploymentSummary, Draft};
-use storage::model::{App, DeploymentId, DraftId};
+use storage::model::{App, AppConfig, DeploymentId, DraftId};
 
 use super::apps::app_json;
 use super::error::{ApiError, created, no_content, ok};
@@ -99,11 +99,28 @@ async fn difference(
     let live = control.live_config(&within.app).await?;
     Ok(ok(&json!({
         "diffs": diff::lines(&live.config, &draft.config),
-        "hosting_files_diff": { "added": [], "deleted": [], "modified": [] },
+        "hosting_files_diff": hosted_diff(&live.config, &draft.config),
         "dependencies_diff": { "added": [], "deleted": [], "modified": [] },
         "graphql_config_diff": { "field_diffs": [] },
         "schema_options_diff": { "graphql_validation_diff": null, "rest_validation_diff": null },
     })))
+}
+
+/// Paths of hosted files that come, go and change.
+fn hosted_diff(old: &AppConfig, new: &AppConfig) -> Json {
+    let files = |config: &AppConfig| {
+        let hosting = config.opaque.get("hosting").and_then(|hosting| hosting.get("files"));
+        hosting.and_then(Json::as_object).cloned().unwrap_or_default()
+    };
+    let (old, new) = (files(old), files(new));
+    let added = new.keys().filter(|path| !old.contains_key(*path));
+    let deleted = old.keys().filter(|path| !new.contains_key(*path));
+    let modified = new.iter().filter(|(path, content)| old.get(*path).is_some_and(|former| former != *content));
+    json!({
+        "added": added.collect::<Vec<_>>(),
+        "deleted": deleted.collect::<Vec<_>>(),
+        "modified": modified.map(|(path, _)| path).collect::<Vec<_>>(),
+    })
 }
 
 /// A draft that does not compile answers 201 as well: the deployment was made, and it says `failed` and why. The draft

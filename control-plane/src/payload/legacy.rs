@@ -108,7 +108,7 @@ impl Modern {
     /// `secrets.json`: what providers and services need, by the field that holds the secret's name today.
     fn secrets(&mut self) {
         let Some(secrets) = self.payload.shift_remove("secrets") else { return };
-        for (part, names) in [("auth_providers", "auth"), ("services", "services")] {
+        for part in ["auth_providers", "services"] {
             let Some(Json::Object(owners)) = secrets.get(part) else { continue };
             for (owner, fields) in owners {
                 let Json::Object(fields) = fields else {
@@ -116,60 +116,53 @@ impl Modern {
                     continue;
                 };
                 for (field, value) in fields {
-                    let name = secret_name(owner, field);
-                    let reference = match value {
-                        Json::String(text) => {
-                            self.secrets.push((name.clone(), SecretText::new(text.clone())));
-                            Json::from(name)
-                        }
-                        Json::Array(items) if items.iter().all(Json::is_string) => {
-                            let texts = items.iter().filter_map(Json::as_str).enumerate();
-                            let named = texts.map(|(index, text)| (format!("{name}_{index}"), SecretText::new(text)));
-                            let named: Vec<(String, SecretText)> = named.collect();
-                            let references = named.iter().map(|(name, _)| name.clone()).collect();
-                            self.secrets.extend(named);
-                            references
-                        }
-                        _ => {
-                            let reason = format!("{part}.{owner}.{field}: must be a string or an array of strings");
-                            self.problems.add("secrets.json", reason);
-                            continue;
-                        }
+                    let Some(reference) = self.named_secret(&secret_name(owner, field), value) else {
+                        let reason = format!("{part}.{owner}.{field}: must be a string or an array of strings");
+                        self.problems.add("secrets.json", reason);
+                        continue;
                     };
-                    self.refer(names, owner, field, reference);
+                    let entity = if part == "services" { self.service(owner) } else { self.provider(owner) };
+                    refer(entity, field, reference);
                 }
             }
         }
     }
 
-    /// Puts a secret's name where the entity that needs it looks for it, unless it names one already.
-    fn refer(&mut self, part: &str, owner: &str, field: &str, reference: Json) {
-        let is_owner = |json: &Json| json.get("name").and_then(Json::as_str) == Some(owner);
-        let entity = match part {
-            "auth" => {
-                let list = self.payload.get("auth_providers").is_some_and(Json::is_array);
-                match list {
-                    true => self.payload["auth_providers"]
-                        .as_array_mut()
-                        .and_then(|all| all.iter_mut().find(|one| is_owner(one))),
-                    false => self.payload.get_mut("auth").and_then(|auth| auth.get_mut("providers")?.get_mut(owner)),
-                }
+    /// Takes the texts into the secrets and gives the names that stand for them.
+    fn named_secret(&mut self, name: &str, value: &Json) -> Option<Json> {
+        match value {
+            Json::String(text) => {
+                self.secrets.push((name.to_owned(), SecretText::new(text.clone())));
+                Some(name.into())
             }
-            _ => ["services", "data_sources", "http_endpoints"]
-                .into_iter()
-                .find_map(|key| {
-                    let named = |service: &Json| service.get("config").is_some_and(is_owner);
-                    let at = self.payload.get(key)?.as_array()?.iter().position(named)?;
-                    Some((key, at))
-                })
-                .and_then(|(key, at)| self.payload.get_mut(key)?.get_mut(at)?.get_mut("config")),
-        };
-        if let Some(Json::Object(entity)) = entity {
-            let secrets = entity.entry("secret_config").or_insert_with(|| json!({}));
-            if let Json::Object(secrets) = secrets {
-                secrets.entry(field).or_insert(reference);
+            Json::Array(items) => {
+                let texts = items.iter().map(Json::as_str).collect::<Option<Vec<&str>>>()?;
+                let names = (0..texts.len()).map(|index| format!("{name}_{index}"));
+                let named: Vec<(String, SecretText)> = names.zip(texts.into_iter().map(SecretText::new)).collect();
+                let reference = named.iter().map(|(name, _)| name.clone()).collect();
+                self.secrets.extend(named);
+                Some(reference)
             }
+            _ => None,
         }
+    }
+
+    fn provider(&mut self, name: &str) -> Option<&mut Json> {
+        if self.payload.get("auth_providers").is_some_and(Json::is_array) {
+            let all = self.payload.get_mut("auth_providers")?.as_array_mut()?;
+            return all.iter_mut().find(|provider| is_named(provider, name));
+        }
+        self.payload.get_mut("auth")?.get_mut("providers")?.get_mut(name)
+    }
+
+    fn service(&mut self, name: &str) -> Option<&mut Json> {
+        let of_that_name = |service: &Json| service.get("config").is_some_and(|config| is_named(config, name));
+        let found = ["services", "data_sources", "http_endpoints"].into_iter().find_map(|key| {
+            let at = self.payload.get(key)?.as_array()?.iter().position(of_that_name)?;
+            Some((key, at))
+        });
+        let (key, at) = found?;
+        self.payload.get_mut(key)?.get_mut(at)?.get_mut("config")
     }
 
     /// Services that hold documents move to the data sources.
@@ -212,25 +205,15 @@ impl Modern {
     }
 
     fn webhook(&mut self, folder: &str, service: &str, index: usize, webhook: &mut Json) {
-        let (config, source) = match webhook.get("config").is_some_and(Json::is_object) {
-            true => {
-                let source = webhook.get("source").and_then(Json::as_str).map(str::to_owned);
-                (webhook.get_mut("config"), source)
-            }
-            false => {
-                let source = webhook.get("source").and_then(Json::as_str).map(str::to_owned);
-                (Some(webhook), source)
-            }
-        };
+        let source = webhook.get("source").and_then(Json::as_str).map(str::to_owned);
+        let inside = webhook.get("config").is_some_and(Json::is_object);
+        let config = if inside { webhook.get_mut("config") } else { Some(webhook) };
         let Some(Json::Object(config)) = config else {
             let place = format!("{folder}/{service}/incoming_webhooks[{index}]");
             self.problems.add(place, "must be an object with 'config' and 'source'");
             return;
         };
-        let text = |config: &Map<String, Json>, key: &str| {
-            config.get(key).and_then(Json::as_str).unwrap_or_default().to_owned()
-        };
-        let name = text(config, "name");
+        let name = text(config, "name").to_owned();
         let at = format!("{folder}/{service}/incoming_webhooks/{name}");
         let place = format!("{at}/config.json");
         if service.is_empty() || name.is_empty() {
@@ -241,65 +224,87 @@ impl Modern {
             self.problems.add(place, format!("webhook '{name}' has no source ({at}/source.js)"));
             return;
         };
-        let empty = Map::new();
-        let options = config.get("options").and_then(Json::as_object).unwrap_or(&empty);
-        let method = match text(options, "httpMethod").to_ascii_uppercase().as_str() {
-            "" => "POST".to_owned(),
-            "ANY" | "ALL" | "*" => "*".to_owned(),
-            "HEAD" => "*".to_owned(),
-            method => method.to_owned(),
-        };
-        let note = (text(options, "httpMethod") == "HEAD")
-            .then(|| format!("{place}: an endpoint for HEAD alone does not exist, so this one answers every method"));
-        let validation = Some(text(options, "validationMethod")).filter(|text| !text.is_empty());
-        let secret = text(options, "secret");
-        let mut secret_reference = text(options, "secret_name");
-        if !secret.is_empty() {
+        if let Some(Json::Object(options)) = config.get_mut("options") {
             // In clear text it would be shown by every export.
-            if secret_reference.is_empty() {
-                secret_reference = secret_name(service, &name);
-            }
-            self.secrets.push((secret_reference.clone(), SecretText::new(secret)));
-            if let Some(Json::Object(options)) = config.get_mut("options") {
-                options.shift_remove("secret");
-                options.insert("secret_name".to_owned(), secret_reference.clone().into());
+            if let Some(Json::String(secret)) = options.shift_remove("secret").filter(|secret| secret != "") {
+                let reference = options.entry("secret_name").or_insert_with(|| secret_name(service, &name).into());
+                if let Some(reference) = reference.as_str() {
+                    self.secrets.push((reference.to_owned(), SecretText::new(secret)));
+                }
             }
         }
-        let flag = |key: &str| config.get(key).and_then(Json::as_bool).unwrap_or(false);
         let path = format!("{service}/{name}");
-        let mut endpoint = json!({
-            "route": format!("/{path}"),
-            "http_method": method,
-            "function_name": path,
-            "validation_method": validation.as_deref().unwrap_or("NO_VALIDATION"),
-            "respond_result": flag("respond_result"),
-            "fetch_custom_user_data": flag("fetch_custom_user_data"),
-            "create_user_on_auth": flag("create_user_on_auth"),
-            "disabled": flag("disabled"),
-            // Webhooks answered in Extended JSON.
-            "return_type": "EJSON",
-        });
-        if !secret_reference.is_empty() {
-            endpoint["secret_name"] = secret_reference.into();
-        }
-        let mut function = json!({ "name": path, "private": true });
-        if let Some(rule) = config.get("can_evaluate").filter(|rule| !rule.is_null()) {
-            function["can_evaluate"] = rule.clone();
-        }
-        if flag("disable_arg_logs") {
-            function["disable_arg_logs"] = true.into();
-        }
-        let (user, script) = (text(config, "run_as_user_id"), text(config, "run_as_user_id_script_source"));
-        // Without any of these a webhook ran as the system.
-        if !user.is_empty() {
-            function["run_as_user_id"] = user.into();
-        } else if !script.is_empty() {
-            function["run_as_user_id_script_source"] = script.into();
-        } else if !flag("run_as_authed_user") {
-            function["run_as_system"] = true.into();
-        }
+        let options = config.get("options").and_then(Json::as_object).cloned().unwrap_or_default();
+        let note = (text(&options, "httpMethod") == "HEAD")
+            .then(|| format!("{place}: an endpoint for HEAD alone does not exist, so this one answers every method"));
+        let (endpoint, function) = (webhook_endpoint(&path, config, &options), webhook_function(&path, config));
         self.webhooks.push(Webhook { place, endpoint, function, source, note });
     }
+}
+
+fn text<'a>(fields: &'a Map<String, Json>, key: &str) -> &'a str {
+    fields.get(key).and_then(Json::as_str).unwrap_or_default()
+}
+
+fn flag(fields: &Map<String, Json>, key: &str) -> bool {
+    fields.get(key).and_then(Json::as_bool).unwrap_or(false)
+}
+
+fn is_named(json: &Json, name: &str) -> bool {
+    json.get("name").and_then(Json::as_str) == Some(name)
+}
+
+/// Puts a secret's name where the entity that needs it looks for it, unless it names one already.
+fn refer(entity: Option<&mut Json>, field: &str, reference: Json) {
+    let Some(Json::Object(entity)) = entity else { return };
+    if let Json::Object(secrets) = entity.entry("secret_config").or_insert_with(|| json!({})) {
+        secrets.entry(field).or_insert(reference);
+    }
+}
+
+fn webhook_endpoint(path: &str, config: &Map<String, Json>, options: &Map<String, Json>) -> Json {
+    let method = match text(options, "httpMethod").to_ascii_uppercase().as_str() {
+        "" => "POST".to_owned(),
+        "ANY" | "ALL" | "*" | "HEAD" => "*".to_owned(),
+        method => method.to_owned(),
+    };
+    let validation = Some(text(options, "validationMethod")).filter(|text| !text.is_empty());
+    let mut endpoint = json!({
+        "route": format!("/{path}"),
+        "http_method": method,
+        "function_name": path,
+        "validation_method": validation.unwrap_or("NO_VALIDATION"),
+        "respond_result": flag(config, "respond_result"),
+        "fetch_custom_user_data": flag(config, "fetch_custom_user_data"),
+        "create_user_on_auth": flag(config, "create_user_on_auth"),
+        "disabled": flag(config, "disabled"),
+        // Webhooks answered in Extended JSON.
+        "return_type": "EJSON",
+    });
+    if !text(options, "secret_name").is_empty() {
+        endpoint["secret_name"] = text(options, "secret_name").into();
+    }
+    endpoint
+}
+
+fn webhook_function(path: &str, config: &Map<String, Json>) -> Json {
+    let mut function = json!({ "name": path, "private": true });
+    if let Some(rule) = config.get("can_evaluate").filter(|rule| !rule.is_null()) {
+        function["can_evaluate"] = rule.clone();
+    }
+    if flag(config, "disable_arg_logs") {
+        function["disable_arg_logs"] = true.into();
+    }
+    let (user, script) = (text(config, "run_as_user_id"), text(config, "run_as_user_id_script_source"));
+    // Without any of these a webhook ran as the system.
+    if !user.is_empty() {
+        function["run_as_user_id"] = user.into();
+    } else if !script.is_empty() {
+        function["run_as_user_id_script_source"] = script.into();
+    } else if !flag(config, "run_as_authed_user") {
+        function["run_as_system"] = true.into();
+    }
+    function
 }
 
 /// A collection's rules as `rules.json` has them: the oldest ones named their collection in one word.
