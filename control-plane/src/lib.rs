@@ -86,6 +86,8 @@ pub struct ControlPlaneConfig {
     pub imports: ImportSettings,
     /// What functions may do outside.
     pub outbound: OutboundSettings,
+    /// How much is kept of what functions say.
+    pub logs: logs::LogSettings,
 }
 
 /// What the operator decides about configurations that come in.
@@ -168,7 +170,7 @@ impl ControlPlane {
         let admins = admins::Admins::open(&admin_path, config.admin_key, config.more_admin_keys, config.local_login)
             .map_err(|error| OpenError::File(admin_path, error))?;
         let logs_path = file("logs");
-        let logs = LogSink::open(logs_path.clone()).map_err(|error| OpenError::File(logs_path, error))?;
+        let logs = LogSink::open(logs_path.clone(), config.logs).map_err(|error| OpenError::File(logs_path, error))?;
         let catalog = Catalog::new(config.store);
         let users = users::Users::start(catalog.clone(), vault.clone(), tokio::runtime::Handle::current())
             .map_err(|error| OpenError::File(config.data_dir.clone(), error))?;

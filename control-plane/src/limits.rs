@@ -5,7 +5,7 @@ use std::time::Duration;
 /// Bytes of a request body kept in a log entry. Longer bodies are cut and marked `"truncated": true`.
 pub const LOGGED_BODY_BYTES_MAX: usize = 64 * 1024;
 
-/// Days a log entry is kept. App Services' documented retention. Older entries are no longer listed.
+/// Days a log entry is kept, unless set. App Services' documented retention. Older entries are no longer listed.
 pub const LOG_RETENTION_DAYS: i64 = 10;
 
 /// Bytes of log entries waiting to be written, over all apps. A disk that hangs must not fill the memory: past it new
@@ -17,6 +17,27 @@ pub const LOG_GATHER: Duration = Duration::from_millis(200);
 
 /// Most entries one page of the log answer holds; a larger `limit` is lowered to it, as App Services did.
 pub const LOG_PAGE_MAX: usize = 100;
+
+/// Bytes of log entries one app may keep. Past it its oldest segments are removed, whatever their age: one app's talk must
+/// not fill everybody's disk.
+pub const LOG_APP_BYTES_MAX: u64 = 2 * 1024 * 1024 * 1024;
+
+/// Bytes of one segment of an app's log; a new one is begun past it. Retention removes whole segments.
+pub const LOG_SEGMENT_BYTES: u64 = 64 * 1024 * 1024;
+
+/// Bytes of log lines that one index record describes: what a search reads at once. Smaller blocks mean more records to
+/// look through, larger ones more lines to read for one that is found.
+pub const LOG_BLOCK_BYTES: usize = 128 * 1024;
+
+/// Bytes of a block's Bloom filter. Eight bits for each of the four thousand different triples that a block of talkative
+/// entries has.
+pub const LOG_BLOOM_BYTES: usize = 4 * 1024;
+
+/// Pieces of a download, each about a block, that may wait for a slow client.
+pub const LOG_DOWNLOAD_PIECES: usize = 4;
+
+/// Lines that wait for somebody who watches an app's log. Past it lines are left out for them; they are in the files.
+pub const LOG_WATCHED_LINES_MAX: usize = 4_096;
 
 /// Longest line of a log file that is read back, bytes. Holds an entry of the largest body and console; a longer line is
 /// not one of ours and is skipped.

@@ -108,7 +108,8 @@ impl ControlPlane {
             error: failure.map(|failure| LoggedError {
                 message: failure.message.clone(),
                 code: error_code(failure).to_owned(),
-                detail: failure.stack.clone(),
+                stack: failure.stack.clone(),
+                reason: String::new(),
             }),
             mem_time_usage: ran.outcome.heap_bytes.saturating_mul(elapsed_ms.max(1) as u64),
             messages: ran.console.iter().map(|line| line.text.clone()).collect(),

@@ -20,7 +20,7 @@ use crate::respond::Answer;
 pub fn endpoint(core: &Core, request: &Request<'_>, walked: Result<Walked, Refused>, answer: &Answer) {
     let elapsed = request.started.elapsed();
     core.parts.metrics.request(Family::Endpoint, answer.status, elapsed);
-    let (app, endpoint, user_id, mem_time_usage, messages, detail) = match walked {
+    let (app, endpoint, user_id, mem_time_usage, messages, stack, reason) = match walked {
         // Nothing was called.
         Ok(Walked::Asked(_)) => return,
         Ok(Walked::Called(done)) => {
@@ -28,12 +28,12 @@ pub fn endpoint(core: &Core, request: &Request<'_>, walked: Result<Walked, Refus
             let lines = done.ended.console.into_iter().map(|line| line.text).collect();
             let usage = outcome.heap_bytes.saturating_mul((elapsed.as_millis() as u64).max(1));
             let stack = outcome.result.err().map(|failure| detail(failure, &done.app.limits)).unwrap_or_default();
-            (done.app, Some(done.endpoint), done.user_id, usage, lines, stack)
+            (done.app, Some(done.endpoint), done.user_id, usage, lines, stack, String::new())
         }
         Err(refused) => {
             let Some(app) = refused.app else { return };
             let lines = refused.console.into_iter().map(|line| line.text).collect();
-            (app, refused.endpoint, refused.user_id, 0, lines, refused.detail)
+            (app, refused.endpoint, refused.user_id, 0, lines, String::new(), refused.detail)
         }
     };
     let hide = endpoint.as_ref().is_some_and(|endpoint| endpoint.function.disable_arg_logs);
@@ -54,7 +54,8 @@ pub fn endpoint(core: &Core, request: &Request<'_>, walked: Result<Walked, Refus
         error: answer.error.as_ref().map(|(message, code)| LoggedError {
             message: message.clone(),
             code: (*code).to_owned(),
-            detail,
+            stack,
+            reason,
         }),
         mem_time_usage,
         messages,

@@ -12,6 +12,7 @@
 pub mod admin;
 pub mod backend;
 pub mod command;
+pub mod history;
 pub mod http;
 pub mod load;
 pub mod origin;

@@ -314,6 +314,14 @@ pub fn archive(filename: &str, bytes: Vec<u8>) -> Response {
     response
 }
 
+/// 200 with lines of JSON, sent as they are made, to be saved under `filename`.
+pub fn lines(filename: &str, body: Body) -> Response {
+    let mut response = archive(filename, Vec::new());
+    response.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static("application/x-ndjson"));
+    *response.body_mut() = body;
+    response
+}
+
 fn answer(status: StatusCode, json: &Json) -> Response {
     let mut response = Response::new(Body::from(json.to_string()));
     *response.status_mut() = status;

@@ -1,21 +1,28 @@
-//! Reading the log: `…/logs`.
+//! Reading the log: `…/logs` for pages, `…/logs/download` for all of it.
+//!
+//! In: filters. Out: a page as clients expect it, or one line of JSON per entry for as long as there are any, newest first.
 
+use std::io;
 use std::sync::Arc;
 
 use axum::Router;
+use axum::body::Body;
 use axum::extract::State;
 use axum::response::Response;
 use axum::routing::get;
+use bytes::Bytes;
 use serde_json::{Map, Value as Json};
 
-use super::error::{ApiError, ok};
+use super::error::{ApiError, lines, ok};
 use super::request::{InApp, Params};
 use crate::ControlPlane;
-use crate::limits::{LOG_PAGE_MAX, LOG_SKIP_MAX};
+use crate::limits::{LOG_BLOCK_BYTES, LOG_DOWNLOAD_PIECES, LOG_PAGE_MAX, LOG_SKIP_MAX};
 use crate::logs::{LogQuery, StatusFilter};
 
 pub fn routes() -> Router<Arc<ControlPlane>> {
-    Router::new().route("/groups/{group}/apps/{app}/logs", get(list))
+    Router::new()
+        .route("/groups/{group}/apps/{app}/logs", get(list))
+        .route("/groups/{group}/apps/{app}/logs/download", get(download))
 }
 
 async fn list(State(control): State<Arc<ControlPlane>>, within: InApp, params: Params) -> Result<Response, ApiError> {
@@ -34,6 +41,42 @@ async fn list(State(control): State<Arc<ControlPlane>>, within: InApp, params: P
     Ok(ok(&answer.into()))
 }
 
+/// Everything, without a cap. It is read while it is sent, so that a log larger than the memory can be downloaded.
+async fn download(
+    State(control): State<Arc<ControlPlane>>,
+    within: InApp,
+    params: Params,
+) -> Result<Response, ApiError> {
+    if let Some(format) = params.get("format").filter(|format| *format != "ndjson") {
+        return Err(ApiError::invalid(format!("format: '{format}' is not known; ndjson is")));
+    }
+    let query = query_of(&params)?;
+    let sink = control.logs.clone();
+    let (pieces, received) = tokio::sync::mpsc::channel::<io::Result<Bytes>>(LOG_DOWNLOAD_PIECES);
+    tokio::task::spawn_blocking(move || {
+        let mut piece = Vec::new();
+        for found in sink.entries(within.app.id, &query) {
+            match found {
+                Ok(found) => piece.extend_from_slice(&found.line),
+                Err(error) => return drop(pieces.blocking_send(Err(error))),
+            }
+            piece.push(b'\n');
+            // Nobody receives any more: whoever asked has gone.
+            if piece.len() > LOG_BLOCK_BYTES
+                && pieces.blocking_send(Ok(Bytes::from(std::mem::take(&mut piece)))).is_err()
+            {
+                return;
+            }
+        }
+        drop(pieces.blocking_send(Ok(Bytes::from(piece))));
+    });
+    let body = futures_util::stream::unfold(received, async |mut received| {
+        let piece = received.recv().await?;
+        Some((piece, received))
+    });
+    Ok(lines(&format!("{}_logs.ndjson", within.app.client_app_id), Body::from_stream(body)))
+}
+
 fn query_of(params: &Params) -> Result<LogQuery, ApiError> {
     let text = |name: &str| params.get(name).map(str::to_owned);
     let number = |name: &str| match params.get(name) {
@@ -46,11 +89,16 @@ fn query_of(params: &Params) -> Result<LogQuery, ApiError> {
     if skip > LOG_SKIP_MAX {
         return Err(ApiError::invalid(format!("skip: at most {LOG_SKIP_MAX}; use end_date to go further back")));
     }
+    let limit = number("limit")?.unwrap_or(LOG_PAGE_MAX).min(LOG_PAGE_MAX);
+    if limit == 0 {
+        return Err(ApiError::invalid("limit: a page has at least one entry"));
+    }
     Ok(LogQuery {
         co_id: text("co_id"),
         user_id: text("user_id"),
         endpoint_id: text("endpoint_id"),
         function_id: text("function_id"),
+        route: text("route"),
         status: params.get("status").map(status).transpose()?,
         text: text("q"),
         // Its presence counts, whatever it says.
@@ -59,7 +107,7 @@ fn query_of(params: &Params) -> Result<LogQuery, ApiError> {
         start_ms: params.get("start_date").map(|date| epoch_ms("start_date", date)).transpose()?,
         end_ms: params.get("end_date").map(|date| epoch_ms("end_date", date)).transpose()?,
         skip,
-        limit: number("limit")?.unwrap_or(LOG_PAGE_MAX).clamp(1, LOG_PAGE_MAX),
+        limit,
     })
 }
 

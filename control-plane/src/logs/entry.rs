@@ -49,8 +49,10 @@ pub struct LogEntry {
 pub struct LoggedError {
     pub message: String,
     pub code: String,
-    /// More than the client was told: which credential failed and why, or the stack.
-    pub detail: String,
+    /// Where in the function's source, when it was a function that failed.
+    pub stack: String,
+    /// More than the client was told, when the request was refused: which credential failed and why.
+    pub reason: String,
 }
 
 /// The request as it came, for `endpoint_args`.

@@ -1,140 +1,250 @@
-//! Log files: one per app and UTC day, appended to in the order in which requests were completed, read from the end.
+//! Log files: per app, segments of lines in the order in which requests were completed. A segment belongs to one UTC day;
+//! a day with much to say has several.
 //!
-//! In: whole lines. Out: whole lines, newest first. A last line that a crash cut short is not a line: the next append
-//! ends it, and readers pass over what is not JSON.
+//! In: whole lines. Out: segments, and pieces of them as whole lines. A last line that a crash cut short is not a line:
+//! the next append ends it, and readers pass over what is not JSON. What an app keeps is bounded in days and in bytes;
+//! past either, its oldest segments go.
 
+use std::collections::HashMap;
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Read, Seek, SeekFrom, Write};
+use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
+use std::time::UNIX_EPOCH;
 
 use storage::model::AppId;
 
-use crate::limits::{LOG_LINE_BYTES_MAX, LOG_RETENTION_DAYS};
+use super::{LogSettings, index};
+use crate::limits::{LOG_BLOCK_BYTES, LOG_LINE_BYTES_MAX, LOG_SEGMENT_BYTES};
 
 const DAY_MS: i64 = 24 * 3600 * 1000;
-const CHUNK_BYTES: usize = 256 * 1024;
+
+/// How far a file's own clock may be behind the one that dated its entries, milliseconds.
+const CLOCK_SLACK_MS: i64 = 60_000;
 
 /// Days since the epoch.
 pub fn day_of(epoch_ms: i64) -> i64 {
     epoch_ms.div_euclid(DAY_MS)
 }
 
-pub fn append(folder: &Path, app: AppId, day: i64, lines: &[u8]) -> io::Result<()> {
-    let of_app = folder.join(app.to_hex());
-    let path = of_app.join(file_name(day));
-    let open = || OpenOptions::new().read(true).append(true).create(true).open(&path);
-    let mut file = match open() {
-        Err(error) if error.kind() == io::ErrorKind::NotFound => {
-            fs::create_dir_all(&of_app)?;
-            open()?
-        }
-        other => other?,
-    };
-    if file.seek(SeekFrom::End(0))? > 0 {
-        file.seek(SeekFrom::End(-1))?;
-        let mut last = [0];
-        file.read_exact(&mut last)?;
-        if last != *b"\n" {
-            file.write_all(b"\n")?;
-        }
-    }
-    file.write_all(lines)
+/// One file of lines.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Segment {
+    pub day: i64,
+    /// Which of its day, from 0.
+    pub number: u32,
+    pub path: PathBuf,
+    pub bytes: u64,
+    /// No entry in it started later, epoch milliseconds: an entry starts before it is written, and on its day or before.
+    pub started_before: i64,
 }
 
-/// Removes the files of days that are no longer kept.
-pub fn expire(folder: &Path, today: i64) -> io::Result<()> {
-    for app in fs::read_dir(folder)? {
-        let app = app?.path();
-        let Ok(files) = fs::read_dir(&app) else { continue };
-        for file in files.flatten() {
-            if day_named(&file.path()).is_some_and(|day| day < today - LOG_RETENTION_DAYS) {
-                fs::remove_file(file.path())?;
+/// The segments of an app, oldest first.
+pub fn segments(folder: &Path, app: AppId) -> Vec<Segment> {
+    let Ok(files) = fs::read_dir(folder.join(app.to_hex())) else { return Vec::new() };
+    let mut segments: Vec<Segment> = files.flatten().filter_map(|file| segment(&file.path())).collect();
+    segments.sort_unstable_by_key(|segment| (segment.day, segment.number));
+    segments
+}
+
+fn segment(path: &Path) -> Option<Segment> {
+    let stem = path.file_name()?.to_str()?.strip_suffix(".jsonl")?;
+    let (date, number) = match stem.split_once('-') {
+        Some((date, number)) => (date, number.parse().ok()?),
+        None => (stem, 0),
+    };
+    let day = day_named(date)?;
+    // Gone meanwhile: it expired.
+    let metadata = fs::metadata(path).ok()?;
+    let written = metadata.modified().ok()?.duration_since(UNIX_EPOCH).map_or(0, |since| since.as_millis() as i64);
+    let started_before = ((day + 1) * DAY_MS).min(written.saturating_add(CLOCK_SLACK_MS));
+    Some(Segment { day, number, path: path.to_owned(), bytes: metadata.len(), started_before })
+}
+
+fn file_name(day: i64, number: u32) -> String {
+    let date = jiff::Timestamp::from_second(day * 24 * 3600).map(|time| time.strftime("%Y%m%d").to_string());
+    let date = date.unwrap_or_default();
+    if number == 0 { format!("{date}.jsonl") } else { format!("{date}-{number}.jsonl") }
+}
+
+fn day_named(text: &str) -> Option<i64> {
+    if text.len() != 8 || !text.bytes().all(|byte| byte.is_ascii_digit()) {
+        return None;
+    }
+    let date =
+        jiff::civil::Date::new(text[..4].parse().ok()?, text[4..6].parse().ok()?, text[6..].parse().ok()?).ok()?;
+    let midnight = date.to_zoned(jiff::tz::TimeZone::UTC).ok()?;
+    Some(midnight.timestamp().as_second() / (24 * 3600))
+}
+
+/// Appends, and keeps what is kept within its bounds. Belongs to the one thread that writes.
+pub struct Writer {
+    folder: PathBuf,
+    settings: LogSettings,
+    apps: HashMap<AppId, Kept>,
+}
+
+/// What the writer remembers of an app's files.
+struct Kept {
+    newest: Segment,
+    /// How much of the newest is indexed.
+    indexed: u64,
+    /// Bytes of all its segments.
+    bytes: u64,
+}
+
+impl Writer {
+    pub fn new(folder: PathBuf, settings: LogSettings) -> Self {
+        Self { folder, settings, apps: HashMap::new() }
+    }
+
+    pub fn append(&mut self, app: AppId, day: i64, lines: &[u8]) -> io::Result<()> {
+        let mut kept = match self.apps.remove(&app) {
+            Some(kept) if kept.newest.day == day => kept,
+            _ => self.open(app, day)?,
+        };
+        if kept.newest.bytes > 0 && kept.newest.bytes + lines.len() as u64 > LOG_SEGMENT_BYTES {
+            index::extend(&kept.newest.path, kept.indexed, kept.newest.bytes, true)?;
+            kept.newest = self.empty(app, day, kept.newest.number + 1);
+            kept.indexed = 0;
+        }
+        let written = append(&kept.newest.path, lines)?;
+        kept.bytes += written - kept.newest.bytes;
+        kept.newest.bytes = written;
+        kept.indexed = index::extend(&kept.newest.path, kept.indexed, written, false)?;
+        if kept.bytes > self.settings.app_bytes_max {
+            kept.bytes = self.shrink(app)?;
+        }
+        // On failure nothing is remembered, and the next append looks at the files again.
+        self.apps.insert(app, kept);
+        Ok(())
+    }
+
+    /// Looks at an app's files for the first time, and indexes what a crash or an older version left unindexed.
+    fn open(&self, app: AppId, day: i64) -> io::Result<Kept> {
+        fs::create_dir_all(self.folder.join(app.to_hex()))?;
+        let segments = segments(&self.folder, app);
+        let newest = segments.iter().rfind(|segment| segment.day == day).cloned();
+        let newest = newest.unwrap_or_else(|| self.empty(app, day, 0));
+        for sealed in segments.iter().filter(|segment| **segment != newest) {
+            let indexed = index::mend(&sealed.path, sealed.bytes)?;
+            index::extend(&sealed.path, indexed, sealed.bytes, true)?;
+        }
+        let indexed = index::mend(&newest.path, newest.bytes)?;
+        Ok(Kept { indexed, newest, bytes: segments.iter().map(|segment| segment.bytes).sum() })
+    }
+
+    fn empty(&self, app: AppId, day: i64, number: u32) -> Segment {
+        let path = self.folder.join(app.to_hex()).join(file_name(day, number));
+        Segment { day, number, path, bytes: 0, started_before: i64::MAX }
+    }
+
+    /// Removes an app's oldest segments until the rest is within its bytes. The one that is written to stays.
+    fn shrink(&self, app: AppId) -> io::Result<u64> {
+        let segments = segments(&self.folder, app);
+        let mut bytes: u64 = segments.iter().map(|segment| segment.bytes).sum();
+        let oldest = segments.iter().take(segments.len().saturating_sub(1));
+        for segment in oldest {
+            if bytes <= self.settings.app_bytes_max {
+                break;
             }
+            remove(&segment.path)?;
+            bytes -= segment.bytes;
+        }
+        Ok(bytes)
+    }
+
+    /// Removes the segments of days that are no longer kept.
+    pub fn expire(&mut self, today: i64) -> io::Result<()> {
+        self.apps.retain(|_, kept| kept.newest.day >= today);
+        for app in fs::read_dir(&self.folder)? {
+            let Ok(files) = fs::read_dir(app?.path()) else { continue };
+            for segment in files.flatten().filter_map(|file| segment(&file.path())) {
+                if segment.day < today - self.settings.retention_days {
+                    remove(&segment.path)?;
+                }
+            }
+        }
+        Ok(())
+    }
+
+    pub fn forget(&mut self, app: AppId) -> io::Result<()> {
+        self.apps.remove(&app);
+        match fs::remove_dir_all(self.folder.join(app.to_hex())) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
+            _ => Ok(()),
+        }
+    }
+}
+
+fn remove(segment: &Path) -> io::Result<()> {
+    for path in [segment.to_owned(), index::path_of(segment)] {
+        match fs::remove_file(path) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+            _ => {}
         }
     }
     Ok(())
 }
 
-pub fn forget(folder: &Path, app: AppId) -> io::Result<()> {
-    match fs::remove_dir_all(folder.join(app.to_hex())) {
-        Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
-        _ => Ok(()),
-    }
-}
-
-/// The files of an app, newest first.
-pub fn days(folder: &Path, app: AppId, today: i64) -> Vec<(i64, PathBuf)> {
-    let Ok(files) = fs::read_dir(folder.join(app.to_hex())) else { return Vec::new() };
-    let mut days: Vec<(i64, PathBuf)> = files
-        .flatten()
-        .filter_map(|file| Some((day_named(&file.path())?, file.path())))
-        .filter(|(day, _)| *day >= today - LOG_RETENTION_DAYS)
-        .collect();
-    days.sort_unstable_by(|a, b| b.cmp(a));
-    days
-}
-
-fn file_name(day: i64) -> String {
-    let date = jiff::Timestamp::from_second(day * 24 * 3600).map(|time| time.strftime("%Y%m%d").to_string());
-    format!("{}.jsonl", date.unwrap_or_default())
-}
-
-fn day_named(path: &Path) -> Option<i64> {
-    let stem = path.file_name()?.to_str()?.strip_suffix(".jsonl")?;
-    if stem.len() != 8 || !stem.bytes().all(|byte| byte.is_ascii_digit()) {
-        return None;
-    }
-    let date =
-        jiff::civil::Date::new(stem[..4].parse().ok()?, stem[4..6].parse().ok()?, stem[6..].parse().ok()?).ok()?;
-    let midnight = date.to_zoned(jiff::tz::TimeZone::UTC).ok()?;
-    Some(midnight.timestamp().as_second() / (24 * 3600))
-}
-
-/// The lines of a file from its end to its beginning.
-pub struct LinesBackwards {
-    file: File,
-    /// Where what is in `held` begins in the file.
-    start: u64,
-    /// Bytes read and not yet given out; its first line may be missing its beginning.
-    held: Vec<u8>,
-    /// Skipping a line that is longer than any of ours.
-    skipping: bool,
-}
-
-impl LinesBackwards {
-    pub fn open(path: &Path) -> io::Result<Self> {
-        let mut file = File::open(path)?;
-        let start = file.seek(SeekFrom::End(0))?;
-        Ok(Self { file, start, held: Vec::new(), skipping: false })
-    }
-
-    /// The line before the last one given out; none at the beginning of the file.
-    pub fn next(&mut self) -> io::Result<Option<Vec<u8>>> {
-        loop {
-            if let Some(newline) = self.held.iter().rposition(|byte| *byte == b'\n') {
-                let line = self.held.split_off(newline + 1);
-                self.held.truncate(newline);
-                if !std::mem::take(&mut self.skipping) && !line.is_empty() {
-                    return Ok(Some(line));
-                }
-                continue;
-            }
-            if self.start == 0 {
-                let line = std::mem::take(&mut self.held);
-                return Ok((!line.is_empty() && !std::mem::take(&mut self.skipping)).then_some(line));
-            }
-            if self.held.len() > LOG_LINE_BYTES_MAX {
-                self.held.clear();
-                self.skipping = true;
-            }
-            let length = self.start.min(CHUNK_BYTES as u64) as usize;
-            self.start -= length as u64;
-            self.file.seek(SeekFrom::Start(self.start))?;
-            let mut chunk = vec![0; length];
-            self.file.read_exact(&mut chunk)?;
-            chunk.append(&mut self.held);
-            self.held = chunk;
+/// Appends to a file and gives its new length.
+fn append(path: &Path, lines: &[u8]) -> io::Result<u64> {
+    let mut file = OpenOptions::new().read(true).append(true).create(true).open(path)?;
+    let mut length = file.seek(SeekFrom::End(0))?;
+    if length > 0 {
+        file.seek(SeekFrom::End(-1))?;
+        let mut last = [0];
+        file.read_exact(&mut last)?;
+        if last != *b"\n" {
+            file.write_all(b"\n")?;
+            length += 1;
         }
+    }
+    file.write_all(lines)?;
+    Ok(length + lines.len() as u64)
+}
+
+/// A stretch of a segment.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Stretch {
+    pub from: u64,
+    pub to: u64,
+    /// Whether a line is known to begin at `from`.
+    pub exact: bool,
+}
+
+impl Stretch {
+    /// `from..to` in stretches of a block's length, of which only the first is known to begin with a line.
+    pub fn cut(from: u64, to: u64) -> impl Iterator<Item = Self> {
+        (from..to).step_by(LOG_BLOCK_BYTES).map(move |start| Self {
+            from: start,
+            to: (start + LOG_BLOCK_BYTES as u64).min(to),
+            exact: start == from,
+        })
+    }
+
+    /// The lines that begin in it, the last one whole.
+    pub fn read(self, file: &File) -> io::Result<Vec<u8>> {
+        let mut bytes = vec![0; (self.to - self.from) as usize];
+        file.read_exact_at(&mut bytes, self.from)?;
+        while bytes.last().is_some_and(|last| *last != b'\n') && bytes.len() < LOG_LINE_BYTES_MAX {
+            let mut more = vec![0; LOG_BLOCK_BYTES];
+            let length = file.read_at(&mut more, self.from + bytes.len() as u64)?;
+            if length == 0 {
+                break;
+            }
+            let end = memchr::memchr(b'\n', &more[..length]).map_or(length, |newline| newline + 1);
+            bytes.extend_from_slice(&more[..end]);
+        }
+        if !self.exact {
+            let mut before = [0];
+            file.read_exact_at(&mut before, self.from - 1)?;
+            if before != *b"\n" {
+                let begin = memchr::memchr(b'\n', &bytes).map_or(bytes.len(), |newline| newline + 1);
+                bytes.drain(..begin);
+            }
+        }
+        Ok(bytes)
     }
 }
 
@@ -142,45 +252,54 @@ impl LinesBackwards {
 mod tests {
     use super::*;
 
-    fn read_all(path: &Path) -> Vec<String> {
-        let mut lines = LinesBackwards::open(path).unwrap();
-        let mut all = Vec::new();
-        while let Some(line) = lines.next().unwrap() {
-            all.push(String::from_utf8(line).unwrap());
-        }
-        all
+    fn writer(folder: &Path) -> Writer {
+        Writer::new(folder.to_owned(), LogSettings::default())
+    }
+
+    fn read_all(segment: &Segment) -> Vec<String> {
+        let file = File::open(&segment.path).unwrap();
+        let lines: Vec<u8> = Stretch::cut(0, segment.bytes).flat_map(|stretch| stretch.read(&file).unwrap()).collect();
+        String::from_utf8(lines).unwrap().lines().map(str::to_owned).collect()
     }
 
     #[test]
-    fn lines_come_back_newest_first_across_chunks() {
+    fn every_line_is_read_once_wherever_a_stretch_is_cut() {
         let folder = tempfile::tempdir().unwrap();
         let app = AppId::new();
-        let long = "x".repeat(CHUNK_BYTES + 10);
         let mut expected: Vec<String> = (0..20_000).map(|number| format!("line {number}")).collect();
-        expected.insert(500, long);
-        append(folder.path(), app, 20_000, (expected.join("\n") + "\n").as_bytes()).unwrap();
-        expected.reverse();
-        assert!(read_all(&days(folder.path(), app, 20_000)[0].1) == expected);
+        expected.insert(500, "x".repeat(LOG_BLOCK_BYTES * 3));
+        writer(folder.path()).append(app, 20_000, (expected.join("\n") + "\n").as_bytes()).unwrap();
+        assert!(read_all(&segments(folder.path(), app)[0]) == expected);
     }
 
     #[test]
     fn a_torn_line_does_not_swallow_the_next() {
         let folder = tempfile::tempdir().unwrap();
         let app = AppId::new();
-        append(folder.path(), app, 20_000, b"one\ntw").unwrap();
-        append(folder.path(), app, 20_000, b"three\n").unwrap();
-        assert_eq!(read_all(&days(folder.path(), app, 20_000)[0].1), ["three", "tw", "one"]);
+        let mut writer = writer(folder.path());
+        writer.append(app, 20_000, b"one\ntw").unwrap();
+        writer.append(app, 20_000, b"three\n").unwrap();
+        assert_eq!(read_all(&segments(folder.path(), app)[0]), ["one", "tw", "three"]);
     }
 
     #[test]
-    fn old_days_expire() {
+    fn old_days_expire_and_a_talkative_app_keeps_its_newest_segments() {
         let folder = tempfile::tempdir().unwrap();
-        let app = AppId::new();
+        let (app, loud) = (AppId::new(), AppId::new());
+        let settings = LogSettings { app_bytes_max: LOG_SEGMENT_BYTES * 2, ..LogSettings::default() };
+        let mut writer = Writer::new(folder.path().to_owned(), settings);
         for day in [20_000, 20_005, 20_011] {
-            append(folder.path(), app, day, b"x\n").unwrap();
+            writer.append(app, day, b"x\n").unwrap();
         }
-        expire(folder.path(), 20_011).unwrap();
-        let kept: Vec<i64> = days(folder.path(), app, 20_011).into_iter().map(|(day, _)| day).collect();
-        assert_eq!(kept, [20_011, 20_005]);
+        let much = format!("{}\n", "x".repeat(1023)).repeat(LOG_SEGMENT_BYTES as usize / 2048 + 1);
+        for _ in 0..5 {
+            writer.append(loud, 20_011, much.as_bytes()).unwrap();
+        }
+        writer.expire(20_011).unwrap();
+        let kept = |app| segments(folder.path(), app).iter().map(|one| (one.day, one.number)).collect::<Vec<_>>();
+        assert_eq!(kept(app), [(20_005, 0), (20_011, 0)]);
+        assert_eq!(kept(loud), [(20_011, 2), (20_011, 3), (20_011, 4)]);
+        let files = fs::read_dir(folder.path().join(loud.to_hex())).unwrap().count();
+        assert!(files <= 6, "indexes go with their segments: {files} files");
     }
 }

@@ -11,6 +11,7 @@ use base64::engine::general_purpose::STANDARD;
 use bson::oid::ObjectId;
 use storage::model::SecretText;
 
+use super::LogSettings;
 use super::entry::{LogEntry, LogKind, RequestRecord};
 use super::redact::{self, REDACTED};
 
@@ -25,7 +26,7 @@ impl LogKind {
 
 /// Appends an entry's line. Written straight into the batch: an entry is made for every request, and building a JSON tree
 /// for it first was measured to cost as much as serving the request.
-pub fn write_line(out: &mut Vec<u8>, entry: LogEntry, secrets: &[SecretText]) {
+pub fn write_line(out: &mut Vec<u8>, entry: LogEntry, secrets: &[SecretText], settings: &LogSettings) {
     let app = &entry.app;
     let mut line = Object::open(out);
     line.id("_id", &ObjectId::new().bytes());
@@ -34,7 +35,7 @@ pub fn write_line(out: &mut Vec<u8>, entry: LogEntry, secrets: &[SecretText]) {
     line.id("domain_id", &app.domain.bytes());
     line.id("app_id", &app.id.bytes());
     line.id("group_id", &app.group.bytes());
-    line.text("request_url", &entry.request_url);
+    line.text("request_url", &redact::text(&entry.request_url, secrets));
     line.text("request_method", &entry.request_method);
     line.text("started", &time_text(entry.started_ms));
     line.text("completed", &time_text(entry.completed_ms));
@@ -48,21 +49,20 @@ pub fn write_line(out: &mut Vec<u8>, entry: LogEntry, secrets: &[SecretText]) {
         if !error.code.is_empty() {
             line.text("error_code", &error.code);
         }
-        if !error.detail.is_empty() {
-            line.object("error_details").text("stack", &redact::text(error.detail, secrets)).close();
+        if !(error.stack.is_empty() && error.reason.is_empty()) {
+            let mut details = line.object("error_details");
+            for (key, text) in [("stack", error.stack), ("stack", error.reason)] {
+                if !text.is_empty() {
+                    details.text(key, &redact::text(text, secrets));
+                }
+            }
+            details.close();
         }
     }
-    if let Some(function) = &entry.function {
+    let function = entry.function.as_deref();
+    if let Some(function) = function {
         line.text("function_call_location", &app.location);
         line.text("function_call_provider_region", &app.provider_region.to_string());
-        let mut call = line.object("function_call");
-        call.text("name", &function.name);
-        match (entry.arguments, function.disable_arg_logs) {
-            (_, true) => {}
-            (Some(arguments), false) => call.json("arguments", &redact::text(arguments, secrets)),
-            (None, false) => call.json("arguments", "null"),
-        }
-        call.close();
         line.id("function_id", &function.id.bytes());
         line.text("function_name", &function.name);
     }
@@ -71,13 +71,45 @@ pub fn write_line(out: &mut Vec<u8>, entry: LogEntry, secrets: &[SecretText]) {
         line.text("endpoint_route", &endpoint.route);
     }
     line.number("mem_time_usage", entry.mem_time_usage);
-    line.texts("messages", entry.messages.into_iter().map(|message| redact::text(message, secrets)));
-    let silent = entry.function.as_ref().is_some_and(|function| function.disable_arg_logs);
+    let (messages, dropped) = kept(entry.messages, entry.kind, settings);
+    line.texts("messages", messages.into_iter().map(|message| cut(redact::text(message, secrets), settings)));
+    if dropped > 0 {
+        line.number("messages_dropped", dropped as u64);
+    }
+    // What callers wrote comes last, so that whoever looks for one of our keys in the bytes of a line finds ours first.
+    let silent = function.is_some_and(|function| function.disable_arg_logs);
+    if let Some(function) = function {
+        let mut call = line.object("function_call");
+        call.text("name", &function.name);
+        if !silent {
+            let arguments = redact::json(entry.arguments.as_deref().unwrap_or("null"), secrets);
+            call.json("arguments", &arguments);
+        }
+        call.close();
+    }
     if let (Some(request), false) = (&entry.request, silent) {
-        line.text("endpoint_args", &String::from_utf8_lossy(&endpoint_args(request)));
+        line.text("endpoint_args", &String::from_utf8_lossy(&endpoint_args(request, secrets)));
     }
     line.close();
     out.push(b'\n');
+}
+
+/// The console lines that are kept, and how many are not: an endpoint's first ones, a function's last ones, as App Services
+/// had it.
+fn kept(mut messages: Vec<String>, kind: LogKind, settings: &LogSettings) -> (Vec<String>, usize) {
+    let dropped = messages.len().saturating_sub(settings.console_lines_max);
+    match kind {
+        LogKind::Endpoint => messages.truncate(settings.console_lines_max),
+        LogKind::Function => drop(messages.drain(..dropped)),
+    }
+    (messages, dropped)
+}
+
+/// Cut after redaction: half a secret is a secret too.
+fn cut(message: Cow<'_, str>, settings: &LogSettings) -> String {
+    let mut message = message.into_owned();
+    message.truncate(message.floor_char_boundary(settings.console_line_bytes_max));
+    message
 }
 
 /// Epoch milliseconds as ISO 8601 with the fraction's trailing zeros dropped.
@@ -86,10 +118,12 @@ pub fn time_text(epoch_ms: i64) -> String {
 }
 
 /// The request as Extended JSON text, credentials withheld.
-fn endpoint_args(request: &RequestRecord) -> Vec<u8> {
+fn endpoint_args(request: &RequestRecord, secrets: &[SecretText]) -> Vec<u8> {
     let mut out = Vec::with_capacity(512);
     let mut args = Object::open(&mut out);
-    let parameters: Vec<(String, String)> = parameters(request.query.as_deref().unwrap_or_default()).collect();
+    let parameters: Vec<(String, Cow<'_, str>)> = parameters(request.query.as_deref().unwrap_or_default())
+        .map(|(name, value)| (name, redact::text(value, secrets)))
+        .collect();
     let mut query = args.object("query");
     for (name, values) in grouped(&parameters, |a, b| a == b) {
         match values.as_slice() {
@@ -98,14 +132,15 @@ fn endpoint_args(request: &RequestRecord) -> Vec<u8> {
         };
     }
     query.close();
-    let lines: Vec<(Cow<'_, str>, Cow<'_, str>)> = header_lines(&request.headers).collect();
+    let lines: Vec<(Cow<'_, str>, Cow<'_, str>)> =
+        header_lines(&request.headers).map(|(name, value)| (name, redact::text(value, secrets))).collect();
     let mut headers = args.object("headers");
     for (name, values) in grouped(&lines, |a, b| a.eq_ignore_ascii_case(b)) {
         headers.texts(&capitalised(name), values);
     }
     headers.close();
     if !request.body.is_empty() {
-        let body = STANDARD.encode(redact::body(&request.body, request.body_truncated));
+        let body = STANDARD.encode(redact::bytes(redact::body(&request.body, request.body_truncated), secrets));
         let mut wrapped = args.object("body");
         wrapped.object("$binary").text("base64", &body).text("subType", "00").close();
         wrapped.close();
@@ -118,8 +153,8 @@ fn endpoint_args(request: &RequestRecord) -> Vec<u8> {
 }
 
 /// Each name once, where it came first, with all its values. Requests have few names, so looking back is quick.
-fn grouped<S: AsRef<str>>(
-    pairs: &[(S, S)],
+fn grouped<N: AsRef<str>, V: AsRef<str>>(
+    pairs: &[(N, V)],
     same: impl Fn(&str, &str) -> bool + Copy,
 ) -> impl Iterator<Item = (&str, Vec<&str>)> {
     pairs.iter().enumerate().filter_map(move |(at, (name, _))| {
@@ -295,7 +330,7 @@ mod tests {
             body: br#"{"password":"p"}"#.to_vec(),
             body_truncated: false,
         };
-        let args: Json = serde_json::from_slice(&endpoint_args(&request)).unwrap();
+        let args: Json = serde_json::from_slice(&endpoint_args(&request, &[])).unwrap();
         assert_eq!(args["query"], json!({ "secret": "<redacted>", "a": ["1", "2"], "b": "x y" }));
         assert_eq!(args["headers"], json!({ "Authorization": ["<redacted>"], "Accept": ["*/*", "text/html"] }));
         let body = STANDARD.decode(args["body"]["$binary"]["base64"].as_str().unwrap()).unwrap();

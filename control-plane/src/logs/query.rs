@@ -1,23 +1,25 @@
-//! Reading the log: one page of entries, newest first.
+//! Reading the log: entries one after the other, newest first, and pages of them.
 //!
 //! In: filters and a window. Out: entries as they were written, and where the next page begins. Files are in the order
-//! of completion and pages in the order of start, so the reader goes on until no earlier line can belong to the page.
+//! of completion and readers want the order of start, so entries found wait until nothing unread can have started later.
+//!
+//! Blocks that the index rules out are not read at all, and lines are looked at as bytes before any is parsed: what is
+//! looked for is compared as it would stand in a line, and only a line that has it is parsed and compared in earnest.
 
-use std::cmp::Reverse;
 use std::collections::BinaryHeap;
+use std::fs::File;
 use std::io;
 use std::path::Path;
+use std::sync::Arc;
 
 use serde_json::{Map, Value as Json};
 
 use storage::model::AppId;
 
-use super::files::{self, LinesBackwards};
+use super::files::{self, Segment, Stretch};
+use super::index::{self, Block, Bloom, Facts, Token};
 use super::line::time_text;
-use crate::limits::LOG_PAGE_MAX;
-
-/// Cores hand their entries over in batches, so two lines may stand in the wrong order by about this much, milliseconds.
-const DISORDER_MS: i64 = 5_000;
+use crate::limits::{LOG_LINE_BYTES_MAX, LOG_PAGE_MAX};
 
 /// Which entries are wanted.
 #[derive(Debug, Clone, Default, PartialEq)]
@@ -26,8 +28,10 @@ pub struct LogQuery {
     pub user_id: Option<String>,
     pub endpoint_id: Option<String>,
     pub function_id: Option<String>,
+    /// As configured, such as `/greeting`.
+    pub route: Option<String>,
     pub status: Option<StatusFilter>,
-    /// Text in messages or errors.
+    /// Text in messages, errors or stacks, without regard to the case of ASCII letters.
     pub text: Option<String>,
     pub errors_only: bool,
     /// Empty: all.
@@ -47,126 +51,304 @@ pub enum StatusFilter {
     Class(u16),
 }
 
+impl StatusFilter {
+    fn admits(self, status: u64) -> bool {
+        match self {
+            Self::Exactly(exactly) => status == u64::from(exactly),
+            Self::Class(class) => status / 100 == u64::from(class),
+        }
+    }
+
+    fn facts(self) -> Facts {
+        match self {
+            Self::Exactly(exactly) => Facts::status(exactly.into()),
+            Self::Class(class) => Facts::status(u64::from(class) * 100),
+        }
+    }
+}
+
 /// One page.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct LogPage {
-    /// JSON objects as text.
     pub entries: Vec<Map<String, Json>>,
     pub next_end_date: Option<String>,
     pub next_skip: Option<usize>,
 }
 
 /// An entry found, ordered by when it started and then by its id, so that pages do not depend on the order of lines.
-#[derive(PartialEq, Eq, PartialOrd, Ord)]
-struct Found {
-    started_ms: i64,
-    id: String,
-    line: Vec<u8>,
+#[derive(Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Found {
+    pub started_ms: i64,
+    id: Vec<u8>,
+    /// JSON, without its line break.
+    pub line: Vec<u8>,
 }
 
-pub fn read(folder: &Path, app: AppId, query: &LogQuery, today: i64) -> io::Result<LogPage> {
+pub fn read(folder: &Path, app: AppId, query: &LogQuery, oldest_day: i64) -> io::Result<LogPage> {
     let limit = query.limit.clamp(1, LOG_PAGE_MAX);
-    // One more than asked for tells whether there is another page.
-    let wanted = query.skip.saturating_add(limit).saturating_add(1);
-    let mut newest: BinaryHeap<Reverse<Found>> = BinaryHeap::new();
-    'days: for (_, path) in files::days(folder, app, today) {
-        let mut lines = LinesBackwards::open(&path)?;
-        while let Some(line) = lines.next()? {
-            let Ok(entry) = serde_json::from_slice::<Map<String, Json>>(&line) else { continue };
-            let (Some(started_ms), Some(completed_ms)) = (time(&entry, "started"), time(&entry, "completed")) else {
+    let mut entries = Entries::open(folder, app, query, oldest_day);
+    let mut page = LogPage::default();
+    // How many of those passed, sent or skipped, started when the last one did.
+    let (mut last, mut alike) = (i64::MIN, 0);
+    for number in 0.. {
+        let Some(found) = entries.next().transpose()? else { break };
+        if number >= query.skip.saturating_add(limit) {
+            page.next_end_date = Some(time_text(found.started_ms));
+            page.next_skip = (last == found.started_ms).then_some(alike);
+            break;
+        }
+        alike = if last == found.started_ms { alike + 1 } else { 1 };
+        last = found.started_ms;
+        if number >= query.skip {
+            page.entries.extend(serde_json::from_slice(&found.line).ok());
+        }
+    }
+    Ok(page)
+}
+
+/// All entries a query wants, newest first. Reads blocks as they are needed.
+pub struct Entries {
+    wanted: Wanted,
+    /// Not opened yet, oldest first.
+    segments: Vec<Segment>,
+    /// Not read yet, in the order they are to be read from the end, each with what may still come from it and those
+    /// before it.
+    stretches: Vec<(Arc<File>, Stretch, i64)>,
+    found: BinaryHeap<Found>,
+}
+
+impl Entries {
+    /// Segments of days before `oldest_day` are past their time and not read, though they may still be there.
+    pub fn open(folder: &Path, app: AppId, query: &LogQuery, oldest_day: i64) -> Self {
+        let wanted = Wanted::new(query);
+        let mut segments = files::segments(folder, app);
+        segments.retain(|segment| {
+            segment.day >= oldest_day && query.start_ms.is_none_or(|start| segment.started_before > start)
+        });
+        // What a segment promises holds for the older ones too, which makes it the latest start of all that is unread.
+        let mut latest = i64::MIN;
+        for segment in &mut segments {
+            latest = latest.max(segment.started_before);
+            segment.started_before = latest;
+        }
+        Self { wanted, segments, stretches: Vec::new(), found: BinaryHeap::new() }
+    }
+
+    /// No unread entry started later.
+    fn unread_before(&self) -> i64 {
+        let of_segments = self.segments.last().map_or(i64::MIN, |segment| segment.started_before);
+        let of_stretches = self.stretches.last().map_or(i64::MIN, |(_, _, latest)| *latest);
+        of_segments.max(of_stretches)
+    }
+
+    fn open_segment(&mut self, segment: &Segment) -> io::Result<()> {
+        let file = match File::open(&segment.path) {
+            Ok(file) => Arc::new(file),
+            // It expired meanwhile.
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
+            Err(error) => return Err(error),
+        };
+        let length = file.metadata()?.len();
+        let (stretches, wanted) = (&mut self.stretches, &self.wanted);
+        let mut latest = i64::MIN;
+        let end = index::read(&segment.path, length, |block, bloom| {
+            if wanted.may_be_in(&block, &bloom) {
+                latest = latest.max(block.max_started);
+                let to = block.offset + u64::from(block.length);
+                stretches.push((file.clone(), Stretch { from: block.offset, to, exact: true }, latest));
+            }
+        });
+        // Nothing is known of what is not indexed but that it is in this segment.
+        let latest = latest.max(segment.started_before);
+        stretches.extend(Stretch::cut(end, length).map(|stretch| (file.clone(), stretch, latest)));
+        Ok(())
+    }
+
+    fn take_in(&mut self, file: &File, stretch: Stretch) -> io::Result<()> {
+        let lines = stretch.read(file)?;
+        let mut lowered = Vec::new();
+        if self.wanted.text.is_some() {
+            lowered = lines.to_ascii_lowercase();
+        }
+        let mut start = 0;
+        while start < lines.len() {
+            let end = memchr::memchr(b'\n', &lines[start..]).map_or(lines.len(), |newline| start + newline);
+            let line = &lines[start..end];
+            let lower = lowered.get(start..end).unwrap_or_default();
+            start = end + 1;
+            if line.len() > LOG_LINE_BYTES_MAX {
                 continue;
+            }
+            let Some(started_ms) = index::started(line) else { continue };
+            if self.wanted.has(line, lower, started_ms) {
+                let id = index::text_after(line, b"\"_id\":\"").unwrap_or_default().to_vec();
+                self.found.push(Found { started_ms, id, line: line.to_vec() });
+            }
+        }
+        Ok(())
+    }
+}
+
+impl Iterator for Entries {
+    type Item = io::Result<Found>;
+
+    fn next(&mut self) -> Option<io::Result<Found>> {
+        loop {
+            if let Some(newest) = self.found.peek()
+                && newest.started_ms > self.unread_before()
+            {
+                return self.found.pop().map(Ok);
+            }
+            let more = if let Some((file, stretch, _)) = self.stretches.pop() {
+                self.take_in(&file, stretch)
+            } else if let Some(segment) = self.segments.pop() {
+                self.open_segment(&segment)
+            } else {
+                return self.found.pop().map(Ok);
             };
-            let latest_ms = completed_ms + DISORDER_MS;
-            if query.start_ms.is_some_and(|start| latest_ms <= start) {
-                break 'days;
-            }
-            if newest.len() == wanted && newest.peek().is_some_and(|Reverse(oldest)| oldest.started_ms > latest_ms) {
-                break 'days;
-            }
-            if query.wants(&entry, started_ms) {
-                let id = entry.get("_id").and_then(Json::as_str).unwrap_or_default().to_owned();
-                newest.push(Reverse(Found { started_ms, id, line }));
-                if newest.len() > wanted {
-                    newest.pop();
-                }
+            if let Err(error) = more {
+                return Some(Err(error));
             }
         }
     }
-    let mut found: Vec<Found> = newest.into_iter().map(|Reverse(found)| found).collect();
-    found.sort_unstable_by(|a, b| b.cmp(a));
-    Ok(page(found, query, limit))
 }
 
-fn page(found: Vec<Found>, query: &LogQuery, limit: usize) -> LogPage {
-    let end = query.skip.saturating_add(limit).min(found.len());
-    let begin = query.skip.min(end);
-    let mut page = LogPage {
-        entries: found[begin..end].iter().filter_map(|found| serde_json::from_slice(&found.line).ok()).collect(),
-        ..LogPage::default()
-    };
-    if let Some(next) = found.get(end) {
-        page.next_end_date = Some(time_text(next.started_ms));
-        let sent = found[..end].iter().filter(|found| found.started_ms == next.started_ms).count();
-        page.next_skip = (sent > 0).then_some(sent);
+/// A query, put as it is compared with bytes.
+struct Wanted {
+    query: LogQuery,
+    facts: Option<Facts>,
+    types: Facts,
+    /// What a block's filter must have.
+    items: Vec<u64>,
+    /// What a line must have: a key, its value, and the closing quote.
+    parts: Vec<Vec<u8>>,
+    /// The text as it would stand in a line, in lower case.
+    text: Option<memchr::memmem::Finder<'static>>,
+}
+
+impl Wanted {
+    fn new(query: &LogQuery) -> Self {
+        let mut items = Vec::new();
+        let mut parts = Vec::new();
+        for (token, value) in [
+            (Token::CoId, &query.co_id),
+            (Token::UserId, &query.user_id),
+            (Token::EndpointId, &query.endpoint_id),
+            (Token::FunctionId, &query.function_id),
+            (Token::Route, &query.route),
+        ] {
+            if let Some(value) = value {
+                let value = as_written(value);
+                items.push(token.item(&value));
+                parts.push([token.key(), &value, b"\""].concat());
+            }
+        }
+        let text = query.text.as_deref().map(|text| as_written(text).to_ascii_lowercase());
+        if let Some(text) = &text {
+            items.extend(index::triples(text));
+        }
+        let types =
+            query.types.iter().fold(Facts::default(), |facts, kind| Facts(facts.0 | Facts::of_type(kind.as_bytes()).0));
+        Self {
+            facts: query.status.map(StatusFilter::facts),
+            types,
+            items,
+            parts,
+            text: text.map(|text| memchr::memmem::Finder::new(&text).into_owned()),
+            query: query.clone(),
+        }
     }
-    page
+
+    fn may_be_in(&self, block: &Block, bloom: &Bloom<'_>) -> bool {
+        let query = &self.query;
+        query.start_ms.is_none_or(|start| block.max_started > start)
+            && query.end_ms.is_none_or(|end| block.min_started <= end)
+            && (!query.errors_only || block.facts.intersects(Facts::ERROR))
+            && self.facts.is_none_or(|facts| block.facts.intersects(facts))
+            && (query.types.is_empty() || block.facts.intersects(self.types))
+            && self.items.iter().all(|item| bloom.may_hold(*item))
+    }
+
+    /// `lower` is the line in lower case when a text is looked for.
+    fn has(&self, line: &[u8], lower: &[u8], started_ms: i64) -> bool {
+        let query = &self.query;
+        let at_a_glance = query.start_ms.is_none_or(|start| started_ms > start)
+            && query.end_ms.is_none_or(|end| started_ms <= end)
+            && query.status.is_none_or(|status| status.admits(index::status(line).unwrap_or_default()))
+            && self.parts.iter().all(|part| memchr::memmem::find(line, part).is_some())
+            && (!query.errors_only || memchr::memmem::find(line, index::ERROR_KEY).is_some())
+            && self.text.as_ref().is_none_or(|text| text.find(lower).is_some());
+        let exactly = self.text.is_some() || !self.parts.is_empty() || query.errors_only || !query.types.is_empty();
+        at_a_glance
+            && (!exactly || serde_json::from_slice(line).is_ok_and(|entry: Map<String, Json>| query.wants(&entry)))
+    }
+}
+
+/// A text as it stands inside a JSON string of ours.
+fn as_written(text: &str) -> Vec<u8> {
+    let mut quoted = serde_json::to_vec(text).unwrap_or_default();
+    quoted.pop();
+    quoted.drain(..1.min(quoted.len()));
+    quoted
 }
 
 impl LogQuery {
-    fn wants(&self, entry: &Map<String, Json>, started_ms: i64) -> bool {
+    /// Whether an entry is wanted, as far as its parts and not its time and status are concerned.
+    fn wants(&self, entry: &Map<String, Json>) -> bool {
         let text = |key: &str| entry.get(key).and_then(Json::as_str);
         let same =
             |wanted: &Option<String>, key: &str| wanted.as_deref().is_none_or(|wanted| text(key) == Some(wanted));
-        self.start_ms.is_none_or(|start| started_ms > start)
-            && self.end_ms.is_none_or(|end| started_ms <= end)
-            && (!self.errors_only || entry.contains_key("error"))
+        (!self.errors_only || entry.contains_key("error"))
             && (self.types.is_empty() || text("type").is_some_and(|kind| self.types.iter().any(|one| one == kind)))
             && same(&self.co_id, "co_id")
             && same(&self.user_id, "user_id")
             && same(&self.endpoint_id, "endpoint_id")
             && same(&self.function_id, "function_id")
-            && self.status.is_none_or(|wanted| {
-                let status = entry.get("status").and_then(Json::as_u64).unwrap_or_default();
-                match wanted {
-                    StatusFilter::Exactly(exactly) => status == u64::from(exactly),
-                    StatusFilter::Class(class) => status / 100 == u64::from(class),
-                }
-            })
+            && same(&self.route, "endpoint_route")
             && self.text.as_deref().is_none_or(|wanted| {
+                let wanted = wanted.to_ascii_lowercase();
+                let has = |text: &str| text.to_ascii_lowercase().contains(&wanted);
                 let messages = entry.get("messages").and_then(Json::as_array).map_or(&[][..], Vec::as_slice);
-                text("error").is_some_and(|error| error.contains(wanted))
-                    || messages.iter().filter_map(Json::as_str).any(|message| message.contains(wanted))
+                let stack = entry.get("error_details").and_then(|details| details.get("stack")).and_then(Json::as_str);
+                text("error").is_some_and(has)
+                    || stack.is_some_and(has)
+                    || messages.iter().filter_map(Json::as_str).any(has)
             })
     }
-}
-
-fn time(entry: &Map<String, Json>, key: &str) -> Option<i64> {
-    let text = entry.get(key)?.as_str()?;
-    Some(text.parse::<jiff::Timestamp>().ok()?.as_millisecond())
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::logs::LogSettings;
+    use crate::logs::files::Writer;
     use serde_json::json;
+
+    const BEGIN_MS: i64 = 1_700_000_000_000;
 
     /// Entries of 10 ms each, one every second, two at each time.
     fn written(folder: &Path, app: AppId, count: i64) {
+        let mut writer = Writer::new(folder.to_owned(), LogSettings::default());
         let mut lines = String::new();
         for number in 0..count {
-            let started = 1_700_000_000_000 + number / 2 * 1000;
+            let started = BEGIN_MS + number / 2 * 1000;
             let mut entry = json!({
                 "_id": format!("{number:024x}"), "co_id": format!("c{number}"), "type": "ENDPOINT",
                 "started": time_text(started), "completed": time_text(started + 10), "status": 200 + number % 2 * 204,
-                "messages": [format!("number {number}")],
             });
             if number % 2 == 1 {
-                entry["error"] = json!("Error: odd");
+                entry["error"] = json!("Error: \"odd\"");
+                entry["error_details"] = json!({ "stack": format!("at line {number}") });
             }
+            entry["messages"] = json!([format!("Number {number}")]);
+            entry["function_call"] = json!({ "arguments": [{ "messages": ["number"], "error": "no" }] });
             lines.push_str(&entry.to_string());
             lines.push('\n');
+            if lines.len() > 10_000 {
+                writer.append(app, files::day_of(BEGIN_MS), std::mem::take(&mut lines).as_bytes()).unwrap();
+            }
         }
-        files::append(folder, app, files::day_of(1_700_000_000_000), lines.as_bytes()).unwrap();
+        writer.append(app, files::day_of(BEGIN_MS), lines.as_bytes()).unwrap();
     }
 
     fn ids(page: &LogPage) -> Vec<String> {
@@ -176,20 +358,22 @@ mod tests {
     #[test]
     fn following_the_pages_shows_every_entry_once() {
         let folder = tempfile::tempdir().unwrap();
-        let app = AppId::new();
-        written(folder.path(), app, 57);
-        let today = files::day_of(1_700_000_000_000);
-        let mut query = LogQuery { limit: 5, ..LogQuery::default() };
-        let mut seen = Vec::new();
-        loop {
-            let page = read(folder.path(), app, &query, today).unwrap();
-            seen.extend(ids(&page));
-            let Some(next) = page.next_end_date else { break };
-            query.end_ms = Some(next.parse::<jiff::Timestamp>().unwrap().as_millisecond());
-            query.skip = page.next_skip.unwrap_or(0);
+        // Few in one unindexed stretch, many in blocks.
+        for (count, limit) in [(57, 5), (5_001, 100)] {
+            let app = AppId::new();
+            written(folder.path(), app, count);
+            let mut query = LogQuery { limit, ..LogQuery::default() };
+            let mut seen = Vec::new();
+            loop {
+                let page = read(folder.path(), app, &query, 0).unwrap();
+                seen.extend(ids(&page));
+                let Some(next) = page.next_end_date else { break };
+                query.end_ms = Some(next.parse::<jiff::Timestamp>().unwrap().as_millisecond());
+                query.skip = page.next_skip.unwrap_or(0);
+            }
+            let expected: Vec<String> = (0..count).rev().map(|number| format!("c{number}")).collect();
+            assert!(seen == expected, "{count} entries, {} seen", seen.len());
         }
-        let expected: Vec<String> = (0..57).rev().map(|number| format!("c{number}")).collect();
-        assert_eq!(seen, expected);
     }
 
     #[test]
@@ -197,20 +381,68 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let app = AppId::new();
         written(folder.path(), app, 10);
-        let today = files::day_of(1_700_000_000_000);
         let all = LogQuery { limit: 100, ..LogQuery::default() };
+        let some = |text: &str| Some(text.to_owned());
         for (query, expected) in [
-            (LogQuery { co_id: Some("c3".to_owned()), ..all.clone() }, vec!["c3"]),
+            (LogQuery { co_id: some("c3"), ..all.clone() }, vec!["c3"]),
             (LogQuery { errors_only: true, ..all.clone() }, vec!["c9", "c7", "c5", "c3", "c1"]),
             (LogQuery { status: Some(StatusFilter::Class(4)), limit: 2, ..all.clone() }, vec!["c9", "c7"]),
-            (LogQuery { text: Some("number 4".to_owned()), ..all.clone() }, vec!["c4"]),
+            (LogQuery { status: Some(StatusFilter::Exactly(404)), limit: 1, ..all.clone() }, vec!["c9"]),
+            (LogQuery { text: some("number 4"), ..all.clone() }, vec!["c4"]),
+            (LogQuery { text: some("\"ODD\""), limit: 1, ..all.clone() }, vec!["c9"]),
+            (LogQuery { text: some("at line 5"), ..all.clone() }, vec!["c5"]),
+            (LogQuery { text: some("4"), ..all.clone() }, vec!["c4"]),
+            (LogQuery { text: some("no"), ..all.clone() }, vec![]),
             (LogQuery { types: vec!["FUNCTION".to_owned()], ..all.clone() }, vec![]),
-            (LogQuery { start_ms: Some(1_700_000_003_000), ..all.clone() }, vec!["c9", "c8"]),
-            (LogQuery { end_ms: Some(1_700_000_000_000), ..all.clone() }, vec!["c1", "c0"]),
-            (LogQuery { user_id: Some("nobody".to_owned()), ..all.clone() }, vec![]),
+            (LogQuery { start_ms: Some(BEGIN_MS + 3000), ..all.clone() }, vec!["c9", "c8"]),
+            (LogQuery { end_ms: Some(BEGIN_MS), ..all.clone() }, vec!["c1", "c0"]),
+            (LogQuery { user_id: some("nobody"), ..all.clone() }, vec![]),
+            (LogQuery { route: some("/nowhere"), ..all.clone() }, vec![]),
         ] {
-            assert_eq!(ids(&read(folder.path(), app, &query, today).unwrap()), expected, "{query:?}");
+            assert_eq!(ids(&read(folder.path(), app, &query, 0).unwrap()), expected, "{query:?}");
         }
-        assert!(read(folder.path(), AppId::new(), &all, today).unwrap().entries.is_empty());
+        assert!(read(folder.path(), AppId::new(), &all, 0).unwrap().entries.is_empty());
+        let tomorrow = files::day_of(BEGIN_MS) + 1;
+        assert!(read(folder.path(), app, &all, tomorrow).unwrap().entries.is_empty(), "past its time");
+    }
+
+    #[test]
+    fn an_index_finds_what_reading_everything_finds() {
+        let folder = tempfile::tempdir().unwrap();
+        let app = AppId::new();
+        written(folder.path(), app, 3_000);
+        let segment = &files::segments(folder.path(), app)[0];
+        let mut blocks = 0;
+        index::read(&segment.path, segment.bytes, |_, _| blocks += 1);
+        assert!(blocks > 3, "{blocks} blocks");
+        let queries = ["number 17", "line 2999", "nowhere to be found", "\"odd\"", "7"].map(|text| LogQuery {
+            text: Some(text.to_owned()),
+            limit: 100,
+            ..LogQuery::default()
+        });
+        let found = |query: &LogQuery| ids(&read(folder.path(), app, query, 0).unwrap());
+        let indexed: Vec<Vec<String>> = queries.iter().map(found).collect();
+        assert_eq!(indexed.iter().map(Vec::len).collect::<Vec<_>>(), [100, 1, 0, 100, 100]);
+        std::fs::remove_file(index::path_of(&segment.path)).unwrap();
+        assert_eq!(queries.iter().map(found).collect::<Vec<_>>(), indexed);
+    }
+
+    #[test]
+    fn a_damaged_index_is_made_again() {
+        let folder = tempfile::tempdir().unwrap();
+        let app = AppId::new();
+        written(folder.path(), app, 3_000);
+        let segment = &files::segments(folder.path(), app)[0];
+        let path = index::path_of(&segment.path);
+        let good = std::fs::read(&path).unwrap();
+        let mut bad = good.clone();
+        let middle = bad.len() / 2;
+        bad[middle] ^= 0xff;
+        bad.truncate(bad.len() - 100);
+        std::fs::write(&path, &bad).unwrap();
+        let query = LogQuery { text: Some("number 1234".to_owned()), limit: 10, ..LogQuery::default() };
+        assert_eq!(ids(&read(folder.path(), app, &query, 0).unwrap()), ["c1234"]);
+        written(folder.path(), app, 1);
+        assert!(std::fs::read(&path).unwrap() == good);
     }
 }

@@ -3,6 +3,8 @@
 //! In: names and values of a request, texts a function wrote. Out: the same with what must not be kept replaced.
 //! App Services logged credentials in clear text; whoever could read logs could act as any caller.
 
+use std::borrow::Cow;
+
 use serde_json::Value as Json;
 
 use storage::model::SecretText;
@@ -60,15 +62,38 @@ pub fn body(bytes: &[u8], cut: bool) -> Vec<u8> {
     }
 }
 
-/// Text without the app's secrets.
-pub fn text(text: String, secrets: &[SecretText]) -> String {
-    let mut clean = text;
+/// Text without the app's secrets. Longer ones are looked for first (see [`super::LogSink`]), so that a secret which holds
+/// another does not leave its rest behind.
+pub fn text<'a>(text: impl Into<Cow<'a, str>>, secrets: &[SecretText]) -> Cow<'a, str> {
+    let mut clean = text.into();
     for secret in secrets.iter().map(SecretText::reveal).filter(|secret| secret.len() >= REDACTED_SECRET_BYTES_MIN) {
         if clean.contains(secret) {
-            clean = clean.replace(secret, REDACTED);
+            clean = clean.replace(secret, REDACTED).into();
         }
     }
     clean
+}
+
+/// JSON text without the app's secrets, however they are escaped in it.
+pub fn json<'a>(text: &'a str, secrets: &[SecretText]) -> Cow<'a, str> {
+    let escaped: Vec<SecretText> = secrets
+        .iter()
+        .filter_map(|secret| serde_json::to_string(secret.reveal()).ok())
+        .map(|quoted| SecretText::new(&quoted[1..quoted.len() - 1]))
+        .collect();
+    self::text(text, &escaped)
+}
+
+/// Bytes without the app's secrets.
+pub fn bytes(bytes: Vec<u8>, secrets: &[SecretText]) -> Vec<u8> {
+    let hidden = |secret: &&SecretText| {
+        let secret = secret.reveal().as_bytes();
+        secret.len() >= REDACTED_SECRET_BYTES_MIN && memchr::memmem::find(&bytes, secret).is_some()
+    };
+    match secrets.iter().any(|secret| hidden(&secret)) {
+        false => bytes,
+        true => text(String::from_utf8_lossy(&bytes), secrets).into_owned().into_bytes(),
+    }
 }
 
 fn mentions(bytes: &[u8], name: &str) -> bool {
@@ -94,6 +119,6 @@ mod tests {
     #[test]
     fn secrets_in_texts_are_withheld_unless_they_are_ordinary_words() {
         let secrets = [SecretText::new("s3cr3t-value"), SecretText::new("the")];
-        assert_eq!(text("the key is s3cr3t-value.".to_owned(), &secrets), "the key is <redacted>.");
+        assert_eq!(text("the key is s3cr3t-value.", &secrets), "the key is <redacted>.");
     }
 }

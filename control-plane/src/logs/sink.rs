@@ -8,16 +8,17 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::mpsc::{self, Receiver, Sender};
-use std::sync::{Arc, PoisonError, RwLock};
+use std::sync::{Arc, Mutex, PoisonError, RwLock};
 use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
 use storage::model::{AppId, SecretText};
 
 use super::entry::LogEntry;
+use super::files::Writer;
 use super::line::write_line;
-use super::query::{LogPage, LogQuery};
-use super::{files, query};
-use crate::limits::{LOG_GATHER, LOG_PENDING_BYTES_MAX};
+use super::query::{Entries, LogPage, LogQuery};
+use super::{LogSettings, files, query};
+use crate::limits::{LOG_GATHER, LOG_PENDING_BYTES_MAX, LOG_WATCHED_LINES_MAX};
 
 /// Bytes of lines after which a batch is written without waiting longer.
 const BATCH_BYTES: usize = 1024 * 1024;
@@ -34,10 +35,12 @@ struct Shared {
 /// What callers and the writing thread both see.
 struct Common {
     folder: PathBuf,
+    settings: LogSettings,
     pending_bytes: AtomicUsize,
     dropped: AtomicU64,
     /// Texts that must not appear in an app's lines.
     secrets: RwLock<HashMap<AppId, Arc<[SecretText]>>>,
+    watchers: Mutex<Vec<(AppId, tokio::sync::mpsc::Sender<String>)>>,
 }
 
 enum Job {
@@ -54,13 +57,15 @@ impl std::fmt::Debug for LogSink {
 
 impl LogSink {
     /// Starts the writing thread. It ends when the last clone is dropped and everything is written.
-    pub fn open(folder: PathBuf) -> io::Result<Self> {
+    pub fn open(folder: PathBuf, settings: LogSettings) -> io::Result<Self> {
         std::fs::create_dir_all(&folder)?;
         let common = Arc::new(Common {
             folder,
+            settings,
             pending_bytes: AtomicUsize::new(0),
             dropped: AtomicU64::new(0),
             secrets: RwLock::default(),
+            watchers: Mutex::default(),
         });
         let (jobs, queue) = mpsc::channel();
         let writer = common.clone();
@@ -100,22 +105,58 @@ impl LogSink {
     /// One page of an app's entries. Blocks while it reads files.
     pub fn read(&self, app: AppId, query: &LogQuery) -> io::Result<LogPage> {
         self.flush();
-        query::read(&self.0.common.folder, app, query, files::day_of(now_ms()))
+        query::read(&self.0.common.folder, app, query, self.oldest_day())
+    }
+
+    /// All entries a query wants, newest first, whatever its `skip` and `limit`. Blocks while it reads files.
+    pub fn entries(&self, app: AppId, query: &LogQuery) -> Entries {
+        self.flush();
+        Entries::open(&self.0.common.folder, app, query, self.oldest_day())
+    }
+
+    fn oldest_day(&self) -> i64 {
+        files::day_of(now_ms()) - self.0.common.settings.retention_days
+    }
+
+    /// An app's lines from now on, as they are written. Lines that wait too long for the receiver are left out.
+    pub fn watch(&self, app: AppId) -> tokio::sync::mpsc::Receiver<String> {
+        let (lines, watched) = tokio::sync::mpsc::channel(LOG_WATCHED_LINES_MAX);
+        self.0.common.watchers().push((app, lines));
+        watched
     }
 
     /// Sets the texts that must not appear in an app's lines from now on.
-    pub(crate) fn hide(&self, app: AppId, secrets: Arc<[SecretText]>) {
+    pub(crate) fn hide(&self, app: AppId, mut secrets: Vec<SecretText>) {
+        secrets.sort_unstable_by_key(|secret| std::cmp::Reverse(secret.reveal().len()));
         let mut all = self.0.common.secrets.write().unwrap_or_else(PoisonError::into_inner);
         match secrets.is_empty() {
             true => all.remove(&app),
-            false => all.insert(app, secrets),
+            false => all.insert(app, secrets.into()),
         };
     }
 
     /// Removes everything a deleted app left.
     pub(crate) fn forget(&self, app: AppId) {
-        self.hide(app, Arc::default());
+        self.hide(app, Vec::new());
         let _ = self.0.jobs.send(Job::Forget(app));
+    }
+}
+
+impl Common {
+    fn watchers(&self) -> std::sync::MutexGuard<'_, Vec<(AppId, tokio::sync::mpsc::Sender<String>)>> {
+        self.watchers.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Shows a line to whoever watches its app.
+    fn show(&self, app: AppId, line: &[u8]) {
+        use tokio::sync::mpsc::error::TrySendError;
+        self.watchers().retain(|(of, lines)| {
+            *of != app
+                || !matches!(
+                    lines.try_send(String::from_utf8_lossy(line.trim_ascii_end()).into_owned()),
+                    Err(TrySendError::Closed(_))
+                )
+        });
     }
 }
 
@@ -127,18 +168,19 @@ fn weight(entry: &LogEntry) -> usize {
 
 fn write(common: &Common, queue: &Receiver<Job>) {
     let mut expired_on = 0;
+    let mut writer = Writer::new(common.folder.clone(), common.settings);
     while let Ok(first) = queue.recv() {
         let today = files::day_of(now_ms());
         if today != expired_on {
             expired_on = today;
-            report(files::expire(&common.folder, today), &common.folder);
+            report(writer.expire(today), &common.folder);
         }
-        gather(common, queue, first);
+        gather(common, queue, &mut writer, first);
     }
 }
 
 /// Takes jobs until the batch is full, old enough or asked for, then writes it.
-fn gather(common: &Common, queue: &Receiver<Job>, first: Job) {
+fn gather(common: &Common, queue: &Receiver<Job>, writer: &mut Writer, first: Job) {
     let until = Instant::now() + LOG_GATHER;
     let mut batch: HashMap<(AppId, i64), Vec<u8>> = HashMap::new();
     let mut batch_bytes = 0;
@@ -154,14 +196,15 @@ fn gather(common: &Common, queue: &Receiver<Job>, first: Job) {
                     let secrets = secrets_of(common, app);
                     let lines = batch.entry((app, day)).or_default();
                     let before = lines.len();
-                    write_line(lines, entry, &secrets);
+                    write_line(lines, entry, &secrets, &common.settings);
+                    common.show(app, &lines[before..]);
                     batch_bytes += lines.len() - before;
                 }
             }
             Job::Flush(done) => waiting = Some(done),
             Job::Forget(app) => {
                 batch.retain(|(of, _), _| *of != app);
-                report(files::forget(&common.folder, app), &common.folder);
+                report(writer.forget(app), &common.folder);
             }
         }
         if waiting.is_some() || batch_bytes > BATCH_BYTES {
@@ -171,7 +214,7 @@ fn gather(common: &Common, queue: &Receiver<Job>, first: Job) {
         next = queue.recv_timeout(until.saturating_duration_since(Instant::now())).ok();
     }
     for ((app, day), lines) in batch {
-        report(files::append(&common.folder, app, day, &lines), &common.folder);
+        report(writer.append(app, day, &lines), &common.folder);
     }
     common.pending_bytes.fetch_sub(held_bytes, Ordering::Relaxed);
     if let Some(done) = waiting {

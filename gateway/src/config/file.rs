@@ -4,6 +4,7 @@ use std::net::{IpAddr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use control_plane::logs::LogSettings;
 use control_plane::outbound::Guard;
 use control_plane::{ImportSettings, OutboundSettings, app_limits};
 use ipnet::IpNet;
@@ -58,6 +59,8 @@ pub struct Config {
     pub imports: Imports,
     #[serde(default)]
     pub outbound: Outbound,
+    #[serde(default)]
+    pub logs: Logs,
     #[serde(skip)]
     no_samples: bool,
     #[serde(skip)]
@@ -134,6 +137,22 @@ pub struct Outbound {
     pub timeout_ms: Option<u64>,
     /// Connections one app may have at a time. Default 1000. `PORTICO_OUTBOUND_CONNECTIONS`.
     pub connections: Option<u64>,
+}
+
+/// How much is kept of what functions say.
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Logs {
+    /// Days an entry is kept. Default 10. `PORTICO_LOGS_RETENTION_DAYS`.
+    pub retention_days: Option<u32>,
+    /// MiB of entries one app may keep; past it its oldest ones go. 128 at least. Default 2048. `PORTICO_LOGS_APP_MIB`.
+    pub app_mib: Option<u32>,
+    /// Console lines kept of one call. Default 1001, which is all there can be; App Services kept 25.
+    /// `PORTICO_LOGS_CONSOLE_LINES`.
+    pub console_lines: Option<u32>,
+    /// Bytes kept of one console line. Default 16384, which is all there can be; App Services kept 512.
+    /// `PORTICO_LOGS_CONSOLE_LINE_BYTES`.
+    pub console_line_bytes: Option<u32>,
 }
 
 impl Config {
@@ -228,6 +247,15 @@ impl Config {
         if let Some(text) = variable("PORTICO_UNDECLARED_PRIVATE") {
             let wrong = || ConfigError(format!("PORTICO_UNDECLARED_PRIVATE: '{text}' is neither true nor false"));
             self.imports.undeclared_private = Some(text.parse().map_err(|_| wrong())?);
+        }
+        let logs = &mut self.logs;
+        for (name, into) in [
+            ("PORTICO_LOGS_RETENTION_DAYS", &mut logs.retention_days),
+            ("PORTICO_LOGS_APP_MIB", &mut logs.app_mib),
+            ("PORTICO_LOGS_CONSOLE_LINES", &mut logs.console_lines),
+            ("PORTICO_LOGS_CONSOLE_LINE_BYTES", &mut logs.console_line_bytes),
+        ] {
+            number(name, variable(name), into)?;
         }
         Ok(())
     }
@@ -364,6 +392,30 @@ impl Config {
                 )? as usize,
             }
         };
+        let kept = LogSettings::default();
+        let set = |value: Option<u32>, default: u64| value.map_or(default, u64::from);
+        let app_mib = within("logs.app_mib", set(self.logs.app_mib, kept.app_bytes_max >> 20), 128, 1 << 30)?;
+        let logs = LogSettings {
+            retention_days: within(
+                "logs.retention_days",
+                set(self.logs.retention_days, kept.retention_days as u64),
+                1,
+                3650,
+            )? as i64,
+            app_bytes_max: app_mib << 20,
+            console_lines_max: within(
+                "logs.console_lines",
+                set(self.logs.console_lines, kept.console_lines_max as u64),
+                1,
+                kept.console_lines_max as u64,
+            )? as usize,
+            console_line_bytes_max: within(
+                "logs.console_line_bytes",
+                set(self.logs.console_line_bytes, kept.console_line_bytes_max as u64),
+                64,
+                kept.console_line_bytes_max as u64,
+            )? as usize,
+        };
         let port = listeners[0].0.port();
         Ok(super::Config {
             data: self.data.unwrap_or_else(|| "portico-data".into()),
@@ -392,6 +444,7 @@ impl Config {
             edge,
             imports,
             outbound,
+            logs,
             drain: Duration::from_secs(within("drain_s", self.drain_s.unwrap_or(30), 0, 3600)?),
             log: self.log.unwrap_or_else(|| "info".to_owned()),
             log_json,

@@ -10,6 +10,7 @@ use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use control_plane::logs::LogSettings;
 use control_plane::{ImportSettings, OutboundSettings};
 use ipnet::IpNet;
 use storage::model::{AppLimits, ProviderRegion};
@@ -35,6 +36,7 @@ pub struct Config {
     pub imports: ImportSettings,
     /// What functions may reach outside.
     pub outbound: OutboundSettings,
+    pub logs: LogSettings,
     pub drain: Duration,
     /// `tracing` filter for the log on standard error.
     pub log: String,

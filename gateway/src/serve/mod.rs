@@ -193,6 +193,7 @@ impl Server {
             limits: config.limits,
             imports: config.imports,
             outbound: config.outbound.clone(),
+            logs: config.logs,
         };
         let control = runtime.block_on(ControlPlane::open(control)).map_err(|error| error.to_string())?;
         let router = control.router();

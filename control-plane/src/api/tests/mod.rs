@@ -135,6 +135,7 @@ impl Stage {
                 response_bytes_max: 1 << 20,
             },
             outbound: crate::OutboundSettings::default(),
+            logs: Default::default(),
         })
         .await
         .unwrap();

@@ -231,7 +231,8 @@ async fn an_entry_is_in_the_log_as_soon_as_it_is_asked_for_and_without_secrets()
         error: (status >= 400).then(|| LoggedError {
             message: "Error: boom".to_owned(),
             code: "FunctionExecutionError".to_owned(),
-            detail: "at exports (functions/hello.js:1:1)".to_owned(),
+            stack: "at exports (functions/hello.js:1:1)".to_owned(),
+            reason: String::new(),
         }),
         mem_time_usage: 7,
         messages: vec!["the secret is tell-nobody".to_owned()],
