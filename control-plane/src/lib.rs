@@ -29,6 +29,7 @@ pub mod layout;
 pub mod limits;
 pub mod logs;
 pub mod outbound;
+mod page;
 pub mod payload;
 mod publish;
 mod rules;

@@ -13,7 +13,7 @@ pub enum Family {
     Endpoint = 0,
     /// `/api/client/v2.0/…`
     Client = 1,
-    /// `/api/admin/v3.0/…`, `/api/private/v1.0/…`
+    /// `/api/admin/v3.0/…`, `/api/private/v1.0/…`, and the page that links in error bodies lead to, `/groups/…`.
     Admin = 2,
     /// `/metrics`
     Metrics = 3,
@@ -43,7 +43,7 @@ impl Family {
             Self::Endpoint
         } else if path.starts_with("/api/client/") {
             if Webhook::of(path).is_some() { Self::Endpoint } else { Self::Client }
-        } else if path.starts_with("/api/admin/") || path.starts_with("/api/private/") {
+        } else if ["/api/admin/", "/api/private/", "/groups/"].iter().any(|root| path.starts_with(root)) {
             Self::Admin
         } else if path == "/metrics" {
             Self::Metrics

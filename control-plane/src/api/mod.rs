@@ -71,6 +71,7 @@ pub fn router(control: Arc<ControlPlane>) -> Router {
     Router::new()
         .nest(ROOT, admin)
         .merge(client::routes())
+        .merge(crate::page::routes())
         .route("/api/private/v1.0/version", get(version))
         .layer(DefaultBodyLimit::max(ADMIN_BODY_BYTES_MAX))
         .method_not_allowed_fallback(|| async { ApiError::wrong_method() })
