@@ -19,6 +19,7 @@ fn main() -> ExitCode {
     commands::main(commands::Serving {
         serve: serve::run,
         dev: serve::dev::run,
+        run: serve::once::run,
         isolate_host: isolate_pool::host::main,
     })
 }

@@ -62,6 +62,13 @@ impl Setup {
         self
     }
 
+    /// `portico serve DIR --watch`.
+    pub fn watch(directory: &Path) -> Self {
+        let directory = directory.to_str().expect("temporary directories have plain names").to_owned();
+        let arguments = vec!["serve".to_owned(), directory, "--watch".to_owned()];
+        Self { arguments, ..Self::dev(Path::new("")) }
+    }
+
     /// Sets an environment variable.
     pub fn set(mut self, name: &str, value: &str) -> Self {
         self.environment.retain(|(other, _)| other != name);

@@ -7,13 +7,16 @@ use clap::Args;
 
 /// Serve one app's directory while you work on it.
 ///
-/// Deploys the directory, deploys it again whenever a file in it is saved, and prints what its functions log. A save
-/// that does not deploy is reported with file and line, and the last version that did keeps answering. Functions reach
-/// services on this machine and in private networks, which `portico serve` allows only when configured to.
+/// Deploys the directory, deploys it again whenever a file in it is saved, and prints each request with what its function
+/// logged. A save that does not deploy is reported with file and line, and the last version that did keeps answering.
+/// Functions reach services on this machine and in private networks, which `portico serve` allows only when configured to.
+///
+/// Secrets are read from a JSON file, {"name": "content"}, that is best kept out of version control.
 #[derive(Debug, Clone, Args)]
 #[command(after_help = "\
-Example:
-  portico dev deploy/apps/hello")]
+Examples:
+  portico dev deploy/apps/hello
+  portico dev . --secrets ~/shop-secrets.json --listen 127.0.0.1:3000")]
 pub struct DevArgs {
     /// Directory of the app, the one with root_config.json or realm_config.json
     pub dir: PathBuf,
@@ -26,4 +29,7 @@ pub struct DevArgs {
     /// Apps are reached under data.NAME and REGION.CLOUD.data.NAME [default: localhost]
     #[arg(long, value_name = "NAME")]
     pub domain: Option<String>,
+    /// JSON file of secrets by name [default: DIR/.portico/secrets.json]
+    #[arg(long, value_name = "FILE")]
+    pub secrets: Option<PathBuf>,
 }

@@ -24,8 +24,9 @@ pub const DEPLOYMENT_POLL: Duration = Duration::from_millis(250);
 /// How long a deployment may stay undecided before the command stops waiting. The server compiles for at most a minute.
 pub const DEPLOYMENT_TIME_MAX: Duration = Duration::from_secs(120);
 
-/// How often `logs --tail` asks for new entries.
-pub const TAIL_POLL: Duration = Duration::from_secs(1);
+/// How often `logs --tail` asks for new entries. Half a second is soon for a person and little for the server, which looks
+/// into its newest lines only.
+pub const TAIL_POLL: Duration = Duration::from_millis(500);
 
 /// How far back `logs --tail` asks again, since an entry is dated by the start of its call and appears at its end.
 /// Calls that take longer than this can be missed by a tail; they are in the list.

@@ -1,7 +1,6 @@
 //! `portico logs`: what an app's calls said and how they ended.
 //!
-//! In: pages of log entries, newest first. Out: entries in the order they happened, a line for the call and indented
-//! lines for what its function printed. `--tail` goes on asking; it asks for a while back each time and leaves out what
+//! In: pages of log entries, newest first. Out: entries in the order they happened (see `entry`). `--tail` goes on asking; it asks for a while back each time and leaves out what
 //! it has shown, since an entry is dated by the start of its call and appears at its end.
 
 use std::collections::HashMap;
@@ -12,16 +11,22 @@ use jiff::{SignedDuration, Timestamp};
 use serde_json::Value as Json;
 
 use super::client::Client;
+use super::entry::{Head, Style, moment, render, stack};
 use super::limits::{LOG_PAGE_MAX, TAIL_OVERLAP, TAIL_POLL};
 use super::target::{App, Target};
-use super::{Failure, terminal};
+use super::{Failure, excerpt, terminal};
 
 /// Show an app's log, oldest entry first.
+///
+/// Filters are the server's, so a search looks through everything that is kept. A line per call: when, how long, what,
+/// and the status that was sent; below it what the function printed and, when it failed, the line of its source.
 #[derive(Debug, Args)]
 #[command(after_help = "\
 Examples:
   portico logs --tail --app hello
   portico logs --errors --limit 20 --app hello
+  portico logs --route /orders --status 5xx --since 2h --app shop
+  portico logs --search 'card declined' --json --app shop
   portico logs show 65a1b2c3d4e5f60718293a4b --app hello")]
 pub struct LogsArgs {
     #[command(subcommand)]
@@ -35,6 +40,21 @@ pub struct LogsArgs {
     /// Only entries of these types, such as ENDPOINT,FUNCTION
     #[arg(long = "type", value_name = "TYPES")]
     kinds: Option<String>,
+    /// Only calls of this route, such as /orders
+    #[arg(long)]
+    route: Option<String>,
+    /// Only this status, or a class of them such as 5xx
+    #[arg(long)]
+    status: Option<String>,
+    /// Only entries that began since then: a time such as 30m, 2h or 3d ago, or a date
+    #[arg(long, value_name = "TIME")]
+    since: Option<String>,
+    /// Only entries with this text in a console line, an error or a stack
+    #[arg(long, value_name = "TEXT")]
+    search: Option<String>,
+    /// Only calls of this user
+    #[arg(long, value_name = "ID")]
+    user: Option<String>,
     /// Only the call with this correlation id, the one in an error's link
     #[arg(long, value_name = "ID")]
     co_id: Option<String>,
@@ -57,10 +77,47 @@ enum Action {
     },
 }
 
+/// Prints entries, with the sources of those that failed fetched once each.
+struct Printer {
+    json: bool,
+    style: Style,
+    app: App,
+    base: String,
+    sources: HashMap<String, Option<String>>,
+}
+
+impl Printer {
+    async fn print(&mut self, client: &mut Client, entry: &Json) {
+        if self.json {
+            return terminal::say(&entry.to_string());
+        }
+        if let Some(place) = excerpt::place(stack(entry))
+            && !self.sources.contains_key(&place.path)
+        {
+            let source = super::run::source(client, &self.app, &place.path).await;
+            self.sources.insert(place.path, source);
+        }
+        let link = link(&self.base, &self.app, entry);
+        let sources = &self.sources;
+        let mut source = |path: &str| sources.get(path).cloned().flatten();
+        for line in render(entry, Head::Whole, &link, self.style, &mut source) {
+            terminal::say(&line);
+        }
+    }
+}
+
 pub async fn run(args: LogsArgs) -> Result<(), Failure> {
+    let since = args.since.as_deref().map(|text| moment_of(text, Timestamp::now())).transpose()?;
     let (mut client, app) = args.target.open(Path::new(".")).await?;
+    let mut printer = Printer {
+        json: args.json,
+        style: Style::of_stdout(),
+        base: client.base().to_owned(),
+        app: app.clone(),
+        sources: HashMap::new(),
+    };
     if let Some(Action::Show { co_id }) = &args.action {
-        return show(&mut client, &app, co_id).await;
+        return show(&mut client, &mut printer, co_id).await;
     }
     let limit = args.limit.unwrap_or(if args.tail { 10 } else { 100 });
     let mut filter: Vec<(&str, &str)> = Vec::new();
@@ -68,23 +125,24 @@ pub async fn run(args: LogsArgs) -> Result<(), Failure> {
         // Its presence counts; the value does not.
         filter.push(("errors_only", "true"));
     }
-    if let Some(kinds) = &args.kinds {
-        filter.push(("type", kinds));
+    for (name, value) in [
+        ("type", &args.kinds),
+        ("route", &args.route),
+        ("status", &args.status),
+        ("q", &args.search),
+        ("user_id", &args.user),
+        ("co_id", &args.co_id),
+    ] {
+        if let Some(value) = value {
+            filter.push((name, value));
+        }
     }
-    if let Some(co_id) = &args.co_id {
-        filter.push(("co_id", co_id));
-    }
-    let base = client.base().to_owned();
-    let print = |entry: &Json| match args.json {
-        true => terminal::say(&entry.to_string()),
-        false => render(entry, &link(&base, &app, entry)).iter().for_each(|line| terminal::say(line)),
-    };
     let mut asked_at = Timestamp::now();
-    let first = fetch(&mut client, &app, &filter, None, limit).await?;
+    let first = fetch(&mut client, &app, &filter, since, limit).await?;
     let mut shown = Shown::default();
     for entry in first.iter().rev() {
         shown.is_new(entry);
-        print(entry);
+        printer.print(&mut client, entry).await;
     }
     if !args.tail {
         return Ok(());
@@ -97,36 +155,61 @@ pub async fn run(args: LogsArgs) -> Result<(), Failure> {
         let entries = fetch(&mut client, &app, &filter, Some(since), usize::MAX).await?;
         for entry in entries.iter().rev() {
             if shown.is_new(entry) {
-                print(entry);
+                printer.print(&mut client, entry).await;
             }
         }
         shown.forget_before(since);
     }
 }
 
-async fn show(client: &mut Client, app: &App, co_id: &str) -> Result<(), Failure> {
-    let entries = fetch(client, app, &[("co_id", co_id)], None, LOG_PAGE_MAX).await?;
+async fn show(client: &mut Client, printer: &mut Printer, co_id: &str) -> Result<(), Failure> {
+    let app = printer.app.clone();
+    let entries = fetch(client, &app, &[("co_id", co_id)], None, LOG_PAGE_MAX).await?;
     if entries.is_empty() {
         return Err(Failure::failed(format!("nothing is kept about a call '{co_id}' of {}", app.client_app_id))
             .advise("entries are kept for some days only, and appear when the call has ended"));
     }
     for entry in entries.iter().rev() {
-        let link = link(client.base(), app, entry);
-        render(entry, &link).iter().for_each(|line| terminal::say(line));
+        printer.print(client, entry).await;
+        if printer.json {
+            continue;
+        }
         for (key, value) in entry.as_object().into_iter().flatten() {
-            if key == "messages" {
+            if matches!(key.as_str(), "messages" | "error" | "error_code" | "error_details" | "messages_dropped") {
                 continue;
             }
             // Some fields are JSON in a string; a person would rather see the JSON.
             let inner = value.as_str().filter(|text| text.starts_with('{')).map(serde_json::from_str::<Json>);
-            match (inner, value.as_str()) {
-                (Some(Ok(inner)), _) => terminal::say(&format!("    {key}: {inner}")),
-                (_, Some(text)) => terminal::say(&format!("    {key}: {text}")),
-                _ => terminal::say(&format!("    {key}: {value}")),
+            let text = match (inner, value.as_str()) {
+                (Some(Ok(inner)), _) => format!("{inner:#}").replace('\n', "\n    "),
+                (_, Some(text)) => text.to_owned(),
+                _ => value.to_string(),
+            };
+            for line in format!("    {}: {text}", printer.style.dim(key)).split('\n') {
+                terminal::say(line);
             }
         }
     }
     Ok(())
+}
+
+/// `30m`, `2h`, `3d` before now; otherwise a date, with or without a time.
+fn moment_of(text: &str, now: Timestamp) -> Result<Timestamp, Failure> {
+    let seconds = |unit: char| match unit {
+        's' => Some(1),
+        'm' => Some(60),
+        'h' => Some(3600),
+        'd' => Some(24 * 3600),
+        _ => None,
+    };
+    let ago = text.chars().last().and_then(seconds).and_then(|unit: i64| {
+        let count: i64 = text[..text.len() - 1].parse().ok()?;
+        now.checked_sub(SignedDuration::from_secs(count.checked_mul(unit)?)).ok()
+    });
+    let day = || text.parse::<jiff::civil::Date>().ok()?.to_zoned(jiff::tz::TimeZone::UTC).ok();
+    ago.or_else(|| text.parse().ok()).or_else(|| Some(day()?.timestamp())).ok_or_else(|| {
+        Failure::usage(format!("--since: '{text}' is neither a time ago, such as 30m, 2h or 3d, nor a date"))
+    })
 }
 
 /// Up to `limit` entries, newest first, over as many pages as that takes.
@@ -187,47 +270,6 @@ fn link(base: &str, app: &App, entry: &Json) -> String {
     format!("{base}/groups/{}/apps/{}/logs?co_id={co_id}", app.group_id, app.id)
 }
 
-fn moment(entry: &Json, key: &str) -> Option<Timestamp> {
-    entry.get(key)?.as_str()?.parse().ok()
-}
-
-/// An entry as lines: the call, what its function printed, and what went wrong.
-fn render(entry: &Json, link: &str) -> Vec<String> {
-    let part = |key: &str| entry.get(key).and_then(Json::as_str).filter(|text| !text.is_empty());
-    let started = part("started").unwrap_or("-");
-    let duration = match (moment(entry, "started"), moment(entry, "completed")) {
-        (Some(started), Some(completed)) => format!("{} ms", started.duration_until(completed).as_millis()),
-        _ => "-".to_owned(),
-    };
-    let kind = part("type").unwrap_or("-");
-    let what = match (part("request_method"), part("endpoint_route"), part("function_name"), part("request_url")) {
-        (Some(method), Some(route), _, _) => format!("{method} {route}"),
-        (_, _, Some(function), _) => function.to_owned(),
-        (Some(method), _, _, Some(url)) => format!("{method} {url}"),
-        (_, _, _, url) => url.unwrap_or("-").to_owned(),
-    };
-    let status = entry.get("status").and_then(Json::as_u64).map(|status| format!(" → {status}")).unwrap_or_default();
-    let mut lines = vec![format!("{started} [{duration}] {kind} {what}{status}")];
-    let messages = entry.get("messages").and_then(Json::as_array).map(Vec::as_slice).unwrap_or_default();
-    for message in messages {
-        let message = message.as_str().map_or_else(|| message.to_string(), str::to_owned);
-        lines.extend(message.split('\n').map(|line| format!("    {line}")));
-    }
-    if let Some(error) = part("error") {
-        let code = part("error_code").unwrap_or("error");
-        let mut error = error.split('\n');
-        lines.push(format!("    {code}: {}", error.next().unwrap_or_default()));
-        lines.extend(error.map(|line| format!("        {line}")));
-        lines.push(format!("    {link}"));
-    }
-    lines.iter().map(|line| harmless(line)).collect()
-}
-
-/// Tenants' callers write into these lines, and a terminal obeys control characters.
-fn harmless(line: &str) -> String {
-    line.chars().map(|letter| if letter.is_control() && letter != '\t' { '\u{fffd}' } else { letter }).collect()
-}
-
 #[cfg(test)]
 mod tests {
     use serde_json::json;
@@ -235,46 +277,22 @@ mod tests {
     use super::*;
 
     #[test]
-    fn an_entry_is_a_line_and_what_its_function_said_below() {
-        let entry = json!({
-            "type": "ENDPOINT", "request_method": "GET", "endpoint_route": "/hello", "status": 200,
-            "started": "2026-01-02T03:04:05.6Z", "completed": "2026-01-02T03:04:05.612Z",
-            "messages": ["one", "two\nlines"],
-        });
-        assert_eq!(
-            render(&entry, "link"),
-            ["2026-01-02T03:04:05.6Z [12 ms] ENDPOINT GET /hello → 200", "    one", "    two", "    lines"]
-        );
-    }
-
-    #[test]
-    fn a_failure_shows_its_code_and_where_to_look() {
-        let entry = json!({
-            "type": "ENDPOINT", "request_method": "GET", "endpoint_route": "/boom", "status": 400,
-            "started": "2026-01-02T03:04:05Z", "completed": "2026-01-02T03:04:06Z",
-            "error": "Error: bad\n  at boom.js:1", "error_code": "FunctionExecutionError",
-        });
-        assert_eq!(
-            render(&entry, "http://127.0.0.1/l"),
-            [
-                "2026-01-02T03:04:05Z [1000 ms] ENDPOINT GET /boom → 400",
-                "    FunctionExecutionError: Error: bad",
-                "          at boom.js:1",
-                "    http://127.0.0.1/l",
-            ]
-        );
-    }
-
-    #[test]
-    fn an_entry_of_an_unknown_kind_is_shown_too() {
-        assert_eq!(render(&json!({ "type": "TELEPATHY" }), ""), ["- [-] TELEPATHY -"]);
-        assert_eq!(render(&json!({}), ""), ["- [-] - -"]);
-    }
-
-    #[test]
-    fn a_caller_cannot_steer_the_terminal() {
-        let entry = json!({ "type": "FUNCTION", "function_name": "f", "messages": ["\u{1b}[2Jgone"] });
-        assert_eq!(render(&entry, "")[1], "    \u{fffd}[2Jgone");
+    fn since_is_a_time_ago_or_a_date() {
+        let now: Timestamp = "2026-01-02T03:04:05Z".parse().unwrap();
+        for (text, expected) in [
+            ("90s", Some("2026-01-02T03:02:35Z")),
+            ("30m", Some("2026-01-02T02:34:05Z")),
+            ("2h", Some("2026-01-02T01:04:05Z")),
+            ("3d", Some("2025-12-30T03:04:05Z")),
+            ("2025-12-24", Some("2025-12-24T00:00:00Z")),
+            ("2025-12-24T18:00:00+01:00", Some("2025-12-24T17:00:00Z")),
+            ("yesterday", None),
+            ("", None),
+            ("d", None),
+        ] {
+            let expected = expected.map(|text| text.parse::<Timestamp>().unwrap());
+            assert_eq!(moment_of(text, now).ok(), expected, "{text}");
+        }
     }
 
     #[test]

@@ -3,7 +3,7 @@
 //! In: arguments and the environment. Out: what was asked for on standard output, progress and complaints on standard
 //! error, and an [`Exit`] that a script can tell apart.
 //!
-//! `serve`, `dev` and the hidden `isolate-host` are the server and come in from outside as [`Serving`]; every other
+//! `serve`, `dev`, `run --dir` and the hidden `isolate-host` are the server and come in from outside as [`Serving`]; every other
 //! command is a client of the Admin API and knows nothing of the server it was compiled with.
 
 mod apps;
@@ -13,6 +13,8 @@ mod client;
 mod deployments;
 pub mod dev;
 mod diff;
+pub mod entry;
+pub mod excerpt;
 mod exit;
 mod keys;
 mod limits;
@@ -22,6 +24,7 @@ mod profile;
 mod project;
 mod pull;
 mod push;
+pub mod run;
 mod secrets;
 pub mod serve;
 mod target;
@@ -34,6 +37,7 @@ use clap::{Parser, Subcommand};
 
 pub use dev::DevArgs;
 pub use exit::{Exit, Failure};
+pub use run::RunArgs;
 pub use serve::{Role, ServeArgs};
 
 /// Hosts App Services apps on your own machines.
@@ -58,7 +62,11 @@ A first tour:
   portico serve                       in one terminal
   portico login --local               in another, from the same directory
   portico push deploy/apps/hello --create
-  portico logs --tail --app hello";
+  portico logs --tail --app hello
+
+Without a server:
+  portico dev deploy/apps/hello       serve a directory, deploy it anew at every save
+  portico run --dir deploy/apps/hello hello";
 
 #[derive(Debug, Subcommand)]
 enum Command {
@@ -78,6 +86,7 @@ enum Command {
     Limits(bounds::LimitsArgs),
     Users(users::UsersArgs),
     Logs(logs::LogsArgs),
+    Run(RunArgs),
     Deployments(deployments::DeploymentsArgs),
     Rollback(deployments::RollbackArgs),
     /// One host of tenant code; started by the server, never by a person.
@@ -90,6 +99,7 @@ enum Command {
 pub struct Serving {
     pub serve: fn(ServeArgs) -> ExitCode,
     pub dev: fn(DevArgs) -> ExitCode,
+    pub run: fn(RunArgs) -> Result<(), Failure>,
     pub isolate_host: fn() -> ExitCode,
 }
 
@@ -97,7 +107,13 @@ pub struct Serving {
 pub fn main(serving: Serving) -> ExitCode {
     // A wrong command line ends here, with the usage and exit code 2.
     let done = match Cli::parse().command.unwrap_or_else(|| Command::Serve(ServeArgs::default())) {
-        Command::Serve(args) => return (serving.serve)(args),
+        Command::Serve(args) => {
+            return match args.watched() {
+                Ok(Some(args)) => (serving.dev)(args),
+                Ok(None) => (serving.serve)(args),
+                Err(failure) => complain(&failure),
+            };
+        }
         Command::Dev(args) => return (serving.dev)(args),
         Command::IsolateHost => return (serving.isolate_host)(),
         Command::Login(args) => wait_for(login::login(args)),
@@ -113,16 +129,20 @@ pub fn main(serving: Serving) -> ExitCode {
         Command::Limits(args) => wait_for(bounds::run(args)),
         Command::Users(args) => wait_for(users::run(args)),
         Command::Logs(args) => wait_for(logs::run(args)),
+        Command::Run(args) if args.dir.is_some() => (serving.run)(args),
+        Command::Run(args) => wait_for(run::run(args)),
         Command::Deployments(args) => wait_for(deployments::list(args)),
         Command::Rollback(args) => wait_for(deployments::rollback(args)),
     };
     match done {
         Ok(()) => ExitCode::SUCCESS,
-        Err(failure) => {
-            terminal::complain(&failure);
-            ExitCode::from(failure.exit as u8)
-        }
+        Err(failure) => complain(&failure),
     }
+}
+
+fn complain(failure: &Failure) -> ExitCode {
+    terminal::complain(failure);
+    ExitCode::from(failure.exit as u8)
 }
 
 /// Runs a client command on a runtime of its own: one thread, since it waits for one answer at a time.
@@ -166,6 +186,10 @@ mod tests {
             "portico rollback",
             "portico rollback previous",
             "portico push deploy/apps/hello --create --yes",
+            "portico run sum 1 -2 --app hello",
+            "portico run sum 1 2 --dir deploy/apps/hello",
+            "portico serve deploy/apps/hello --watch",
+            "portico logs --tail --route /hello --status 5xx --since 1h --search timeout",
         ] {
             Cli::try_parse_from(line.split(' ')).unwrap_or_else(|error| panic!("{line}: {error}"));
         }

@@ -5,6 +5,8 @@ use std::path::PathBuf;
 
 use clap::{Args, ValueEnum};
 
+use super::{DevArgs, Failure};
+
 /// Serve apps: endpoints, the Admin API, everything a configuration names.
 ///
 /// Without a configuration it keeps its data in ./portico-data, listens on 127.0.0.1:8080 and serves the sample apps.
@@ -18,8 +20,14 @@ use clap::{Args, ValueEnum};
 Examples:
   portico serve
   portico serve --listen 0.0.0.0:8080 --data /var/lib/portico --no-samples
-  portico serve --config /etc/portico.toml --role gateway")]
+  portico serve --config /etc/portico.toml --role gateway
+  portico serve deploy/apps/hello --watch      the same as `portico dev deploy/apps/hello`")]
 pub struct ServeArgs {
+    /// Directory of one app to serve while you work on it; needs --watch
+    pub dir: Option<PathBuf>,
+    /// Deploy the directory, and again whenever a file in it is saved
+    #[arg(long, requires = "dir")]
+    pub watch: bool,
     /// Configuration file
     #[arg(long, env = "PORTICO_CONFIG", value_name = "FILE")]
     pub config: Option<PathBuf>,
@@ -44,6 +52,22 @@ pub struct ServeArgs {
     /// Run only one part of the server on this machine
     #[arg(long)]
     pub role: Option<Role>,
+}
+
+impl ServeArgs {
+    /// The arguments of `portico dev`, when this is another spelling of it.
+    pub fn watched(&self) -> Result<Option<DevArgs>, Failure> {
+        let Some(dir) = &self.dir else { return Ok(None) };
+        if !self.watch {
+            return Err(Failure::usage("a directory is served with --watch, or by `portico dev`")
+                .advise("without a directory, `portico serve` serves what was pushed to it"));
+        }
+        if self.config.is_some() || self.role.is_some() {
+            return Err(Failure::usage("--config and --role are for servers, not for work on one directory"));
+        }
+        let (listen, data, domain) = (self.listen, self.data.clone(), self.domain.clone());
+        Ok(Some(DevArgs { dir: dir.clone(), listen, data, domain, secrets: None }))
+    }
 }
 
 /// A part of the server.

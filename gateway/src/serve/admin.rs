@@ -74,9 +74,37 @@ impl Admin {
         deployed
     }
 
-    /// A page of the app's log. `query` with its question mark, or empty.
-    pub async fn logs(&self, app: &OwnApp, query: &str) -> Result<Json, String> {
-        self.call(Method::GET, &format!("/groups/{}/apps/{}/logs{query}", self.group, app.id), None).await
+    /// Makes an app's secrets be these: name to content. Others are removed where nothing needs them.
+    pub async fn set_secrets(&self, app: &OwnApp, secrets: &Json) -> Result<(), String> {
+        let base = format!("/groups/{}/apps/{}/secrets", self.group, app.id);
+        let there = self.call(Method::GET, &base, None).await?;
+        let there: Vec<(&str, &str)> = there
+            .as_array()
+            .into_iter()
+            .flatten()
+            .filter_map(|secret| Some((secret["name"].as_str()?, secret["_id"].as_str()?)))
+            .collect();
+        for (name, content) in secrets.as_object().into_iter().flatten() {
+            let secret = json!({ "name": name, "value": content });
+            match there.iter().find(|(other, _)| other == name) {
+                Some((_, id)) => self.call(Method::PUT, &format!("{base}/{id}"), Some(&secret)).await?,
+                None => self.call(Method::POST, &base, Some(&secret)).await?,
+            };
+        }
+        for (_, id) in there.iter().filter(|(name, _)| secrets.get(*name).is_none()) {
+            // One that is in use stays; the deployment that no longer needs it comes after this.
+            let _ = self.call(Method::DELETE, &format!("{base}/{id}"), None).await;
+        }
+        Ok(())
+    }
+
+    /// Calls a function for trial; what the Admin API answers.
+    pub async fn execute(&self, app: &OwnApp, run_as: (&str, &str), call: &Json) -> Result<Json, String> {
+        let (key, value) = run_as;
+        let user: String =
+            value.chars().filter(|letter| letter.is_ascii_alphanumeric() || matches!(letter, '-' | '_')).collect();
+        let path = format!("/groups/{}/apps/{}/debug/execute_function?{key}={user}", self.group, app.id);
+        self.call(Method::POST, &path, Some(call)).await
     }
 
     async fn deploy_draft(&self, base: &str, draft: &str, payload: &Json) -> Result<(), String> {

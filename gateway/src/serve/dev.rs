@@ -1,26 +1,33 @@
 //! `portico dev`: one app's directory, served while somebody works on it.
 //!
-//! In: a directory. Out: the app at a URL, deployed anew at every save, and on the terminal each request with what its
-//! function said. A save that does not deploy is reported with file and line; the version before keeps serving.
+//! In: a directory, and a file of secrets. Out: the app at a URL, deployed anew at every save, and on the terminal each
+//! request with what its function said. A save that does not deploy is reported with file and line; the version before
+//! keeps serving.
 
-use std::path::{Path, PathBuf};
+use std::collections::BTreeSet;
+use std::path::{Component, Path, PathBuf};
 use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
 use notify::{RecursiveMode, Watcher};
 use serde_json::Value as Json;
+use storage::model::AppId;
 use tokio::sync::mpsc;
 
 use super::admin::{Admin, OwnApp};
 use super::{Server, fail, logging, refuse, signal, variable};
 use crate::commands::DevArgs;
+use crate::commands::entry::{Head, Style, render};
 use crate::config::{Config, Overrides};
 
 /// Editors save in several steps; a deployment waits until there was quiet for so long.
-const QUIET: Duration = Duration::from_millis(30);
+const QUIET: Duration = Duration::from_millis(20);
 
-/// How often the terminal shows what was logged.
-const SHOW_EVERY: Duration = Duration::from_millis(200);
+/// Where secrets for work on this machine are looked for, in the app's directory.
+const SECRETS: &str = ".portico/secrets.json";
+
+/// Changed files named in one line; of more, their number is told.
+const NAMED_MAX: usize = 3;
 
 pub fn run(args: DevArgs) -> ExitCode {
     let overrides = Overrides {
@@ -40,6 +47,9 @@ pub fn run(args: DevArgs) -> ExitCode {
         Ok(dir) => dir,
         Err(error) => return refuse(format!("{}: {error}", args.dir.display())),
     };
+    if let Some(path) = args.secrets.as_ref().filter(|path| !path.is_file()) {
+        return refuse(format!("--secrets: {} is not a file", path.display()));
+    }
     // The terminal belongs to the app; the server speaks up only when something is wrong.
     if variable("PORTICO_LOG").is_none() {
         "warn".clone_into(&mut config.log);
@@ -49,7 +59,7 @@ pub fn run(args: DevArgs) -> ExitCode {
         Ok(server) => server,
         Err(error) => return fail(error),
     };
-    let worked = server.runtime.block_on(work(&server, &dir));
+    let worked = server.runtime.block_on(work(&server, dir, args.secrets));
     server.stop();
     match worked {
         Ok(()) => ExitCode::SUCCESS,
@@ -57,111 +67,180 @@ pub fn run(args: DevArgs) -> ExitCode {
     }
 }
 
-async fn work(server: &Server, dir: &Path) -> Result<(), String> {
+async fn work(server: &Server, dir: PathBuf, secrets: Option<PathBuf>) -> Result<(), String> {
     let admin = Admin::login(server).await?;
-    let name = app_name(dir)?;
+    let name = app_name(&dir)?;
     let app = match admin.apps().await?.into_iter().find(|(other, _)| *other == name) {
         Some((_, app)) => app,
         None => admin.create(&name).await?,
     };
+    let secrets = secrets.map_or_else(|| dir.join(SECRETS), |path| path.canonicalize().unwrap_or(path));
     let (saved, mut saves) = mpsc::unbounded_channel();
     let mut watcher = notify::recommended_watcher(move |event: notify::Result<notify::Event>| {
-        if event.is_ok_and(|event| !event.kind.is_access()) {
-            let _ = saved.send(());
+        if let Ok(event) = event
+            && !event.kind.is_access()
+        {
+            for path in event.paths {
+                let _ = saved.send(path);
+            }
         }
     })
     .map_err(|error| format!("cannot watch {}: {error}", dir.display()))?;
-    watcher.watch(dir, RecursiveMode::Recursive).map_err(|error| format!("cannot watch {}: {error}", dir.display()))?;
+    let mut watch = |path: &Path, mode| {
+        watcher.watch(path, mode).map_err(|error| format!("cannot watch {}: {error}", path.display()))
+    };
+    watch(&dir, RecursiveMode::Recursive)?;
+    if let Some(folder) = secrets.parent().filter(|folder| !folder.starts_with(&dir) && folder.is_dir()) {
+        // Its folder, since editors replace the file.
+        watch(folder, RecursiveMode::NonRecursive)?;
+    }
 
-    println!("{name} is at http://{}/app/{}/endpoint", server.addresses[0], app.client_app_id);
-    deploy(&admin, &app, dir).await;
-    let mut shown = Shown::default();
-    let mut ticks = tokio::time::interval(SHOW_EVERY);
+    let base = format!("http://{}/app/{}/endpoint", server.addresses[0], app.client_app_id);
+    println!("{name} is at {base}");
+    let id: AppId = app.id.parse().map_err(|error| format!("the new app: {error}"))?;
+    let mut lines = server.control.logs().watch(id);
+    let data = server.data.canonicalize().unwrap_or_else(|_| server.data.clone());
+    let mut work = Work { admin, app, dir, data, secrets, style: Style::of_stdout(), deployed: None, told: Json::Null };
+    work.deploy(&BTreeSet::new()).await;
+    work.list_endpoints(&base);
     let mut end = std::pin::pin!(signal());
     loop {
         tokio::select! {
             () = &mut end => return Ok(()),
             save = saves.recv() => {
-                if save.is_none() {
-                    return Err(format!("{} can no longer be watched", dir.display()));
+                let Some(first) = save else {
+                    return Err(format!("{} can no longer be watched", work.dir.display()));
+                };
+                let mut changed = BTreeSet::new();
+                work.note(first, &mut changed);
+                while let Ok(Some(path)) = tokio::time::timeout(QUIET, saves.recv()).await {
+                    work.note(path, &mut changed);
                 }
-                while tokio::time::timeout(QUIET, saves.recv()).await.is_ok_and(|save| save.is_some()) {}
-                deploy(&admin, &app, dir).await;
+                if !changed.is_empty() {
+                    work.deploy(&changed).await;
+                }
             }
-            _ = ticks.tick() => shown.show_new(&admin, &app).await,
+            Some(line) = lines.recv() => work.show(&line),
         }
     }
 }
 
+/// What is worked on.
+struct Work {
+    admin: Admin,
+    app: OwnApp,
+    dir: PathBuf,
+    data: PathBuf,
+    secrets: PathBuf,
+    style: Style,
+    /// What was deployed last, with the secrets it was deployed with; none while the last save did not deploy.
+    deployed: Option<(Json, Json)>,
+    /// The secrets the server has.
+    told: Json,
+}
+
+impl Work {
+    /// Keeps a changed path, named as a person would, if it belongs to the app. The server's own data may lie in the
+    /// directory, and version control and editors keep theirs under names that begin with a dot.
+    fn note(&self, path: PathBuf, changed: &mut BTreeSet<String>) {
+        if path == self.secrets {
+            changed.insert("the secrets".to_owned());
+            return;
+        }
+        let Ok(relative) = path.strip_prefix(&self.dir) else { return };
+        let hidden = |part: Component<'_>| part.as_os_str().as_encoded_bytes().starts_with(b".");
+        if !path.starts_with(&self.data) && !relative.components().any(hidden) && relative.components().count() > 0 {
+            changed.insert(relative.display().to_string());
+        }
+    }
+
+    /// Deploys the directory as it is now, unless that is what is deployed.
+    async fn deploy(&mut self, changed: &BTreeSet<String>) {
+        let began = Instant::now();
+        let outcome = self.try_deploy().await;
+        let style = self.style;
+        match outcome {
+            // A save that changed nothing, or an editor's own files.
+            Ok(false) => {}
+            Ok(true) => {
+                let took = began.elapsed().as_millis();
+                let what = match changed.len() {
+                    0 => String::new(),
+                    1..=NAMED_MAX => format!(": {}", changed.iter().cloned().collect::<Vec<_>>().join(", ")),
+                    many => format!(": {many} files"),
+                };
+                println!("{}{what}", style.good(&format!("deployed in {took} ms")));
+            }
+            Err(error) => {
+                self.deployed = None;
+                let error = error.replace('\n', "\n  ");
+                println!("{}\n  {error}", style.bad("not deployed, the version before keeps serving:"));
+            }
+        }
+    }
+
+    async fn try_deploy(&mut self) -> Result<bool, String> {
+        let read = self.dir.clone();
+        let payload = tokio::task::spawn_blocking(move || control_plane::directory::read(&read)).await;
+        let payload = payload.map_err(|error| error.to_string())?.map_err(|error| error.to_string())?;
+        let secrets = read_secrets(&self.secrets)?;
+        let now = (payload, secrets);
+        if self.deployed.as_ref() == Some(&now) {
+            return Ok(false);
+        }
+        if self.told != now.1 {
+            self.admin.set_secrets(&self.app, &now.1).await?;
+            self.told = now.1.clone();
+        }
+        self.admin.deploy(&self.app, &now.0).await?;
+        self.deployed = Some(now);
+        Ok(true)
+    }
+
+    fn list_endpoints(&self, base: &str) {
+        let Some((payload, _)) = &self.deployed else { return };
+        for endpoint in payload["endpoints"]["config"].as_array().into_iter().flatten() {
+            let text = |key: &str| endpoint[key].as_str().unwrap_or_default();
+            println!("  {:<6} {base}{}", text("http_method"), text("route"));
+        }
+    }
+
+    /// A call's entry, as it was written to the log.
+    fn show(&self, line: &str) {
+        let Ok(entry) = serde_json::from_str::<Json>(line) else { return };
+        let mut source = |path: &str| std::fs::read_to_string(self.dir.join(path)).ok();
+        for line in render(&entry, Head::Short, "", self.style, &mut source) {
+            println!("{line}");
+        }
+    }
+}
+
+/// The secrets of a file, by name. No file, no secrets.
+pub fn read_secrets(path: &Path) -> Result<Json, String> {
+    let text = match std::fs::read_to_string(path) {
+        Ok(text) => text,
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(Json::Object(Default::default())),
+        Err(error) => return Err(format!("{}: {error}", path.display())),
+    };
+    let secrets: Json = serde_json::from_str(&text).map_err(|error| format!("{}: {error}", path.display()))?;
+    let all = secrets.as_object().ok_or_else(|| format!("{}: must be an object of name to content", path.display()))?;
+    match all.iter().find(|(_, content)| !content.is_string()) {
+        Some((name, _)) => Err(format!("{}: {name}: must be a string", path.display())),
+        None => Ok(secrets),
+    }
+}
+
+/// Where a directory's secrets are unless somebody says otherwise.
+pub fn default_secrets(dir: &Path) -> PathBuf {
+    dir.join(SECRETS)
+}
+
 /// The `name` of the root file, or the directory's own.
-fn app_name(dir: &Path) -> Result<String, String> {
+pub fn app_name(dir: &Path) -> Result<String, String> {
     let payload = control_plane::directory::read(dir).map_err(|error| error.to_string())?;
     if let Some(name) = payload["name"].as_str().filter(|name| !name.is_empty()) {
         return Ok(name.to_owned());
     }
     let own: Option<&str> = dir.file_name().and_then(|name| name.to_str());
     own.map(str::to_owned).ok_or_else(|| format!("{} has no name for an app", dir.display()))
-}
-
-async fn deploy(admin: &Admin, app: &OwnApp, dir: &Path) {
-    let began = Instant::now();
-    let read: PathBuf = dir.to_owned();
-    let payload = tokio::task::spawn_blocking(move || control_plane::directory::read(&read)).await;
-    let deployed = match payload {
-        Ok(Ok(payload)) => admin.deploy(app, &payload).await,
-        Ok(Err(error)) => Err(error.to_string()),
-        Err(error) => Err(error.to_string()),
-    };
-    match deployed {
-        Ok(()) => println!("deployed in {} ms", began.elapsed().as_millis()),
-        Err(error) => println!("not deployed, the version before keeps serving:\n  {}", error.replace('\n', "\n  ")),
-    }
-}
-
-/// Which log entries the terminal has shown.
-#[derive(Default)]
-struct Shown {
-    since: Option<String>,
-    ids: Vec<String>,
-}
-
-impl Shown {
-    async fn show_new(&mut self, admin: &Admin, app: &OwnApp) {
-        // From a little before the last one: entries of longer calls arrive after those of shorter ones.
-        let query = self.since.as_ref().map(|since| format!("?start_date={since}")).unwrap_or_default();
-        let Ok(page) = admin.logs(app, &query).await else { return };
-        let mut entries: Vec<&Json> = page["logs"].as_array().into_iter().flatten().collect();
-        entries.reverse();
-        for entry in entries {
-            let id = entry["_id"].as_str().unwrap_or_default();
-            if !self.ids.iter().any(|shown| shown == id) {
-                print(entry);
-                self.ids.push(id.to_owned());
-            }
-        }
-        if self.ids.len() > 1_000 {
-            self.ids.drain(..500);
-        }
-        let now = jiff::Timestamp::now() - jiff::SignedDuration::from_secs(10);
-        self.since = Some(now.to_string());
-    }
-}
-
-fn print(entry: &Json) {
-    let text = |key: &str| entry[key].as_str().unwrap_or_default();
-    let took = || {
-        let time = |key: &str| text(key).parse::<jiff::Timestamp>().ok();
-        Some(time("completed")?.duration_since(time("started")?).as_millis())
-    };
-    let route = entry["endpoint_route"].as_str().unwrap_or(text("request_url"));
-    println!("{} {route} {} {} ms", text("request_method"), entry["status"], took().unwrap_or_default());
-    for line in entry["messages"].as_array().into_iter().flatten() {
-        println!("    {}", line.as_str().unwrap_or_default().replace('\n', "\n    "));
-    }
-    if let Some(error) = entry["error"].as_str() {
-        println!("    {error}");
-        if let Some(stack) = entry["error_details"]["stack"].as_str() {
-            println!("    {}", stack.replace('\n', "\n    "));
-        }
-    }
 }

@@ -6,6 +6,7 @@
 
 mod admin;
 pub mod dev;
+pub mod once;
 mod samples;
 
 use std::fmt;
