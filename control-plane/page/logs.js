@@ -124,7 +124,7 @@ function list(text) {
 
 function item(entry) {
   const messages = entry.messages ?? [];
-  const said = entry.error ?? messages[messages.length - 1];
+  const said = entry.error ? wordsOf(entry.error) : messages[messages.length - 1];
   const button = make("button", "", statusOf(entry), make("span", "what", whatOf(entry)),
     make("span", "when", timeOf(entry.started)), said === undefined ? null : make("span", entry.error ? "said failed" : "said", said));
   button.type = "button";
@@ -163,7 +163,7 @@ function detail(entry) {
       source = make("div", "");
       parts.push(source);
     }
-    if (stack) parts.push(make("h3", "", where ? "Stack" : "Details"), make("pre", "card", stack));
+    if (stack) parts.push(make("h3", "", where ? "Stack" : "Details"), make("pre", "card", stack.replace(/^ +/gm, "")));
   }
   const messages = entry.messages ?? [];
   if (messages.length > 0 || !entry.error) parts.push(make("h3", "", "Console"));
@@ -266,7 +266,7 @@ async function showSource(into, place) {
   for (let number = first; number <= Math.min(lines.length, place.line + AROUND); number++) {
     block.append(make("span", number === place.line ? "here" : "", make("span", "number", String(number)), lines[number - 1] || " "));
   }
-  into.replaceChildren(make("h3", "", `functions/${place.name}.js, line ${place.line}`), block);
+  into.replaceChildren(make("h3", "path", `functions/${place.name}.js, line ${place.line}`), block);
 }
 
 // ---------------------------------------------------------------------------------------------------------- sessions

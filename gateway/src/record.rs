@@ -27,8 +27,10 @@ pub fn endpoint(core: &Core, request: &Request<'_>, walked: Result<Walked, Refus
             let outcome = done.ended.outcome;
             let lines = done.ended.console.into_iter().map(|line| line.text).collect();
             let usage = outcome.heap_bytes.saturating_mul((elapsed.as_millis() as u64).max(1));
-            let stack = outcome.result.err().map(|failure| detail(failure, &done.app.limits)).unwrap_or_default();
-            (done.app, Some(done.endpoint), done.user_id, usage, lines, stack, String::new())
+            let failure = outcome.result.err();
+            let reason = failure.as_ref().map(|failure| limit_met(failure, &done.app.limits)).unwrap_or_default();
+            let stack = failure.map(|failure| failure.stack).unwrap_or_default();
+            (done.app, Some(done.endpoint), done.user_id, usage, lines, stack, reason)
         }
         Err(refused) => {
             let Some(app) = refused.app else { return };
@@ -68,14 +70,13 @@ pub fn endpoint(core: &Core, request: &Request<'_>, walked: Result<Walked, Refus
     });
 }
 
-/// Where a failure happened; for one at a limit, which limit it was, since the client's words do not say.
-fn detail(failure: Failure, limits: &AppLimits) -> String {
-    let met = match failure.kind {
+/// Which limit a failure is about, since the client's words do not say.
+fn limit_met(failure: &Failure, limits: &AppLimits) -> String {
+    match failure.kind {
         FailureKind::RunTime => format!("the limit is run_time_ms = {}", limits.run_time_ms),
         FailureKind::Memory => format!("the limit is heap_mib = {}", limits.heap_mib),
-        _ => return failure.stack,
-    };
-    if failure.stack.is_empty() { met } else { format!("{met}\n{}", failure.stack) }
+        _ => String::new(),
+    }
 }
 
 /// Epoch milliseconds now.

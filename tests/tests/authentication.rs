@@ -181,7 +181,7 @@ fn why_a_credential_failed_stands_in_the_log_and_not_in_the_answer() {
     let co_id = answer.header("x-appservices-request-id").expect("a correlation id");
     let entry = app.log_of(co_id);
     assert_eq!(entry["status"], json!(401));
-    let detail = entry["error_details"]["stack"].as_str().unwrap_or_default();
+    let detail = entry["error_details"]["reason"].as_str().unwrap_or_default();
     assert!(detail.contains("api-key"), "{entry}");
     assert!(!entry.to_string().contains("wrong-key-wrong-key"), "a credential in the log: {entry}");
     assert!(!answer.text().contains("no such key"), "{answer}");

@@ -54,7 +54,7 @@ fn refused(answer: &Answer, status: u16, (error, code): (&str, &str)) {
 /// What the log says about why.
 fn reason(app: &App, answer: &Answer) -> String {
     let co_id = answer.header("x-appservices-request-id").expect("a correlation id");
-    app.log_of(co_id)["error_details"]["stack"].as_str().unwrap_or_default().to_owned()
+    app.log_of(co_id)["error_details"]["reason"].as_str().unwrap_or_default().to_owned()
 }
 
 fn register(app: &App, email: &str, password: &str) -> String {

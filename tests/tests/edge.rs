@@ -267,7 +267,7 @@ fn the_number_of_calls_an_app_may_have_holds_for_the_app_whichever_core_they_com
         assert_eq!(SERVER.get(&app.target("/quick")).status, 429);
     }
     let entry = app.log_of(refused.header("x-appservices-request-id").expect("a correlation id"));
-    assert!(entry["error_details"]["stack"].as_str().is_some_and(|said| said.contains("calls_max")), "{entry}");
+    assert!(entry["error_details"]["reason"].as_str().is_some_and(|said| said.contains("calls_max")), "{entry}");
     // Calls go on being counted when the app is published anew.
     app.admin.expect("PATCH", &app.path("/limits"), Some(&json!({ "run_time_ms": 60_000 })));
     assert_eq!(SERVER.get(&app.target("/quick")).status, 429);
@@ -300,7 +300,7 @@ fn an_operator_bounds_one_app_without_touching_others() {
     let slow = SERVER.get(&app.target("/loop"));
     assert_eq!(slow.error(), ("execution time limit exceeded".to_owned(), "ExecutionTimeLimitExceeded".to_owned()));
     let entry = app.log_of(slow.header("x-appservices-request-id").expect("a correlation id"));
-    let said = entry["error_details"]["stack"].as_str().unwrap_or_default().to_owned();
+    let said = entry["error_details"]["reason"].as_str().unwrap_or_default().to_owned();
     assert!(said.contains("run_time_ms = 100"), "{entry}");
 
     assert_eq!(SERVER.get(&app.target("/sized?n=5000")).body.len(), 5_000);
@@ -447,7 +447,7 @@ fn other_senders_signatures_are_checked_where_the_endpoint_says_how() {
         if status == 401 {
             assert_eq!(answer.error(), ("invalid signature".to_owned(), "IncomingWebhookAuthFailed".to_owned()));
             let entry = app.log_of(answer.header("x-appservices-request-id").expect("a correlation id"));
-            let said = entry["error_details"]["stack"].as_str().unwrap_or_default();
+            let said = entry["error_details"]["reason"].as_str().unwrap_or_default();
             assert!(said.contains("ignature") || said.contains("imestamp"), "what was wrong is in the log: {entry}");
             assert!(headers.iter().all(|(_, value)| !entry.to_string().contains(value) || value.len() < 20), "{entry}");
         }
@@ -555,7 +555,7 @@ fn the_log_says_which_credentials_came_near_and_which_would_do() {
         let answer = SERVER.call(&request);
         assert_eq!((answer.status, answer.error()), (400, (message.to_owned(), "InvalidParameter".to_owned())));
         let entry = app.log_of(answer.header("x-appservices-request-id").expect("a correlation id"));
-        let detail = entry["error_details"]["stack"].as_str().unwrap_or_default();
+        let detail = entry["error_details"]["reason"].as_str().unwrap_or_default();
         assert!(detail.contains(said), "{headers:?}: {detail}");
         assert!(!detail.contains("abc"), "{headers:?}: a credential in the log: {detail}");
     }

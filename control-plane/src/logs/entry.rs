@@ -51,7 +51,7 @@ pub struct LoggedError {
     pub code: String,
     /// Where in the function's source, when it was a function that failed.
     pub stack: String,
-    /// More than the client was told, when the request was refused: which credential failed and why.
+    /// More than the client was told: which credential failed and why, or which limit was met.
     pub reason: String,
 }
 

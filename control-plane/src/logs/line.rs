@@ -51,7 +51,7 @@ pub fn write_line(out: &mut Vec<u8>, entry: LogEntry, secrets: &[SecretText], se
         }
         if !(error.stack.is_empty() && error.reason.is_empty()) {
             let mut details = line.object("error_details");
-            for (key, text) in [("stack", error.stack), ("stack", error.reason)] {
+            for (key, text) in [("stack", error.stack), ("reason", error.reason)] {
                 if !text.is_empty() {
                     details.text(key, &redact::text(text, secrets));
                 }

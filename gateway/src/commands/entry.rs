@@ -116,6 +116,7 @@ pub fn render(
     }
     if let Some(error) = part("error") {
         let code = part("error_code").unwrap_or("error");
+        let error = words(error);
         let mut error = error.split('\n');
         let first = harmless(error.next().unwrap_or_default());
         lines.push(format!("    {}", style.bad(&format!("{code}: {first}"))));
@@ -136,6 +137,15 @@ pub fn render(
         }
     }
     lines
+}
+
+/// A thrown Error is kept as JSON of its message and name; people read `Name: message`.
+pub fn words(error: &str) -> String {
+    let thrown = serde_json::from_str::<Json>(error).unwrap_or_default();
+    match (thrown.get("name").and_then(Json::as_str), thrown.get("message").and_then(Json::as_str)) {
+        (Some(name), Some(message)) => format!("{name}: {message}"),
+        _ => error.to_owned(),
+    }
 }
 
 /// Tenants' callers write into these lines, and a terminal obeys control characters.
@@ -173,7 +183,7 @@ mod tests {
         let entry = json!({
             "type": "ENDPOINT", "request_method": "GET", "endpoint_route": "/boom", "status": 400,
             "started": "2026-01-02T03:04:05Z", "completed": "2026-01-02T03:04:06Z",
-            "error": "Error: bad", "error_code": "FunctionExecutionError",
+            "error": r#"{"message":"bad","name":"Error"}"#, "error_code": "FunctionExecutionError",
             "error_details": { "stack": "    at exports (functions/boom.js:1:23)" },
         });
         let source = "exports = () => { throw new Error('bad'); };";

@@ -12,7 +12,7 @@ use clap::Args;
 use serde_json::{Value as Json, json};
 
 use super::client::Client;
-use super::entry::harmless;
+use super::entry::{harmless, words};
 use super::target::{App, Target};
 use super::{Failure, excerpt, terminal};
 
@@ -118,7 +118,7 @@ pub fn show(answer: &Json, ejson: bool, source: impl Fn(&str) -> Option<String>)
     }
     stack.lines().for_each(|line| terminal::note(&harmless(line)));
     let code = answer["error_code"].as_str().unwrap_or("error");
-    Err(Failure::failed(format!("{code}: {}", harmless(error))))
+    Err(Failure::failed(format!("{code}: {}", harmless(&words(error)))))
 }
 
 #[cfg(test)]

@@ -46,9 +46,15 @@ impl Admin {
         Ok(apps.as_array().map(|apps| apps.iter().map(own).collect()).unwrap_or_default())
     }
 
-    pub async fn create(&self, name: &str) -> Result<OwnApp, String> {
-        let app =
-            self.call(Method::POST, &format!("/groups/{}/apps", self.group), Some(&json!({"name": name}))).await?;
+    /// Creates an app where `payload`, its configuration, says it is to be.
+    pub async fn create(&self, name: &str, payload: &Json) -> Result<OwnApp, String> {
+        let mut new = json!({ "name": name });
+        for key in ["deployment_model", "provider_region", "location"] {
+            if let Some(value) = payload[key].as_str().filter(|value| !value.is_empty()) {
+                new[key] = value.into();
+            }
+        }
+        let app = self.call(Method::POST, &format!("/groups/{}/apps", self.group), Some(&new)).await?;
         let text = |key: &str| app[key].as_str().unwrap_or_default().to_owned();
         Ok(OwnApp { id: text("_id"), client_app_id: text("client_app_id") })
     }

@@ -69,10 +69,11 @@ pub fn run(args: DevArgs) -> ExitCode {
 
 async fn work(server: &Server, dir: PathBuf, secrets: Option<PathBuf>) -> Result<(), String> {
     let admin = Admin::login(server).await?;
-    let name = app_name(&dir)?;
+    let payload = control_plane::directory::read(&dir).map_err(|error| error.to_string())?;
+    let name = app_name(&dir, &payload)?;
     let app = match admin.apps().await?.into_iter().find(|(other, _)| *other == name) {
         Some((_, app)) => app,
-        None => admin.create(&name).await?,
+        None => admin.create(&name, &payload).await?,
     };
     let secrets = secrets.map_or_else(|| dir.join(SECRETS), |path| path.canonicalize().unwrap_or(path));
     let (saved, mut saves) = mpsc::unbounded_channel();
@@ -236,8 +237,7 @@ pub fn default_secrets(dir: &Path) -> PathBuf {
 }
 
 /// The `name` of the root file, or the directory's own.
-pub fn app_name(dir: &Path) -> Result<String, String> {
-    let payload = control_plane::directory::read(dir).map_err(|error| error.to_string())?;
+pub fn app_name(dir: &Path, payload: &Json) -> Result<String, String> {
     if let Some(name) = payload["name"].as_str().filter(|name| !name.is_empty()) {
         return Ok(name.to_owned());
     }

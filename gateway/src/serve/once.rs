@@ -40,7 +40,8 @@ pub fn run(args: RunArgs) -> Result<(), Failure> {
 async fn call(server: &Server, args: &RunArgs, dir: &Path) -> Result<serde_json::Value, Failure> {
     let admin = Admin::login(server).await.map_err(Failure::failed)?;
     let payload = control_plane::directory::read(dir).map_err(|error| Failure::failed(error.to_string()))?;
-    let app = admin.create(&app_name(dir).map_err(Failure::failed)?).await.map_err(Failure::failed)?;
+    let name = app_name(dir, &payload).map_err(Failure::failed)?;
+    let app = admin.create(&name, &payload).await.map_err(Failure::failed)?;
     let secrets = read_secrets(args.secrets.as_deref().unwrap_or(&default_secrets(dir))).map_err(Failure::failed)?;
     admin.set_secrets(&app, &secrets).await.map_err(Failure::failed)?;
     admin.deploy(&app, &payload).await.map_err(|error| Failure::new(Exit::Failed, error))?;

@@ -25,7 +25,7 @@ pub async fn deploy_on_empty(server: &Server) -> Result<(), String> {
             let dir = server.data.join("samples").join("hello");
             write(&dir).map_err(|error| format!("{}: {error}", dir.display()))?;
             let payload = control_plane::directory::read(&dir).map_err(|error| error.to_string())?;
-            let app = admin.create("hello").await?;
+            let app = admin.create("hello", &payload).await?;
             admin.deploy(&app, &payload).await?;
             app
         }
