@@ -88,20 +88,20 @@ fn calls_that_interleave_do_not_see_each_others_globals() {
             r#"exports = async function() {
             const orders = context.services.get("mongodb-atlas").db("shop").collection("orders");
             count = 1;
-            globalThis.fetch = () => "mock";
+            globalThis.ask = () => "mock";
             await orders.findOne({});
             count += 1;
             await null;
             await new Promise((resolve) => setTimeout(() => { count += 1; resolve() }, 1));
-            return [count, fetch(), Object.keys(globalThis)];
+            return [count, ask(), Object.keys(globalThis)];
         };"#,
         ),
         (
             "g",
             r#"exports = async function() {
-            const before = [typeof count, typeof fetch, Object.keys(globalThis)];
+            const before = [typeof count, typeof ask, Object.keys(globalThis)];
             await context.services.get("mongodb-atlas").db("shop").collection("orders").findOne({});
-            return [before, typeof count, typeof fetch, Object.keys(globalThis)];
+            return [before, typeof count, typeof ask, Object.keys(globalThis)];
         };"#,
         ),
     ]);
@@ -112,11 +112,29 @@ fn calls_that_interleave_do_not_see_each_others_globals() {
     let other = stage.send("g");
     let (other_id, other_call, _) = stage.asked();
     stage.reply(second_id, second_call, Ok(doc! { "v": null }));
-    assert_eq!(body(stage.done(second)), r#"[3,"mock",["count","fetch"]]"#);
+    assert_eq!(body(stage.done(second)), r#"[3,"mock",["count","ask"]]"#);
     stage.reply(other_id, other_call, Ok(doc! { "v": null }));
     assert_eq!(body(stage.done(other)), r#"[["undefined","undefined",[]],"undefined","undefined",[]]"#);
     stage.reply(first_id, first_call, Ok(doc! { "v": null }));
-    assert_eq!(body(stage.done(first)), r#"[3,"mock",["count","fetch"]]"#);
+    assert_eq!(body(stage.done(first)), r#"[3,"mock",["count","ask"]]"#);
+}
+
+#[test]
+fn a_call_that_replaces_a_global_made_when_first_read_replaces_it_for_itself() {
+    for first in ["", "typeof fetch;"] {
+        let mut stage = Stage::new(&[
+            (
+                "mocked",
+                &format!(
+                    "exports = () => {{ {first} globalThis.fetch = () => 'mock'; URL = 5; return [fetch(), URL]; }};"
+                ),
+            ),
+            ("plain", "exports = () => [typeof fetch, new URL('http://a.example/b').pathname];"),
+        ]);
+        assert_eq!(stage.body("mocked"), r#"["mock",5]"#);
+        assert_eq!(stage.body("plain"), r#"["function","/b"]"#);
+        assert_eq!(stage.body("mocked"), r#"["mock",5]"#);
+    }
 }
 
 /// One promise, kept on a built-in, resumes two calls in one entry; each is still itself.
