@@ -107,7 +107,7 @@
   publishLazily("crypto", () => builtin("crypto").webcrypto);
   publishLazily("performance", () => builtin("perf_hooks").performance);
   publishLazily("console", () => builtin("console"));
-  publishLazily("utils", () => load("internal/utils").exports);
+  publishLazily("utils", () => portico.internalModule("internal/utils"));
 
   /** A module of ours that is none of Node's, for the runtime itself. It belongs to no call. */
   portico.internalModule = function internalModule(name) { return portico.shared(() => requireInside(name)); };

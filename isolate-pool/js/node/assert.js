@@ -4,7 +4,8 @@
 
 const { argType, argValue, make } = require("internal/errors");
 const { isDeepEqual, isDeepStrictEqual } = require("internal/equal");
-const { inspect } = require("util");
+const util = require("util");
+const inspect = (...values) => util.inspect(...values);
 
 const SHOWN = { compact: false, sorted: true, depth: 1000, maxArrayLength: Infinity, showProxy: false, customInspect: false };
 const WORDS = {

@@ -78,6 +78,12 @@ function base64Bytes(text) {
   return natives.base64Decode(plain);
 }
 
+/** What Node says of text it does not decode for that, so an upper bound where there is white space in it. */
+function base64Length(text) {
+  const padding = text.endsWith("==") ? 2 : text.endsWith("=") ? 1 : 0;
+  return ((text.length - padding) * 3) >>> 2;
+}
+
 function base64UrlText(bytes) {
   return natives.base64Encode(bytes).replace(/\+/g, "-").replace(/\//g, "_").replace(/=+$/, "");
 }
@@ -185,6 +191,7 @@ const statics = {
       if (name === "latin1" || name === "ascii") return value.length;
       if (name === "utf16le") return value.length * 2;
       if (name === "hex") return value.length >>> 1;
+      if (name === "base64" || name === "base64url") return base64Length(value);
       return bytes(value).length;
     }
     if (ArrayBuffer.isView(value) || isArrayBuffer(value)) return value.byteLength;
@@ -258,11 +265,11 @@ function indexOf(buffer, value, from, encoding, forward) {
   if (Number.isNaN(at)) at = forward ? 0 : buffer.length;
   at = Math.trunc(at);
   if (at < 0) at += buffer.length;
+  if (needle.length === 0) return Math.max(0, Math.min(at, buffer.length));
   if (at < 0) {
     if (!forward) return -1;
     at = 0;
   }
-  if (needle.length === 0) return Math.min(at, buffer.length);
   const last = buffer.length - needle.length;
   if (at > last) {
     if (forward) return -1;

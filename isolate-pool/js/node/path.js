@@ -103,9 +103,9 @@ function styleOf({ sep, delimiter, separators, rootOf, cwd, sameName }) {
   function dirname(path) {
     mustBeText(path, "path");
     const { root, start } = lastName(path);
-    let end = start;
-    while (end > root && isSeparator(path[end - 1])) end -= 1;
-    return end === 0 ? "." : path.slice(0, end);
+    if (start <= root) return root === 0 ? "." : path.slice(0, root);
+    // Only the separator before the name goes; `//name` is in `//`, which POSIX leaves to the system.
+    return sep === "/" && root === 1 && start === 2 ? "//" : path.slice(0, start - 1);
   }
 
   function basename(path, suffix) {
@@ -129,9 +129,8 @@ function styleOf({ sep, delimiter, separators, rootOf, cwd, sameName }) {
     const { root, start, end } = lastName(path);
     const base = path.slice(start, end);
     const ext = extname(path);
-    let dirEnd = start;
-    while (dirEnd > root && isSeparator(path[dirEnd - 1])) dirEnd -= 1;
-    return { root: path.slice(0, root), dir: path.slice(0, dirEnd), base, ext, name: base.slice(0, base.length - ext.length) };
+    const dir = path.slice(0, start > root ? start - 1 : root);
+    return { root: path.slice(0, root), dir, base, ext, name: base.slice(0, base.length - ext.length) };
   }
 
   function format(parts) {

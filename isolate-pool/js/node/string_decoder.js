@@ -47,9 +47,7 @@ StringDecoder.prototype.end = function end(chunk) {
   const text = chunk === undefined ? "" : this.write(chunk);
   const rest = this.held;
   this.held = Buffer.alloc(0);
-  // A character that never ended is one replacement character.
-  if (rest.length === 0) return text;
-  return text + (this.encoding === "utf8" ? "\ufffd" : rest.toString(this.encoding));
+  return rest.length === 0 ? text : text + rest.toString(this.encoding);
 };
 
 StringDecoder.prototype.text = function text(chunk, offset) {

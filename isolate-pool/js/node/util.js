@@ -3,12 +3,12 @@
 // Absent: `debuglog` never says anything, since functions have no NODE_DEBUG; there are no system errors to name beyond the
 // common ones.
 
-const shown = require("internal/vendor/inspect");
 const { argType, argValue, make, mustBe } = require("internal/errors");
 const { isDeepStrictEqual } = require("internal/equal");
 const types = require("util/types");
 
-const { inspect, format, formatWithOptions, stripVTControlCharacters } = shown;
+/** The largest piece, and most who require `util` want something else. */
+const shown = () => require("internal/vendor/inspect");
 
 function inherits(constructor, parent) {
   mustBe("function", "ctor", constructor);
@@ -94,8 +94,9 @@ function styleText(style, text, options) {
   mustBe("string", "text", text);
   let [before, after] = ["", ""];
   for (const one of [].concat(style)) {
-    const codes = inspect.colors[one];
-    if (codes === undefined) throw argValue("format", one, `must be one of: ${Object.keys(inspect.colors).map((name) => `'${name}'`).join(", ")}`);
+    const { colors } = shown().inspect;
+    const codes = colors[one];
+    if (codes === undefined) throw argValue("format", one, `must be one of: ${Object.keys(colors).map((name) => `'${name}'`).join(", ")}`);
     before += `\u001b[${codes[0]}m`;
     after = `\u001b[${codes[1]}m${after}`;
   }
@@ -154,18 +155,18 @@ module.exports = {
   debug: debuglog,
   debuglog,
   deprecate,
-  format,
-  formatWithOptions,
+  get format() { return shown().format; },
+  get formatWithOptions() { return shown().formatWithOptions; },
   getSystemErrorMap: () => new Map(SYSTEM_ERRORS.map(([number, code, message]) => [number, [code, message]])),
   getSystemErrorName: (number) => SYSTEM_ERRORS.find(([known]) => known === number)?.[1],
   inherits,
-  inspect,
+  get inspect() { return shown().inspect; },
   isDeepStrictEqual,
-  log: (...values) => console.log(format(...values)),
+  log: (...values) => console.log(shown().format(...values)),
   parseArgs: (options) => require("internal/parse_args")(options),
   parseEnv,
   promisify,
-  stripVTControlCharacters,
+  get stripVTControlCharacters() { return shown().stripVTControlCharacters; },
   styleText,
   toUSVString: (text) => `${text}`.toWellFormed(),
   transferableAbortController: () => new AbortController(),

@@ -17,6 +17,13 @@ const SCRIPTS = Array.from(ORDER, ([, name]) => {
 
 const URL_PARTS = ["href", "protocol", "username", "password", "host", "hostname", "port", "pathname", "search", "hash", "origin"];
 
+/** Modules by name, from the tables that the host compiles them from. */
+const TABLES = ["modules.rs", "outside.rs"].map((file) => fs.readFileSync(path.join(ROOT, "../src/bindings", file), "utf8")).join("\n");
+const ROW = /^ +\(?\s*"([\w/]+)",\s*(?:include_str!\("\.\.\/\.\.\/js\/([\w/]+\.js)"\)|"((?:[^"\\]|\\.)*)"),?/gm;
+const MODULES = Object.fromEntries(
+  Array.from(TABLES.matchAll(ROW), ([, name, file, text]) => [name, file === undefined ? text : fs.readFileSync(path.join(ROOT, file), "utf8")]),
+);
+
 const APP = {
   id: "64b0c0ffee64b0c0ffee6400", clientAppId: "myapp-abcde", name: "myapp", projectId: "64b0c0ffee64b0c0ffee64ff",
   deployment: { model: "LOCAL", providerRegion: "aws-eu-west-1" }, lastDeployed: "2024-01-01T00:00:00.000Z",
@@ -65,14 +72,6 @@ function start({ functions = {}, documents, world, app = APP, values = {}, envir
         });
       });
     },
-    module(name) {
-      const file = name.replace(/^internal\/(web\/|http$)/, "$1");
-      const place = [path.join(ROOT, `${file}.js`), path.join(ROOT, "node", `${name}.js`)].find((one) => fs.existsSync(one));
-      if (place === undefined) return undefined;
-      const source = `(function (exports, require, module, __filename, internal) {${fs.readFileSync(place, "utf8")}\n})`;
-      return vm.runInContext(source, realm, { filename: `node:${name}` });
-    },
-    moduleRan() {},
     ask(call, kind, question, background) {
       asked.push({ call, kind, question, background });
       return settle((resolve, reject) => {
@@ -114,6 +113,19 @@ function start({ functions = {}, documents, world, app = APP, values = {}, envir
     hexEncode: (value) => Buffer.from(value).toString("hex"),
     hexDecode: (text) => (/^(?:[0-9a-fA-F]{2})*$/.test(text) ? u8(Buffer.from(text, "hex")) : undefined),
     randomBytes: (length) => u8(require("node:crypto").randomBytes(length)),
+    module(name) {
+      if (!Object.hasOwn(MODULES, name)) return undefined;
+      const source = `(function (exports, require, module, __filename, internal) {'use strict';${MODULES[name]}\n})`;
+      return vm.runInContext(source, realm, { filename: `node:${name}` });
+    },
+    moduleRan() {},
+    node: () => ({
+      now: () => performance.now(),
+      latin1Encode: (text) => u8(Buffer.from(text, "latin1")),
+      latin1Decode: (value) => Buffer.from(value).toString("latin1"),
+      isUtf8: (value) => require("node:buffer").isUtf8(value),
+      types: require("node:util/types"),
+    }),
   };
   portico.boot(natives, JSON.stringify(app), JSON.stringify(values), JSON.stringify(environment));
 

@@ -2,8 +2,8 @@
 //! `moduleRan(name, factory)`: its top level has run once, so its code is worth keeping for the isolates to come.
 //!
 //! The sources lie in `js/node/`. None is looked at before a function requires it. What V8 made of the larger ones is kept
-//! for the process: the next isolate that asks gets it without parsing. It is code only and holds nothing of the app that
-//! asked first.
+//! for the process: the next isolate that asks gets it without parsing. A host makes these when it has nothing to do, see
+//! [`prepare`]; where a function was quicker, its isolate does. It is code only and holds nothing of an app.
 //! Not here: npm packages, and who may see which module (`js/require.js`).
 
 use std::collections::HashMap;
@@ -134,6 +134,20 @@ pub fn module_ran<'s>(
     if let Some(cache) = factory.create_code_cache() {
         caches(|caches| caches.insert(name, cache.to_vec().into()));
     }
+}
+
+/// Compiles one module that is worth keeping and was not yet; false when there is none left. For an isolate that is given
+/// up afterwards, since it may keep what it compiled.
+pub fn prepare(scope: &mut v8::PinScope<'_, '_>) -> bool {
+    let next = SOURCES
+        .iter()
+        .chain(super::outside::SOURCES)
+        .find(|(name, source)| source.len() >= WORTH_CACHING_BYTES && !caches(|caches| caches.contains_key(name)));
+    let Some((name, source)) = next else { return false };
+    // One of our own that does not compile says so to whoever requires it; here it only must not be tried again.
+    let cache = script::module_code_cache(scope, &format!("node:{name}"), source).unwrap_or_default();
+    caches(|caches| caches.insert(name, cache.into()));
+    true
 }
 
 fn find(name: &str) -> Option<(&'static str, &'static str)> {

@@ -54,6 +54,14 @@ pub fn compile<'s>(
     compile_with(scope, path, parameters, &body, code_cache, options)
 }
 
+/// The code cache of one of our own modules, everything in it compiled.
+pub fn module_code_cache(scope: &mut v8::PinScope<'_, '_>, path: &str, source: &str) -> Result<Vec<u8>, CompileError> {
+    let body = format!("'use strict';{source}");
+    let options = v8::script_compiler::CompileOptions::EagerCompile;
+    let compiled = compile_with(scope, path, MODULE_PARAMETERS, &body, &[], options)?;
+    Ok(compiled.factory.create_code_cache().map(|cache| cache.to_vec()).unwrap_or_default())
+}
+
 /// Compiles one of our own modules. Strict whatever the file says, so that neither a stack nor `caller` hands out what it
 /// was called with.
 pub fn compile_module<'s>(

@@ -51,6 +51,8 @@ pub struct Host {
     /// Encoded bundles that were sent and whose call follows.
     pub(super) arrived: HashMap<(AppId, BundleId), Vec<u8>>,
     pub(super) blanks: Vec<Isolate>,
+    /// V8's code of Node's modules is there for whoever requires them.
+    pub(super) modules_prepared: bool,
     pub(super) compiler: Option<Isolate>,
     pub(super) watchdog: Watchdog,
     /// When each tenant's first timer is due.
@@ -102,6 +104,7 @@ impl Host {
             homes: HashMap::new(),
             arrived: HashMap::new(),
             blanks: Vec::new(),
+            modules_prepared: false,
             compiler: None,
             watchdog,
             due: BTreeSet::new(),
@@ -184,7 +187,7 @@ impl Host {
         if !self.calls.is_empty() {
             wait = wait.min(DEADLINE_LOOK_NS);
         }
-        if self.blanks.len() < limits::BLANK_ISOLATES {
+        if self.blanks.len() < limits::BLANK_ISOLATES || !self.modules_prepared {
             wait = wait.min(QUIET_NS);
         }
         wait

@@ -96,6 +96,10 @@ fn small_modules_do_their_main_job() {
             r#""it's"Symbol(q)-0[ <1 empty item>, 1 ]"#,
         ),
         (
+            "class A { constructor() { this.x = 1 } }; return require('util').inspect(new A()) + require('util').inspect(A) + require('util').inspect(Object.create(null))",
+            "A { x: 1 }[class A][Object: null prototype] {}",
+        ),
+        (
             "const o = { [require('util').inspect.custom]() { return 'mine' } }; return require('util').inspect(o)",
             "mine",
         ),
@@ -197,6 +201,10 @@ fn streams_flow_and_end() {
             "1,2,3",
         ),
         (
+            "const { pipeline, Transform, Readable, Writable } = require('stream'); const out = []; await new Promise((done, fail) => pipeline(Readable.from(['a', 'b']), new Transform({ objectMode: true, transform(c, e, cb) { cb(null, c.toUpperCase()) } }), new Writable({ objectMode: true, write(c, e, cb) { out.push(c); cb() } }), (error) => error ? fail(error) : done())); return out.join()",
+            "A,B",
+        ),
+        (
             "const { pipeline } = require('stream/promises'); const { PassThrough } = require('stream'); const p = new PassThrough(); const text = require('stream/consumers').text(p); p.write('he'); p.end('llo'); return await text",
             "hello",
         ),
@@ -211,6 +219,10 @@ fn streams_flow_and_end() {
         (
             "const Stream = require('stream'); return (Stream === Stream.Stream) + ',' + (new Stream.PassThrough() instanceof Stream) + ',' + (new Stream.PassThrough() instanceof require('events'))",
             "true,true,true",
+        ),
+        (
+            "const { Readable } = require('stream'); return (await Readable.from([1, 2, 3, 4]).filter((x) => x % 2).map((x) => x * 10).toArray()).join()",
+            "10,30",
         ),
     ]);
 }
@@ -256,6 +268,10 @@ fn hashes_and_derived_keys() {
             "ERR_CRYPTO_HASH_FINALIZED",
         ),
         ("try { require('crypto').createHash('nope') } catch (e) { return e.message }", "Digest method not supported"),
+        (
+            "const { pipeline } = require('stream/promises'); const h = require('crypto').createHash('md5'); await pipeline(require('stream').Readable.from([Buffer.from('abc')]), h); return h.read().toString('hex')",
+            "900150983cd24fb0d6963f7d28e17f72",
+        ),
         (
             "require('crypto').pbkdf2Sync('secret', 'salt', 1000, 24, 'sha512').toString('hex') + require('crypto').pbkdf2Sync('p', 's', 3, 40, 'md5').toString('hex')",
             "f76f72381b75f0deb1c339334a8c8974366cadbc6bf4646056c3fcba38438502744360d1160599e66576fd77a695398dc93c9ba47118d05cb1086ecb4b7e6613",
@@ -412,6 +428,10 @@ fn compression() {
         (
             "const z = require('zlib'); return (await require('util').promisify(z.gunzip)(await require('util').promisify(z.gzip)('p'))).toString()",
             "p",
+        ),
+        (
+            "const z = require('zlib'); const { pipeline } = require('stream/promises'); const s = z.createGunzip(); const t = require('stream/consumers').text(s); await pipeline(require('stream').Readable.from([z.gzipSync('streamed')]), s); return await t",
+            "streamed",
         ),
         (
             "try { require('zlib').gunzipSync('nonsense') } catch (e) { return e.code + e.errno + e.message }",
