@@ -3,7 +3,7 @@
 //! In: two configurations. Out: a [`Change`] per entity that differs, none when the second would serve exactly what the
 //! first does; and for changed sources the lines that differ.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::fmt;
 
 use serde_json::{Map, Value as Json};
@@ -178,32 +178,36 @@ fn data_sources(config: &AppConfig) -> Named {
 }
 
 fn rules(config: &AppConfig) -> Named {
-    let mut named = Named::new();
+    let (mut named, mut apart) = (Named::new(), Apart::default());
     for source in &config.data_sources {
         for rule in &source.rules {
             let text = |key: &str| rule.get(key).and_then(Json::as_str).unwrap_or_default();
             let name = format!("{}/{}.{}", source.name, text("database"), text("collection"));
-            named.insert(apart(&named, name), fields(rule.clone()));
+            named.insert(apart.name(name), fields(rule.clone()));
         }
     }
     named
 }
 
 fn listed(config: &AppConfig, key: &str) -> Named {
-    let mut named = Named::new();
+    let (mut named, mut apart) = (Named::new(), Apart::default());
     for item in config.opaque.get(key).and_then(Json::as_array).into_iter().flatten() {
         let about = item.get("config").filter(|config| config.get("name").is_some()).unwrap_or(item);
         let name = about.get("name").and_then(Json::as_str).unwrap_or("unnamed");
-        named.insert(apart(&named, name.to_owned()), fields(item.clone()));
+        named.insert(apart.name(name.to_owned()), fields(item.clone()));
     }
     named
 }
 
-/// Two entities of one name are still two.
-fn apart(named: &Named, name: String) -> String {
-    match named.contains_key(&name) {
-        false => name,
-        true => (2..).map(|number| format!("{name} ({number})")).find(|name| !named.contains_key(name)).unwrap_or(name),
+/// Tells entities of one name apart: two of them are still two.
+#[derive(Default)]
+struct Apart(HashMap<String, usize>);
+
+impl Apart {
+    fn name(&mut self, name: String) -> String {
+        let times = self.0.entry(name.clone()).or_insert(0);
+        *times += 1;
+        if *times == 1 { name } else { format!("{name} ({times})") }
     }
 }
 

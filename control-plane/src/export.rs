@@ -5,6 +5,7 @@
 //!
 //! Not here: reading a directory (the command line does that) and who may export.
 
+use std::collections::{HashMap, HashSet};
 use std::io::{self, Cursor, Write};
 
 use base64::Engine;
@@ -48,8 +49,8 @@ pub fn files(app: &App, config: &AppConfig, layout: Layout, source_control: bool
         files.json(&format!("values/{}.json", value.name), &value_json(value, Form::AsWritten));
     }
     kept_as_it_came(&mut files, config, endpoints);
-    files.0[1..].sort_by(|left, right| left.0.cmp(&right.0));
-    files.0
+    files.all[1..].sort_by(|left, right| left.0.cmp(&right.0));
+    files.all
 }
 
 /// The files as one zip archive with the app's directory as its root.
@@ -194,11 +195,21 @@ fn legacy_service(files: &mut Files, folder: &str, service: &Json) {
 }
 
 #[derive(Default)]
-struct Files(Vec<(String, Vec<u8>)>);
+struct Files {
+    all: Vec<(String, Vec<u8>)>,
+    /// Every path and every folder on the way to one, in lower case.
+    taken: HashSet<String>,
+    /// The last number that was put behind a name.
+    numbers: HashMap<String, usize>,
+}
 
 impl Files {
     fn add(&mut self, path: &str, content: Vec<u8>) {
-        self.0.push((path.to_owned(), content));
+        let lower = path.to_lowercase();
+        let folders = lower.match_indices('/').map(|(at, _)| lower[..at].to_owned());
+        self.taken.extend(folders);
+        self.taken.insert(lower);
+        self.all.push((path.to_owned(), content));
     }
 
     fn json(&mut self, path: &str, json: &Json) {
@@ -222,21 +233,21 @@ impl Files {
         self.json(&path, json);
     }
 
-    /// Some file systems do not tell names apart that differ in case only, so neither do we.
-    fn apart(&self, path: &str, ending: &str) -> String {
-        let taken = |candidate: &str| {
-            let inside = format!("{candidate}/");
-            self.0.iter().any(|(path, _)| {
-                path.eq_ignore_ascii_case(candidate)
-                    || path.get(..inside.len()).is_some_and(|start| start.eq_ignore_ascii_case(&inside))
-            })
-        };
+    /// The path, with a number behind it when something else is there. Some file systems do not tell names apart that
+    /// differ in case only, so neither do we.
+    fn apart(&mut self, path: &str, ending: &str) -> String {
         let first = format!("{path}{ending}");
-        if !taken(&first) {
+        if !self.taken.contains(&first.to_lowercase()) {
             return first;
         }
-        let numbered = (2..).map(|number| format!("{path}-{number}{ending}"));
-        numbered.into_iter().find(|candidate| !taken(candidate)).expect("numbers do not end")
+        let number = self.numbers.entry(first.to_lowercase()).or_insert(1);
+        loop {
+            *number += 1;
+            let numbered = format!("{path}-{number}{ending}");
+            if !self.taken.contains(&numbered.to_lowercase()) {
+                return numbered;
+            }
+        }
     }
 }
 

@@ -68,6 +68,11 @@ const _: () = assert!(SOURCE_BYTES_MAX < CONFIG_BYTES_MAX, "the largest function
 /// Functions of one app, and endpoints likewise. Past it: 400.
 pub const ENTITIES_MAX: usize = 2_000;
 
+/// Entries of any one list of an import: values, triggers, rules of a data source. As many files as a directory may have.
+/// Reading compares lists with each other, so a longer one is refused before that. Past it: 400 naming the list.
+pub const LISTED_MAX: usize = DIRECTORY_FILES_MAX;
+const _: () = assert!(ENTITIES_MAX <= LISTED_MAX, "a list that may be deployed may be read");
+
 /// Characters of a value's, secret's, service's or function's name.
 pub const NAME_LENGTH_MAX: usize = 64;
 

@@ -14,7 +14,7 @@ use storage::model::SecretText;
 
 use super::Problems;
 use crate::layout::Layout;
-use crate::limits::NAME_LENGTH_MAX;
+use crate::limits::{ENTITIES_MAX, NAME_LENGTH_MAX};
 
 /// Types of services that hold documents.
 const DATA_SOURCES: &[&str] = &["mongodb-atlas", "mongodb", "datalake"];
@@ -196,6 +196,10 @@ impl Modern {
                 let config = service.get("config").unwrap_or(service);
                 let name = config.get("name").and_then(Json::as_str).unwrap_or_default().to_owned();
                 let Some(Json::Array(webhooks)) = service.get_mut("incoming_webhooks") else { continue };
+                if self.webhooks.len() + webhooks.len() > ENTITIES_MAX {
+                    self.problems.add(folder, format!("more than {ENTITIES_MAX} webhooks"));
+                    break;
+                }
                 for (index, webhook) in webhooks.iter_mut().enumerate() {
                     self.webhook(folder, &name, index, webhook);
                 }

@@ -16,6 +16,7 @@ use storage::model::{
 use super::legacy::{self, Modern};
 use super::{Problems, ensure_api_key_provider};
 use crate::layout::{Layout, Places};
+use crate::limits::LISTED_MAX;
 
 /// Keys of the payload that are acted on or belong to the app's record; every other key is kept as it came.
 const KNOWN_KEYS: &[&str] = &[
@@ -68,9 +69,14 @@ pub struct Read {
 
 /// Reads an import that replaces `previous`. `now` is in epoch seconds and dates what changed.
 pub fn read(payload: &Map<String, Json>, previous: &AppConfig, now: i64) -> Read {
+    let mut too_long = Problems::default();
+    payload.iter().for_each(|(key, json)| long_lists(key, json, 0, &mut too_long));
+    let nothing = Map::new();
+    let payload = if too_long.is_empty() { payload } else { &nothing };
     let modern = legacy::modern(payload);
     let mut reader = Reader::new(modern.layout, previous, now);
-    reader.problems = modern.problems.clone();
+    reader.problems = too_long;
+    reader.problems.extend(modern.problems.clone());
     let mut config = reader.config(&modern);
     canonical(&mut config);
     Read {
@@ -79,6 +85,34 @@ pub fn read(payload: &Map<String, Json>, previous: &AppConfig, now: i64) -> Read
         warnings: reader.warnings,
         places: reader.places,
         secrets: modern.secrets,
+    }
+}
+
+/// Names lists with more entries than anything is allowed to have, down to those of a service or data source.
+fn long_lists(at: &str, json: &Json, depth: usize, problems: &mut Problems) {
+    const DEPTH_MAX: usize = 3;
+    let length = match json {
+        Json::Array(items) => items.len(),
+        Json::Object(fields) => fields.len(),
+        _ => return,
+    };
+    if length > LISTED_MAX {
+        problems.add(at, format!("{length} entries are more than {LISTED_MAX}"));
+    } else if depth < DEPTH_MAX {
+        match json {
+            Json::Array(items) => {
+                for (index, item) in items.iter().enumerate() {
+                    long_lists(&format!("{at}[{index}]"), item, depth + 1, problems);
+                }
+            }
+            Json::Object(fields) => {
+                // What a value holds is its author's, however long.
+                for (key, item) in fields.iter().filter(|(key, _)| !matches!(key.as_str(), "value" | "values")) {
+                    long_lists(&format!("{at}.{key}"), item, depth + 1, problems);
+                }
+            }
+            _ => {}
+        }
     }
 }
 

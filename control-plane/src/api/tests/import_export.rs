@@ -215,3 +215,56 @@ async fn imports_of_strange_shapes_are_answered() {
         assert_eq!(answer.status, status, "{import}: {}", String::from_utf8_lossy(&answer.bytes));
     }
 }
+
+#[tokio::test]
+async fn lists_without_end_are_refused_before_anything_compares_them() {
+    let stage = Stage::new().await;
+    let (app, _) = stage.app("app").await;
+    let many = |entry: Json, count: usize| Json::from(vec![entry; count]);
+    let hooks = |count| json!([{ "config": { "name": "s" }, "incoming_webhooks": many(json!({}), count) }]);
+    for (import, expected) in [
+        (json!({ "values": many(json!({ "name": "v" }), 10_001) }), "values: 10001 entries are more than 10000"),
+        (json!({ "endpoints": { "config": many(json!({}), 10_001) } }), "endpoints.config: 10001 entries"),
+        (
+            json!({ "data_sources": [{ "config": { "name": "db" }, "rules": many(json!({}), 10_001) }] }),
+            "data_sources[0].rules: 10001 entries",
+        ),
+        (json!({ "services": hooks(2_001) }), "services: more than 2000 webhooks"),
+    ] {
+        let error = stage.post(&format!("{app}/import"), import).await.error(400);
+        assert!(error.starts_with(&format!("error validating {expected}")), "{expected}: {error}");
+    }
+    let long = many(json!(1), 10_001);
+    let import = json!({ "values": [{ "name": "v", "value": long }], "environments": { "qa.json": { "values": { "v": long } } } });
+    stage.post(&format!("{app}/import"), import).await.expect(204);
+}
+
+#[tokio::test]
+async fn a_value_that_a_template_needs_stays_until_the_template_goes() {
+    let stage = Stage::new().await;
+    let (app, _) = stage.app("app").await;
+    let path = format!("{app}/environment_values");
+    let made = stage.post(&path, json!({ "name": "base", "values": { "none": "n", "qa": "q" } })).await.expect(201);
+    let mut import = hello("exports = () => 1");
+    import["environments"] = json!({ "no-environment.json": { "values": { "base": "n" } }, "qa.json": { "values": { "base": "q" }, "x": 1 } });
+    import["values"] = json!([{ "name": "v", "value": "%(%%environment.values.base)", "x_note": true }]);
+    stage.post(&format!("{app}/import"), import).await.expect(204);
+
+    let one = format!("{path}/{}", made["_id"].as_str().unwrap());
+    let error = stage.delete(&one).await.error(400);
+    let expected = "values/v.json: value: environments/no-environment.json has no value 'base' for this template";
+    assert!(error.contains(expected), "{error}");
+    let error = stage.put(&format!("{app}/environment"), json!({ "environment": "production" })).await.error(400);
+    assert!(error.contains("environments/production.json has no value 'base'"), "{error}");
+
+    // What these resources do not know of stays where it was.
+    stage.put(&one, json!({ "name": "base", "values": { "none": "m", "qa": "r" } })).await.expect(200);
+    let files = unzipped(&stage.get(&format!("{app}/export")).await.bytes);
+    let json = |name: &str| serde_json::from_slice::<Json>(&files[name]).unwrap();
+    assert_eq!(json("environments/qa.json"), json!({ "values": { "base": "r" }, "x": 1 }));
+    assert_eq!(json("values/v.json")["x_note"], true);
+
+    let value = stage.get(&format!("{app}/values")).await.expect(200)[0]["_id"].as_str().unwrap().to_owned();
+    stage.delete(&format!("{app}/values/{value}")).await.expect(204);
+    stage.delete(&one).await.expect(204);
+}
