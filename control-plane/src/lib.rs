@@ -173,7 +173,10 @@ impl ControlPlane {
         let logs_path = file("logs");
         let logs = LogSink::open(logs_path.clone(), config.logs).map_err(|error| OpenError::File(logs_path, error))?;
         let catalog = Catalog::new(config.store);
-        let users = users::Users::start(catalog.clone(), vault.clone(), tokio::runtime::Handle::current())
+        let outbound = outbound::Outbound::new(config.outbound);
+        let documents = Arc::new(outbound::document::Documents(outbound.clone()));
+        let runtime = tokio::runtime::Handle::current();
+        let users = users::Users::start(catalog.clone(), vault.clone(), documents, runtime)
             .map_err(|error| OpenError::File(config.data_dir.clone(), error))?;
         let sessions = sessions::Sessions::open(&vault, &catalog).await?;
         let control_plane = Arc::new(Self {
@@ -189,7 +192,7 @@ impl ControlPlane {
             limits: config.limits,
             imports: config.imports,
             users,
-            outbound: outbound::Outbound::new(config.outbound),
+            outbound,
             changing: ChangeLocks::default(),
             runner: OnceLock::new(),
         });

@@ -53,8 +53,7 @@ pub async fn caller(core: &Rc<Core>, request: &Request<'_>, admitted: Admitted) 
     match identify(core, request, &app, &endpoint, &mut console).await {
         Ok((identity, user_id)) => Ok(Known { app, endpoint, permit, identity, user_id, console }),
         Err((refusal, detail)) => {
-            let refused = Refused::at_endpoint(refusal, app, endpoint).because(detail);
-            Err(Refused { console, ..refused })
+            Err(Refused::at_endpoint(refusal, app, endpoint).because(detail).having_said(console))
         }
     }
 }
@@ -67,7 +66,10 @@ async fn identify(
     console: &mut Vec<ConsoleLine>,
 ) -> Result<(Identity, Option<String>), NotFound> {
     let (caller, system) = match &endpoint.function.run_as {
-        RunAs::Caller => (Some(find(core, app, endpoint, presented(request)?).await?), false),
+        RunAs::Caller => {
+            let presented = presented(request).map_err(|lacking| lacking.told(request))?;
+            (Some(find(core, app, endpoint, presented).await?), false)
+        }
         // Credentials are not needed; good ones still show in context.user, bad ones are as good as none.
         RunAs::System => (at_most(core, request, app, endpoint).await, true),
         RunAs::User(id) => (Some(named(core, app, id).await?), false),
@@ -119,8 +121,33 @@ enum Presented<'a> {
     Bearer(&'a [u8]),
 }
 
+/// Why a request has not exactly one whole kind of credentials. Most requests of system functions have none, so the words
+/// are found only when somebody is to read them.
+enum Lacking {
+    All,
+    /// Which of key, password and token it had.
+    AllButOne([bool; 3]),
+    Part(&'static str),
+}
+
+impl Lacking {
+    fn told(self, request: &Request<'_>) -> NotFound {
+        match self {
+            Self::All => (Refusal::NoCredentials, nothing_known(request)),
+            Self::AllButOne(kinds) => {
+                let names = ["apiKey", "email and password", "jwtTokenString"];
+                let sent: Vec<&str> =
+                    names.into_iter().zip(kinds).filter_map(|(name, sent)| sent.then_some(name)).collect();
+                let detail = format!("more than one kind of credential headers: {}; send one", sent.join(", "));
+                (Refusal::SeveralCredentials, detail)
+            }
+            Self::Part(what) => (Refusal::IncompleteCredentials, what.to_owned()),
+        }
+    }
+}
+
 /// `Authorization: Bearer` decides alone when it is there; otherwise exactly one kind of credential headers must be.
-fn presented<'a>(request: &Request<'a>) -> Result<Presented<'a>, NotFound> {
+fn presented<'a>(request: &Request<'a>) -> Result<Presented<'a>, Lacking> {
     if let Some(authorization) = request.header("authorization")
         && authorization.len() >= 6
         && authorization[..6].eq_ignore_ascii_case(b"bearer")
@@ -133,17 +160,11 @@ fn presented<'a>(request: &Request<'a>) -> Result<Presented<'a>, NotFound> {
     let token = request.header("jwttokenstring");
     let kinds = [api_key.is_some(), email.is_some() || password.is_some(), token.is_some()];
     match kinds.iter().filter(|present| **present).count() {
-        0 => return Err((Refusal::NoCredentials, nothing_known(request))),
+        0 => return Err(Lacking::All),
         1 => {}
-        _ => {
-            let names = ["apiKey", "email and password", "jwtTokenString"];
-            let sent: Vec<&str> =
-                names.into_iter().zip(kinds).filter_map(|(name, sent)| sent.then_some(name)).collect();
-            let detail = format!("more than one kind of credential headers: {}; send one", sent.join(", "));
-            return Err((Refusal::SeveralCredentials, detail));
-        }
+        _ => return Err(Lacking::AllButOne(kinds)),
     }
-    let incomplete = |what: &str| Err((Refusal::IncompleteCredentials, what.to_owned()));
+    let incomplete = |what| Err(Lacking::Part(what));
     match (api_key, email, password, token) {
         (Some([]), ..) => incomplete("the apiKey header is empty"),
         (Some(key), ..) => Ok(Presented::ApiKey(key)),

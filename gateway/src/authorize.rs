@@ -66,8 +66,8 @@ pub async fn check(core: &Rc<Core>, request: &Request<'_>, known: Known) -> Resu
     match refusal {
         None => Ok(Allowed { app, endpoint, permit, identity, user_id, console }),
         Some((refusal, detail)) => {
-            let refused = Refused::at_endpoint(refusal, app, endpoint).because(detail);
-            Err(Refused { user_id, console, ..refused })
+            let refused = Refused::at_endpoint(refusal, app, endpoint).because(detail).having_said(console);
+            Err(Refused { user_id, ..refused })
         }
     }
 }

@@ -34,7 +34,8 @@ pub fn endpoint(core: &Core, request: &Request<'_>, walked: Result<Walked, Refus
         }
         Err(refused) => {
             let Some(app) = refused.app else { return };
-            let lines = refused.console.into_iter().map(|line| line.text).collect();
+            let said = refused.said.map(|said| said.0).unwrap_or_default();
+            let lines = said.into_iter().map(|line| line.text).collect();
             (app, refused.endpoint, refused.user_id, 0, lines, String::new(), refused.detail)
         }
     };

@@ -66,13 +66,17 @@ pub struct Refused {
     pub user_id: Option<String>,
     /// For the app's log, not for the client.
     pub detail: String,
-    /// What functions said that ran on the way.
-    pub console: Vec<ConsoleLine>,
+    /// What functions said that ran on the way; few requests have any.
+    pub said: Option<Box<Said>>,
 }
+
+/// Lines of functions that ran before the request's own.
+#[derive(Debug)]
+pub struct Said(pub Vec<ConsoleLine>);
 
 impl Refused {
     pub fn before_app(refusal: Refusal) -> Self {
-        Self { refusal, app: None, endpoint: None, user_id: None, detail: String::new(), console: Vec::new() }
+        Self { refusal, app: None, endpoint: None, user_id: None, detail: String::new(), said: None }
     }
 
     pub fn at_app(refusal: Refusal, app: Arc<ActiveApp>) -> Self {
@@ -81,6 +85,11 @@ impl Refused {
 
     pub fn at_endpoint(refusal: Refusal, app: Arc<ActiveApp>, endpoint: Arc<ActiveEndpoint>) -> Self {
         Self { endpoint: Some(endpoint), ..Self::at_app(refusal, app) }
+    }
+
+    pub fn having_said(mut self, lines: Vec<ConsoleLine>) -> Self {
+        self.said = (!lines.is_empty()).then(|| Box::new(Said(lines)));
+        self
     }
 
     pub fn because(mut self, detail: impl Into<String>) -> Self {

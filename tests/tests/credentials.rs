@@ -506,3 +506,107 @@ fn wrong_passwords_by_the_dozen_do_not_slow_a_neighbour_down() {
     // One password takes some twenty milliseconds; whoever waited behind a few would see a multiple of that.
     assert!(busy < quiet + Duration::from_millis(50), "{quiet:?} alone, {busy:?} beside the guesses");
 }
+
+/// An issuer of tokens on this machine: what it serves, and how often it was asked.
+struct Issuer {
+    address: String,
+    document: std::sync::Arc<std::sync::Mutex<String>>,
+    asked: std::sync::Arc<std::sync::atomic::AtomicUsize>,
+}
+
+impl Issuer {
+    fn start(document: &str) -> Self {
+        let listener = std::net::TcpListener::bind("127.0.0.1:0").expect("a free port");
+        let address = format!("http://{}/keys", listener.local_addr().expect("an address"));
+        let document = std::sync::Arc::new(std::sync::Mutex::new(document.to_owned()));
+        let asked = std::sync::Arc::<std::sync::atomic::AtomicUsize>::default();
+        let (served, counted) = (document.clone(), asked.clone());
+        std::thread::spawn(move || {
+            for stream in listener.incoming() {
+                let Ok(mut stream) = stream else { return };
+                let mut head = [0; 4096];
+                let _ = std::io::Read::read(&mut stream, &mut head);
+                counted.fetch_add(1, std::sync::atomic::Ordering::SeqCst);
+                let body = served.lock().unwrap().clone();
+                let answer = format!(
+                    "HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: {}\r\nConnection: close\r\n\r\n{body}",
+                    body.len()
+                );
+                let _ = std::io::Write::write_all(&mut stream, answer.as_bytes());
+            }
+        });
+        Self { address, document, asked }
+    }
+
+    fn asked(&self) -> usize {
+        self.asked.load(std::sync::atomic::Ordering::SeqCst)
+    }
+}
+
+fn of_issuer(config: Json) -> Backend {
+    Backend::new()
+        .with(
+            "auth",
+            json!({ "providers": { "custom-token": {
+            "name": "custom-token", "type": "custom-token", "disabled": false, "config": config,
+        } } }),
+        )
+        .endpoint(Endpoint::new("GET", "/made", WHO).application().with("create_user_on_auth", true))
+}
+
+#[test]
+fn an_issuers_keys_are_fetched_and_chosen_by_name() {
+    let server = Setup::default().set("PORTICO_OUTBOUND_ALLOW", "127.0.0.1").start();
+    let issuer = Issuer::start(tokens::JWKS_BOTH);
+    let config =
+        json!({ "audience": "tests", "signingAlgorithm": "RS256", "useJWKURI": true, "jwkURI": issuer.address });
+    let app = server.admin().serve("issued", &of_issuer(config));
+    let call = |token: &str| server.call(&Request::get(&app.target("/made")).header("jwtTokenString", token));
+    let callers: Vec<_> = (0..8)
+        .map(|_| {
+            let (address, target) = (server.address, app.target("/made"));
+            std::thread::spawn(move || {
+                let request = Request::get(&target).header("jwtTokenString", tokens::BY_SECOND);
+                Connection::open(address).call(&request).expect("an answer").status
+            })
+        })
+        .collect();
+    let statuses: Vec<u16> = callers.into_iter().map(|caller| caller.join().expect("a caller")).collect();
+    assert_eq!(statuses, [200; 8]);
+    assert_eq!(call(tokens::BY_FIRST).json()["identities"][0]["id"], json!("r1"));
+    assert_eq!(call(tokens::BY_SECOND).json()["identities"][0]["id"], json!("r2"));
+    assert_eq!(issuer.asked(), 1, "many who need the same keys wait for one fetch, and keep what it found");
+    let confused = call(tokens::BY_SECOND_CLAIMING_FIRST);
+    refused(&confused, 401, UNKNOWN);
+    refused(&call(tokens::GOOD), 401, UNKNOWN);
+    // The issuer changes its keys: the ones that were fetched are good for some minutes.
+    *issuer.document.lock().unwrap() = tokens::JWKS_FIRST.to_owned();
+    assert_eq!(call(tokens::BY_SECOND).status, 200);
+}
+
+#[test]
+fn an_issuer_that_functions_could_not_reach_is_not_asked() {
+    let issuer = Issuer::start(tokens::JWKS_BOTH);
+    let config =
+        json!({ "audience": "tests", "signingAlgorithm": "RS256", "useJWKURI": true, "jwkURI": issuer.address });
+    let app = SERVER.admin().serve("inward", &of_issuer(config));
+    let answer = call(&app, "/made", &[("jwtTokenString", tokens::BY_FIRST)]);
+    refused(&answer, 401, UNKNOWN);
+    assert!(reason(&app, &answer).contains("127.0.0.1"), "{}", reason(&app, &answer));
+    assert_eq!(issuer.asked(), 0);
+}
+
+#[test]
+fn a_public_key_can_be_a_secret() {
+    let app = SERVER.admin().create("pem");
+    app.secret("public_key", tokens::PUBLIC_KEY);
+    let mut backend = of_issuer(json!({ "audience": "tests", "signingAlgorithm": "RS256" }));
+    let auth = json!({ "providers": { "custom-token": {
+        "name": "custom-token", "type": "custom-token", "disabled": false,
+        "config": { "audience": "tests", "signingAlgorithm": "RS256" }, "secret_config": { "signingKeys": ["public_key"] },
+    } } });
+    backend = backend.with("auth", auth);
+    app.push(&backend);
+    assert_eq!(call(&app, "/made", &[("jwtTokenString", tokens::BY_FIRST)]).json()["identities"][0]["id"], json!("r1"));
+    refused(&call(&app, "/made", &[("jwtTokenString", tokens::BY_SECOND)]), 401, UNKNOWN);
+}

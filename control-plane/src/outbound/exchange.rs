@@ -284,7 +284,7 @@ async fn send(way: &Way<'_>, request: &Request) -> Result<reqwest::Response, Ref
 }
 
 /// What can be judged before a connection is made.
-fn check(guard: &Guard, url: &Url) -> Result<(), Refusal> {
+pub(super) fn check(guard: &Guard, url: &Url) -> Result<(), Refusal> {
     if !matches!(url.scheme(), "http" | "https") {
         let scheme = url.scheme();
         return Err(refused(
@@ -385,7 +385,7 @@ async fn receive(
 }
 
 /// The client's error in the words and codes that JavaScript libraries know.
-fn explained(error: &reqwest::Error, url: &Url) -> Refusal {
+pub(super) fn explained(error: &reqwest::Error, url: &Url) -> Refusal {
     let host = url.host_str().unwrap_or_default();
     let port = url.port_or_known_default().unwrap_or_default();
     let mut cause = error.source();

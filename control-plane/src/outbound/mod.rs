@@ -6,10 +6,12 @@
 //! One HTTP client serves a node, on the side runtime. It takes no proxy from the environment, keeps no cookies, follows no
 //! redirect by itself and sends nothing of ours but a `User-Agent`. What is in progress for a call ends with the call.
 //!
-//! Not here: what functions call these things (the runtime's JavaScript), and the platform's own requests.
+//! Not here: what functions call these things (the runtime's JavaScript). The platform's own requests are small and go
+//! through `document`.
 
 mod body;
 mod digest;
+pub mod document;
 mod exchange;
 mod fields;
 mod guard;

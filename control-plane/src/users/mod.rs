@@ -232,13 +232,18 @@ impl From<Busy> for NotKnown {
 }
 
 impl Users {
-    pub fn start(catalog: Catalog, vault: Arc<Vault>, runtime: tokio::runtime::Handle) -> std::io::Result<Arc<Self>> {
+    pub fn start(
+        catalog: Catalog,
+        vault: Arc<Vault>,
+        fetch: Arc<dyn Fetch>,
+        runtime: tokio::runtime::Handle,
+    ) -> std::io::Result<Arc<Self>> {
         Ok(Arc::new(Self {
             catalog,
             cache: Cache::default(),
             passwords: Passwords::start()?,
             sessions: UserSessions::new(vault),
-            signers: Signers::new(Arc::new(NoWay)),
+            signers: Signers::new(fetch),
             claims: (0..CLAIM_LOCKS).map(|_| Mutex::default()).collect(),
             digest_key: vault::random()?,
             runtime,
@@ -275,12 +280,5 @@ impl Users {
 impl fmt::Debug for Users {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("Users")
-    }
-}
-
-struct NoWay;
-impl Fetch for NoWay {
-    fn get(&self, _: &str) -> futures_util::future::BoxFuture<'static, Result<Vec<u8>, String>> {
-        Box::pin(async { Err("addresses outside are not reached yet".to_owned()) })
     }
 }
