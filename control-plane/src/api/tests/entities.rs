@@ -266,3 +266,35 @@ async fn the_access_list_acts_at_once() {
     assert_eq!(stage.get(&origins).await.expect(200), json!(["https://example.com"]));
     stage.post(&origins, json!(["example.com"])).await.error(400);
 }
+
+#[tokio::test]
+async fn limits_act_at_once_and_only_the_operator_goes_above_the_server_s_own() {
+    let stage = Stage::new().await;
+    let (app, client_app_id) = stage.app("app").await;
+    stage.post(&format!("{app}/import"), hello("exports = () => 1")).await.expect(204);
+    let path = format!("{app}/limits");
+    let served = |stage: &Stage| stage.served(&client_app_id).unwrap();
+    let before = served(&stage);
+    let all = stage.patch(&path, json!({ "run_time_ms": 2000, "calls_max": 7 })).await.expect(200);
+    assert_eq!((&all["limits"]["run_time_ms"], &all["limits"]["heap_mib"]), (&json!(2000), &json!(64)));
+    let after = served(&stage);
+    assert_eq!((after.limits.run_time_ms, after.limits.calls_max), (2000, 7));
+    assert_eq!(after.bundle, before.bundle, "hosts need not load it anew for that");
+    stage.patch(&path, json!({ "heap_mib": 32 })).await.expect(200);
+    assert_ne!(served(&stage).bundle, before.bundle, "an isolate keeps the heap it was made with");
+
+    let reader = stage.login("reader").await;
+    stage.send(http::Method::PATCH, &path, &reader, r#"{"calls_max":1}"#).await.error(403);
+    let stage = stage.restarted().await;
+    assert_eq!(served(&stage).limits.calls_max, 7, "kept");
+
+    let owner = stage.login("other").await;
+    let theirs = format!("/groups/{}/apps", stage.other_group);
+    let theirs = stage.send(http::Method::POST, &theirs, &owner, r#"{"name":"theirs"}"#).await.expect(201);
+    let theirs = format!("/groups/{}/apps/{}/limits", stage.other_group, theirs["_id"].as_str().unwrap());
+    let patch = async |body: &str| stage.send(http::Method::PATCH, &theirs, &owner, body).await;
+    assert_eq!(patch(r#"{"run_time_ms":10}"#).await.expect(200)["own"], json!({ "run_time_ms": 10 }));
+    let refused = patch(r#"{"run_time_ms":1001}"#).await.error(403);
+    assert_eq!(refused, "run_time_ms: only the operator may go above this server's 1000");
+    assert_eq!(patch(r#"{"run_time_ms":null}"#).await.expect(200)["own"], json!({}));
+}
