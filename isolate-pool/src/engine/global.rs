@@ -602,4 +602,14 @@ mod tests {
         assert_eq!(evaluate(&mut isolate, 1, false, "Object.keys(globalThis)"), "JSON");
         assert_eq!(evaluate(&mut isolate, 2, false, "[typeof JSON.parse, Object.keys(globalThis)]"), "function,");
     }
+
+    /// Code that was optimised while it set a name for everyone must not go on doing so for one call.
+    #[test]
+    fn a_function_made_fast_in_shared_code_sets_names_of_a_call_when_a_call_runs_it() {
+        let mut isolate = isolate();
+        let hot = "(set = (value) => { globalThis.q = value; r = value }, (() => { for (let n = 0; n < 300000; n++) set(n) })(), q)";
+        assert_eq!(evaluate(&mut isolate, 1, true, hot), "299999");
+        assert_eq!(evaluate(&mut isolate, 1, false, "(set('mine'), [q, r])"), "mine,mine");
+        assert_eq!(evaluate(&mut isolate, 2, false, "[q, r]"), "299999,299999");
+    }
 }

@@ -70,4 +70,22 @@ fn measure() {
         stage.body("hello");
     }
     println!("hello, one at a time: {:.2} us round trip", started.elapsed().as_secs_f64() * 1e6 / 10_000.0);
+
+    let mut stage = Stage::new(&[
+        ("nothing", "exports = () => { for (let i = 0; i < 1e5; i++) {} }"),
+        ("read", "exports = () => { x = 1; let sum = 0; for (let i = 0; i < 1e5; i++) sum += x; return sum }"),
+        ("write", "exports = () => { for (let i = 0; i < 1e5; i++) x = i; }"),
+        (
+            "built-in",
+            "exports = () => { let sum = 0; for (let i = 0; i < 1e5; i++) sum += parseFloat.length; return sum }",
+        ),
+        (
+            "overwritten built-in",
+            "exports = () => { parseFloat = 0; let sum = 0; for (let i = 0; i < 1e5; i++) sum += parseFloat; return sum }",
+        ),
+    ]);
+    for function in ["nothing", "built-in", "read", "write", "overwritten built-in"] {
+        let best = (0..5).map(|_| stage.call(function).cpu_us).min().unwrap_or_default();
+        println!("global, {function}: {:.0} ns each", f64::from(best) * 1e3 / 1e5);
+    }
 }
