@@ -18,6 +18,7 @@ use isolate_pool::{ConsoleLine, Failure, FailureKind, Identity, Outcome};
 use storage::model::{ActiveApp, ActiveFunction, BundleId, CorrelationId};
 
 use crate::ControlPlane;
+use crate::limits::LOGGED_BODY_BYTES_MAX;
 use crate::logs::{LogEntry, LogKind, LoggedError, now_ms};
 
 /// One call of one function.
@@ -53,6 +54,8 @@ pub(crate) struct Origin {
     pub method: String,
     pub remote_ip: String,
     pub user_id: Option<String>,
+    /// What whoever asked is sent when the function fails.
+    pub failed_status: fn(&Failure) -> u16,
 }
 
 impl Ran {
@@ -91,20 +94,10 @@ impl ControlPlane {
         let elapsed_ms = started.elapsed().as_millis() as i64;
         let failure = ran.outcome.result.as_ref().err();
         let entry = LogEntry {
-            kind: LogKind::Function,
-            correlation: origin.correlation,
-            app,
-            endpoint: None,
-            arguments: (!function.disable_arg_logs).then_some(arguments),
-            function: Some(function),
-            request_url: origin.url,
-            request_method: origin.method,
-            remote_ip: origin.remote_ip,
-            started_ms,
+            arguments_truncated: arguments.len() > LOGGED_BODY_BYTES_MAX,
+            arguments: (!function.disable_arg_logs && arguments.len() <= LOGGED_BODY_BYTES_MAX).then_some(arguments),
             completed_ms: started_ms + elapsed_ms,
-            user_id: origin.user_id,
-            // The Admin API answers a trial that failed with 200 and the error in its body.
-            status: 200,
+            status: failure.map_or(200, origin.failed_status),
             error: failure.map(|failure| LoggedError {
                 message: failure.message.clone(),
                 code: error_code(failure).to_owned(),
@@ -113,10 +106,47 @@ impl ControlPlane {
             }),
             mem_time_usage: ran.outcome.heap_bytes.saturating_mul(elapsed_ms.max(1) as u64),
             messages: ran.console.iter().map(|line| line.text.clone()).collect(),
-            request: None,
+            ..blank(app, Some(function), origin, started_ms)
         };
         self.logs.append(vec![entry]);
         ran
+    }
+
+    /// Writes the `FUNCTION` entry of a call that was refused before anything ran.
+    pub(crate) fn log_refused(
+        &self,
+        app: Arc<ActiveApp>,
+        function: Option<Arc<ActiveFunction>>,
+        origin: Origin,
+        status: u16,
+        error: LoggedError,
+    ) {
+        let entry = LogEntry { status, error: Some(error), ..blank(app, function, origin, now_ms()) };
+        self.logs.append(vec![entry]);
+    }
+}
+
+/// The entry of a call that has begun.
+fn blank(app: Arc<ActiveApp>, function: Option<Arc<ActiveFunction>>, origin: Origin, started_ms: i64) -> LogEntry {
+    LogEntry {
+        kind: LogKind::Function,
+        correlation: origin.correlation,
+        app,
+        endpoint: None,
+        function,
+        arguments: None,
+        arguments_truncated: false,
+        request_url: origin.url,
+        request_method: origin.method,
+        remote_ip: origin.remote_ip,
+        started_ms,
+        completed_ms: started_ms,
+        user_id: origin.user_id,
+        status: 200,
+        error: None,
+        mem_time_usage: 0,
+        messages: Vec::new(),
+        request: None,
     }
 }
 

@@ -46,6 +46,7 @@ pub fn endpoint(core: &Core, request: &Request<'_>, walked: Result<Walked, Refus
         app,
         function: endpoint.as_ref().map(|endpoint| endpoint.function.clone()),
         arguments: None,
+        arguments_truncated: false,
         endpoint,
         request_url: request.path.to_owned(),
         request_method: request.method.to_owned(),

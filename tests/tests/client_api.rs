@@ -372,3 +372,27 @@ fn a_page_of_an_allowed_origin_may_log_in() {
     let answer = SERVER.call(&Request::post(&target, "{}").header("Origin", "https://a.example"));
     assert_eq!((answer.status, answer.header("access-control-allow-origin")), (403, None));
 }
+
+#[test]
+fn calls_of_users_are_in_the_log_with_why_they_were_refused() {
+    let app = app("logged");
+    let (token, _, user) = logged_in(&app, "anon-user", json!({}));
+    let entry_of = |answer: &Answer| {
+        let link = answer.json()["link"].as_str().unwrap_or_else(|| panic!("no link: {answer}")).to_owned();
+        app.log_of(link.split("co_id=").nth(1).expect("the link names the call"))
+    };
+    for (name, status, code, reason) in [
+        ("throws", 400, "FunctionExecutionError", ""),
+        ("guarded", 403, "FunctionExecutionError", "can_evaluate"),
+        ("hidden", 404, "FunctionNotFound", ""),
+        ("nobody", 404, "FunctionNotFound", ""),
+    ] {
+        let answer = call(&app, &token, name, json!([1]));
+        assert_eq!(answer.status, status, "{name}: {answer}");
+        let entry = entry_of(&answer);
+        let kept = (&entry["type"], &entry["status"], &entry["error_code"], &entry["user_id"]);
+        assert_eq!(kept, (&json!("FUNCTION"), &json!(status), &json!(code), &json!(user)), "{name}");
+        assert!(entry["error_details"].to_string().contains(reason), "{name}: {entry}");
+        assert_eq!(entry["request_url"], json!(of_app(&app, "/functions/call")));
+    }
+}

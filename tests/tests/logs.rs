@@ -249,13 +249,17 @@ fn console_lines_are_kept_far_beyond_the_documented_caps() {
 }
 
 #[test]
-fn a_long_body_is_kept_in_part() {
-    let app = SERVER.admin().serve("long", &Backend::new().on("POST", "/take", "exports = () => 1;"));
+fn a_long_body_is_kept_in_part_and_long_arguments_are_not() {
+    let backend = Backend::new().on("POST", "/take", "exports = () => 1;");
+    let app = SERVER.admin().serve("long", &backend.function("length", "exports = (text) => text.length;"));
     let entry = app.log_of(&co_id(&SERVER.call(&Request::post(&app.target("/take"), vec![b'x'; 100_000]))));
     let args: Json = serde_json::from_str(entry["endpoint_args"].as_str().expect("text")).expect("JSON");
     assert_eq!(args["truncated"], json!(true));
     let kept = args["body"]["$binary"]["base64"].as_str().expect("a body").len();
     assert_eq!(kept, (64 * 1024usize).div_ceil(3) * 4);
+    app.returned("length", json!(["x".repeat(100_000)]));
+    let entry = &settled(&app, "?type=FUNCTION", 1)[0];
+    assert_eq!(entry["function_call"], json!({ "name": "length", "arguments": null, "truncated": true }));
 }
 
 #[test]

@@ -112,8 +112,10 @@ async fn trial(
     let correlation = CorrelationId::new();
     let Asked { method, url, remote_ip } = asked;
     let began = Instant::now();
-    let ran =
-        control.run_logged(call, function, arguments, Origin { correlation, url, method, remote_ip, user_id }).await;
+    // A trial that shows a failure went well.
+    let failed_status = |_: &_| 200;
+    let origin = Origin { correlation, url, method, remote_ip, user_id, failed_status };
+    let ran = control.run_logged(call, function, arguments, origin).await;
     let link = format!("{}/groups/{}/apps/{}/logs?co_id={correlation}", control.place.base_url, app.group, app.id);
     Ok(ok(&answer(ran, began.elapsed(), &link)))
 }

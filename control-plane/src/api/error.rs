@@ -47,6 +47,16 @@ impl ApiError {
         self.link.is_some()
     }
 
+    /// The status, for the log.
+    pub fn status(&self) -> u16 {
+        self.status.as_u16()
+    }
+
+    /// The code and the text, for the log.
+    pub fn said(&self) -> (&'static str, &str) {
+        (self.code, &self.message)
+    }
+
     // What users' programs are told, in the words that client libraries know.
 
     /// Before an app is known there is no code either.

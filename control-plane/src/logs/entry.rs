@@ -26,6 +26,8 @@ pub struct LogEntry {
     pub function: Option<Arc<ActiveFunction>>,
     /// What it was called with, an array in Extended JSON. Not for endpoints, whose arguments are the request.
     pub arguments: Option<String>,
+    /// Whether they were longer than [`crate::limits::LOGGED_BODY_BYTES_MAX`], and are left out for it.
+    pub arguments_truncated: bool,
     /// Path only.
     pub request_url: String,
     pub request_method: String,

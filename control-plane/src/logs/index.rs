@@ -12,6 +12,9 @@ use std::fs::{File, OpenOptions};
 use std::io::{self, Write};
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
+use std::sync::LazyLock;
+
+use memchr::memmem::Finder;
 
 use crate::limits::{LOG_BLOCK_BYTES, LOG_BLOOM_BYTES, LOG_LINE_BYTES_MAX};
 
@@ -152,27 +155,37 @@ fn string_at(line: &[u8], start: usize) -> Option<&[u8]> {
     }
 }
 
+const STARTED_KEY: &[u8] = b"\"started\":\"";
+const STATUS_KEY: &[u8] = b"\"status\":";
+const KIND_KEY: &[u8] = b"\"type\":\"";
+const MESSAGES_KEY: &[u8] = b"\"messages\":[";
+pub const ERROR_KEY: &[u8] = b"\"error\":\"";
+
 /// `started`, epoch milliseconds.
 pub fn started(line: &[u8]) -> Option<i64> {
-    let text = std::str::from_utf8(text_after(line, b"\"started\":\"")?).ok()?;
-    Some(text.parse::<jiff::Timestamp>().ok()?.as_millisecond())
+    time(text_after(line, STARTED_KEY)?)
+}
+
+fn time(text: &[u8]) -> Option<i64> {
+    Some(std::str::from_utf8(text).ok()?.parse::<jiff::Timestamp>().ok()?.as_millisecond())
 }
 
 pub fn status(line: &[u8]) -> Option<u64> {
-    let key = b"\"status\":";
-    let at = memchr::memmem::find(line, key)? + key.len();
-    let digits = line[at..].iter().take_while(|byte| byte.is_ascii_digit());
-    Some(digits.fold(0, |number, digit| (number * 10 + u64::from(digit - b'0')).min(99_999)))
+    Some(number(&line[memchr::memmem::find(line, STATUS_KEY)? + STATUS_KEY.len()..]))
 }
 
-pub const ERROR_KEY: &[u8] = b"\"error\":\"";
+/// The number that bytes begin with.
+fn number(bytes: &[u8]) -> u64 {
+    let digits = bytes.iter().take_while(|byte| byte.is_ascii_digit());
+    digits.fold(0, |number, digit| (number * 10 + u64::from(digit - b'0')).min(99_999))
+}
 
 /// Everything a text search looks through: messages, the error, its stack.
 pub fn searched(line: &[u8]) -> impl Iterator<Item = &[u8]> {
-    let error = text_after(line, ERROR_KEY);
+    let messages_at = memchr::memmem::find(line, MESSAGES_KEY);
+    let error = text_after(&line[..messages_at.unwrap_or(line.len())], ERROR_KEY);
     let stack = error.and_then(|_| text_after(line, b"\"stack\":\""));
-    let key = b"\"messages\":[";
-    let mut at = memchr::memmem::find(line, key).map(|at| at + key.len());
+    let mut at = messages_at.map(|at| at + MESSAGES_KEY.len());
     let messages = std::iter::from_fn(move || {
         let start = at?;
         if line.get(start) != Some(&b'"') {
@@ -261,22 +274,49 @@ fn whole_lines(file: &File, offset: u64, length: u64) -> io::Result<Vec<u8>> {
     }
 }
 
+/// What is looked for in every line that is indexed, made ready once.
+struct Keys {
+    messages: Finder<'static>,
+    started: Finder<'static>,
+    status: Finder<'static>,
+    kind: Finder<'static>,
+    error: Finder<'static>,
+    tokens: [(Token, Finder<'static>); Token::ALL.len()],
+}
+
+static KEYS: LazyLock<Keys> = LazyLock::new(|| Keys {
+    messages: Finder::new(MESSAGES_KEY),
+    started: Finder::new(STARTED_KEY),
+    status: Finder::new(STATUS_KEY),
+    kind: Finder::new(KIND_KEY),
+    error: Finder::new(ERROR_KEY),
+    tokens: Token::ALL.map(|token| (token, Finder::new(token.key()))),
+});
+
 fn describe(records: &mut Vec<u8>, offset: u64, lines: &[u8]) {
     let mut bloom = [0; LOG_BLOOM_BYTES];
     let mut put = |item: u64| places(item).for_each(|bit| bloom[bit / 8] |= 1 << (bit % 8));
     let (mut min, mut max) = (i64::MAX, i64::MIN);
     let mut facts = Facts::default();
-    for line in lines.split(|byte| *byte == b'\n') {
-        let Some(started) = started(line) else { continue };
+    let keys = &*KEYS;
+    let mut rest = lines;
+    while let Some(end) = memchr::memchr(b'\n', rest) {
+        let line = &rest[..end];
+        rest = &rest[end + 1..];
+        // All that is looked for stands before the messages; behind them is what callers wrote, which is long.
+        let head = &line[..keys.messages.find(line).unwrap_or(line.len())];
+        let text = |finder: &Finder<'_>| string_at(head, finder.find(head)? + finder.needle().len());
+        let Some(started) = text(&keys.started).and_then(time) else { continue };
         (min, max) = (min.min(started), max.max(started));
-        facts.add(Facts::status(status(line).unwrap_or_default()));
-        facts.add(Facts::of_type(text_after(line, b"\"type\":\"").unwrap_or_default()));
-        for token in Token::ALL {
-            if let Some(value) = text_after(line, token.key()) {
+        let status = keys.status.find(head).map_or(0, |at| number(&head[at + STATUS_KEY.len()..]));
+        facts.add(Facts::status(status));
+        facts.add(Facts::of_type(text(&keys.kind).unwrap_or_default()));
+        for (token, finder) in &keys.tokens {
+            if let Some(value) = text(finder) {
                 put(token.item(value));
             }
         }
-        if memchr::memmem::find(line, ERROR_KEY).is_some() {
+        if keys.error.find(head).is_some() {
             facts.add(Facts::ERROR);
         }
         searched(line).for_each(|text| triples(text).for_each(&mut put));

@@ -84,6 +84,9 @@ pub fn write_line(out: &mut Vec<u8>, entry: LogEntry, secrets: &[SecretText], se
         if !silent {
             let arguments = redact::json(entry.arguments.as_deref().unwrap_or("null"), secrets);
             call.json("arguments", &arguments);
+            if entry.arguments_truncated {
+                call.flag("truncated", true);
+            }
         }
         call.close();
     }

@@ -163,6 +163,7 @@ impl Common {
 /// Roughly what an entry keeps in memory, bytes.
 fn weight(entry: &LogEntry) -> usize {
     let request = entry.request.as_ref().map_or(0, |request| request.headers.len() + request.body.len());
+    let request = request + entry.arguments.as_ref().map_or(0, String::len);
     size_of::<LogEntry>() + request + entry.request_url.len() + entry.messages.iter().map(String::len).sum::<usize>()
 }
 

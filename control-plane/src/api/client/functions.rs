@@ -18,11 +18,12 @@ use isolate_pool::{Identity, RequestParts};
 use storage::access::expression::{Answers, Expression, Step, json_of, value_of};
 use storage::model::{ActiveApp, ActiveFunction, CorrelationId, RunAs, script_function};
 
-use super::{AccessOf, ROOT, link, linked, peer};
+use super::{AccessOf, ROOT, link, peer};
 use crate::ControlPlane;
 use crate::api::error::ApiError;
 use crate::api::request::Payload;
 use crate::guard::Surroundings;
+use crate::logs::LoggedError;
 use crate::runner::{FunctionCall, Origin, arguments_from};
 
 pub fn routes() -> Router<Arc<ControlPlane>> {
@@ -57,23 +58,55 @@ async fn call(
     payload: Payload,
 ) -> Result<Response, ApiError> {
     let app = of.app.clone();
-    let called = control.called(of, asked, payload).await;
-    called.map_err(|error| if error.has_link() { error } else { linked(&app, &control, error) })
+    let origin = Origin {
+        correlation: CorrelationId::new(),
+        url: asked.url.clone(),
+        method: "POST".to_owned(),
+        remote_ip: asked.remote_ip.clone(),
+        user_id: Some(of.user.id.clone()),
+        failed_status: |failure| ApiError::from(failure.clone()).status(),
+    };
+    let link = link(&app, &control, origin.correlation);
+    let called = control.called(of, asked, &payload, origin.clone()).await;
+    called.map_err(|refused| {
+        let Refused { error, function, reason } = refused;
+        // One that has run has its entry.
+        if !error.has_link() {
+            let (code, message) = error.said();
+            let logged =
+                LoggedError { message: message.to_owned(), code: code.to_owned(), stack: String::new(), reason };
+            control.log_refused(app, function, origin, error.status(), logged);
+        }
+        error.with_link(link)
+    })
+}
+
+/// Why a call did not succeed, with what only the app's log is told.
+struct Refused {
+    error: ApiError,
+    function: Option<Arc<ActiveFunction>>,
+    reason: String,
+}
+
+impl<E: Into<ApiError>> From<E> for Refused {
+    fn from(error: E) -> Self {
+        Self { error: error.into(), function: None, reason: String::new() }
+    }
 }
 
 impl ControlPlane {
-    async fn called(&self, of: AccessOf, asked: Asked, payload: Payload) -> Result<Response, ApiError> {
+    async fn called(&self, of: AccessOf, asked: Asked, payload: &Payload, origin: Origin) -> Result<Response, Refused> {
         let AccessOf { app, user, session } = of;
         let body = payload.object()?;
         let name = body.get("name").and_then(Json::as_str).ok_or_else(|| ApiError::missing("name"))?;
         if let Some(service) = body.get("service").and_then(Json::as_str).filter(|service| !service.is_empty()) {
             let what = format!("calling service '{service}' from a client is not available in this version");
-            return Err(ApiError::not_supported(what));
+            return Err(ApiError::not_supported(what).into());
         }
         let given = match body.get("arguments") {
             None | Some(Json::Null) => &[],
             Some(Json::Array(arguments)) => arguments.as_slice(),
-            Some(_) => return Err(ApiError::invalid("arguments: must be an array")),
+            Some(_) => return Err(ApiError::invalid("arguments: must be an array").into()),
         };
         let arguments = arguments_from(given).map_err(ApiError::invalid)?;
         let missing = || ApiError::not_found("FunctionNotFound", format!("function not found: '{name}'"));
@@ -85,20 +118,12 @@ impl ControlPlane {
         if let Some(guard) = &function.guard {
             let held = self.guard_holds(&app, guard, &caller, &asked, name).await;
             if let Err(reason) | Ok(Err(reason)) = held.map(|held| held.then_some(()).ok_or("it is false".to_owned())) {
-                tracing::debug!(app = %app.client_app_id, function = name, reason, "can_evaluate said no");
-                return Err(ApiError::rule_not_matched(name));
+                let (error, reason) = (ApiError::rule_not_matched(name), format!("can_evaluate: {reason}"));
+                return Err(Refused { error, function: Some(function), reason });
             }
         }
         let identity = self.client_identity(&app, &function, caller).await?;
-        let correlation = CorrelationId::new();
-        let origin = Origin {
-            correlation,
-            url: asked.url,
-            method: "POST".to_owned(),
-            remote_ip: asked.remote_ip,
-            user_id: Some(user.id.clone()),
-        };
-        let link = link(&app, self, correlation);
+        let link = link(&app, self, origin.correlation);
         let call = FunctionCall { bundle: app.bundle, app, function: name.to_owned(), identity, arguments };
         let ran = self.run_logged(call, function, Json::from(given).to_string(), origin).await;
         match ran.outcome.result {
@@ -107,7 +132,7 @@ impl ControlPlane {
                 answer.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
                 Ok(answer)
             }
-            Err(failure) => Err(ApiError::from(failure).with_link(link)),
+            Err(failure) => Err(ApiError::from(failure).with_link(link).into()),
         }
     }
 

@@ -221,6 +221,7 @@ async fn an_entry_is_in_the_log_as_soon_as_it_is_asked_for_and_without_secrets()
         endpoint: Some(active.routes["/hello"][0].clone()),
         function: Some(active.functions["hello"].clone()),
         arguments: None,
+        arguments_truncated: false,
         request_url: "/app/x/endpoint/hello".to_owned(),
         request_method: "GET".to_owned(),
         remote_ip: "203.0.113.7".to_owned(),
@@ -259,6 +260,14 @@ async fn an_entry_is_in_the_log_as_soon_as_it_is_asked_for_and_without_secrets()
     }
     assert!(entry.get("user_id").is_none(), "a field without a value is absent");
     assert_eq!(stage.get(&format!("{app}/logs")).await.expect(200)["logs"].as_array().unwrap().len(), 2);
+    // Another tenant's administrator sees nothing of it, whichever way they ask.
+    let other = stage.login("other").await;
+    let borrowed = app.replace(&stage.group.to_hex(), &stage.other_group.to_hex());
+    for path in [&app, &borrowed] {
+        for rest in ["/logs", "/logs/download"] {
+            stage.send(Method::GET, &format!("{path}{rest}"), &other, "").await.error(404);
+        }
+    }
     let one = stage.get(&format!("{app}/logs?co_id={}", correlation.to_hex())).await.expect(200);
     assert_eq!(one["logs"].as_array().unwrap().len(), 1);
     let page = stage.get(&format!("{app}/logs?limit=1")).await.expect(200);
