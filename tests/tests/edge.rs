@@ -15,6 +15,18 @@ fn serve(name: &str, backend: &Backend) -> App {
     SERVER.admin().serve(name, backend)
 }
 
+/// A shell that is logged in to the server.
+fn logged_in() -> Command {
+    let shell = Command::default();
+    let key = std::fs::read_to_string(SERVER.data().join("admin-key.json")).expect("the key file");
+    let key: Json = serde_json::from_str(&key).expect("the key file is JSON");
+    let part = |name: &str| key[name].as_str().expect("both halves").to_owned();
+    let url = format!("http://{}", SERVER.address);
+    let login = ["login", "--url", &url, "--api-key", &part("public"), "--private-api-key", &part("private")];
+    shell.run(&login).expect(0);
+    shell
+}
+
 // --- browsers -----------------------------------------------------------------------------------------------------
 
 fn preflight(app: &App, route: &str, origin: &str) -> Answer {
@@ -114,6 +126,33 @@ fn a_page_reads_answers_and_errors_of_an_app_that_lets_its_origin_in() {
     app.admin.post(&list, &json!(["https://other.example"]));
     assert_eq!(from("https://other.example", "/fine").status, 200);
     assert_eq!(from("https://page.example", "/fine").status, 403);
+}
+
+/// Neither key is App Services', so both must come back as they were written.
+#[test]
+fn what_an_app_says_of_pages_and_senders_is_pulled_as_it_was_pushed() {
+    let shell = logged_in();
+    let signature = json!({ "scheme": "stripe", "tolerance_s": 60 });
+    let hook = Endpoint::new("POST", "/hook", "exports = () => 1;").validated("VERIFY_PAYLOAD", "sender");
+    let (pushed, pulled) = (shell.file("pushed"), shell.file("pulled"));
+    Backend::new().endpoint(hook.with("signature", signature.clone())).write_to(&pushed, "kept-keys");
+    let cors = json!({ "allowed_headers": ["apiKey"], "exposed_headers": ["ETag"] });
+    let root = json!({ "name": "kept-keys", "deployment_model": "GLOBAL", "cors": cors });
+    std::fs::write(pushed.join("root_config.json"), root.to_string()).expect("our own directory");
+    let id = shell.run(&["apps", "create", "kept-keys", "--deployment-model", "GLOBAL"]).expect(0).out;
+    let id = id.trim();
+    shell.run(&["secrets", "set", "sender", "--value", "whsec", "--app", id]).expect(0);
+    shell.run(&["push", "pushed", "--app", id, "--yes"]).expect(0);
+    shell.run(&["pull", "pulled", "--app", id]).expect(0);
+    let read = |path: &str| -> Json {
+        let text = std::fs::read_to_string(pulled.join(path)).unwrap_or_else(|error| panic!("{path}: {error}"));
+        serde_json::from_str(&text).unwrap_or_else(|error| panic!("{path}: {error}: {text}"))
+    };
+    let root = ["root_config.json", "realm_config.json"].into_iter().find(|name| pulled.join(name).exists());
+    assert_eq!(read(root.expect("a root file"))["cors"], cors);
+    let endpoints = ["https_endpoints", "http_endpoints"].into_iter().find(|name| pulled.join(name).exists());
+    let endpoints = read(&format!("{}/config.json", endpoints.expect("endpoints")));
+    assert_eq!(endpoints[0]["signature"], signature);
 }
 
 // --- compression ----------------------------------------------------------------------------------------------------
@@ -334,13 +373,7 @@ fn an_operator_bounds_one_app_without_touching_others() {
 
 #[test]
 fn limits_are_seen_and_set_from_the_command_line() {
-    let shell = Command::default();
-    let key = std::fs::read_to_string(SERVER.data().join("admin-key.json")).expect("the key file");
-    let key: Json = serde_json::from_str(&key).expect("the key file is JSON");
-    let part = |name: &str| key[name].as_str().expect("both halves").to_owned();
-    let url = format!("http://{}", SERVER.address);
-    let login = ["login", "--url", &url, "--api-key", &part("public"), "--private-api-key", &part("private")];
-    shell.run(&login).expect(0);
+    let shell = logged_in();
     let app = SERVER.admin().create("typed-limits");
     let id = app.client_app_id.as_str();
     let line = |out: &str, name: &str| {
