@@ -1,9 +1,9 @@
 //! Functions, row by row: F1 to F30 of the compatibility specification, every BSON type through a function that returns its
 //! argument, and the shapes in which the documentation writes functions.
 //!
-//! A row is called the way it says: through the Admin API's `debug/execute_function`, with Extended JSON in and out as a
-//! client's call has it, or through an endpoint where it matters who calls. A row that cannot hold yet stands in
-//! [`WAITING`] with its reason; it is printed, and neither called nor counted as held.
+//! A row is called the way it says: by a user's client, whose calls run under the rules, through the Admin API's
+//! `debug/execute_function`, or through an endpoint. A row that cannot hold yet stands in [`WAITING`] with its reason; it
+//! is printed, and neither called nor counted as held.
 
 use std::collections::HashSet;
 use std::sync::LazyLock;
@@ -13,10 +13,7 @@ use portico_tests::{App, Backend, Endpoint, Request, Server, Setup};
 use serde_json::{Value as Json, json};
 
 /// Rows that wait for something Portico does not do yet.
-const WAITING: &[(&str, &str)] = &[
-    ("F11", "private functions are hidden from client calls, which come with the client API"),
-    ("F24", "transactions come with the document store's sessions"),
-];
+const WAITING: &[(&str, &str)] = &[("F24", "transactions come with the document store's sessions")];
 
 /// Credentials of a provider nobody should see.
 const SECRET: &str = "t0ken-of-the-mail-provider";
@@ -28,9 +25,11 @@ struct Row {
 }
 
 enum Call {
-    /// Of the function with these arguments, as the system.
+    /// Of the function with these arguments, by the user.
+    Client(&'static str, Json),
+    /// The same, by an administrator as the system.
     Trial(&'static str, Json),
-    /// Of the endpoint, by the user of the API key.
+    /// Of the endpoint, by the user.
     User(&'static str),
     /// Of the endpoint, by nobody.
     Nobody(&'static str),
@@ -48,8 +47,8 @@ enum Expected {
 struct Stage {
     server: Server,
     app: App,
-    key: String,
-    /// The user of the key.
+    /// Of the user's session.
+    token: String,
     user: Json,
 }
 
@@ -58,10 +57,17 @@ static STAGE: LazyLock<Stage> = LazyLock::new(|| {
     let app = server.admin().create("functions");
     app.secret("mail_token", SECRET);
     app.push(&backend());
-    let (_, key) = app.api_key("K");
-    let mut stage = Stage { server, app, key, user: Json::Null };
-    stage.user = stage.ask(&Call::User("/who")).expect("the caller's id");
-    stage
+    let client = |path: &str, user: Json| {
+        let path = format!("/api/client/v2.0/app/{}/auth/providers/local-userpass/{path}", app.client_app_id);
+        let request = Request::post(&path, user.to_string()).header("Content-Type", "application/json");
+        let answer = server.call(&request);
+        assert!(answer.status < 300, "{path}: {answer}");
+        answer
+    };
+    client("register", json!({ "email": "someone@else.example", "password": "secret-enough" }));
+    let session = client("login", json!({ "username": "someone@else.example", "password": "secret-enough" })).json();
+    let token = session["access_token"].as_str().expect("a session has an access token").to_owned();
+    Stage { server, app, token, user: session["user_id"].clone() }
 });
 
 impl Stage {
@@ -79,7 +85,12 @@ impl Stage {
                     false => Ok(json["result"].take()),
                 };
             }
-            Call::User(route) => Request::get(&self.app.target(route)).header("apiKey", &self.key),
+            Call::Client(function, arguments) => {
+                let body = json!({ "name": function, "arguments": arguments });
+                let path = format!("/api/client/v2.0/app/{}/functions/call", self.app.client_app_id);
+                self.by_user(Request::post(&path, body.to_string()).header("Content-Type", "application/json"))
+            }
+            Call::User(route) => self.by_user(Request::get(&self.app.target(route))),
             Call::Nobody(route) => Request::get(&self.app.target(route)),
         };
         let answer = self.server.call(&request.header("Accept", "application/ejson"));
@@ -87,6 +98,10 @@ impl Stage {
             200 => Ok(answer.json()),
             status => Err((status, text(&answer.json(), "error"), text(&answer.json(), "error_code"))),
         }
+    }
+
+    fn by_user(&self, request: Request) -> Request {
+        request.header("Authorization", &format!("Bearer {}", self.token))
     }
 
     fn look(&self, row: &Row) -> Result<(), String> {
@@ -111,73 +126,124 @@ fn collection(name: &str) -> String {
 
 fn backend() -> Backend {
     let role = json!({ "name": "all", "apply_when": {}, "read": true, "write": true, "insert": true, "delete": true });
-    let rules = json!([{ "database": "d", "collection": "open", "roles": [role] }]);
+    let rules = ["three", "open", "shop"].map(|name| json!({ "database": "d", "collection": name, "roles": [role] }));
     let config = json!({ "name": "mongodb-atlas", "type": "mongodb-atlas", "config": {} });
     let (three, open, hidden, shop) =
         (collection("three"), collection("open"), collection("hidden"), collection("shop"));
-    let application = |route: &str, source: &str| Endpoint::new("GET", route, source).application();
-    Backend::new()
-        .api_keys()
+    let read_hidden =
+        format!("exports = async () => [await {hidden}.find().toArray(), context.user.id, context.runningAsSystem()];");
+    let providers = json!({ "local-userpass": {
+        "name": "local-userpass", "type": "local-userpass", "disabled": false, "config": { "autoConfirm": true },
+    } });
+    let backend = Backend::new()
+        .with("auth", json!({ "providers": providers }))
         .with("data_sources", json!([{ "config": config, "rules": rules }]))
         .with("values", json!([{ "name": "fromSecret", "private": true, "from_secret": true, "value": "mail_token" }]))
-        .endpoint(application("/who", "exports = () => context.user.id;"))
-        // Values in and out.
-        .function("sum", "exports = function (...a) { return parseInt(a.reduce((x, y) => x + y, 0)); }")
-        .function("add", "exports = (a, b) => a + b")
-        .function("mirror", "exports = a => a")
-        .function("null", "exports = function () { return null }")
-        .function("undefined", "exports = function () { return void 0 }")
-        .function("pair", "exports = (a, b) => ({ arg1: a, arg2: b })")
-        // Names and scopes.
-        .function("unknown", "exports = function () { return unknown }")
-        .function("typeofModule", "exports = () => typeof module;")
-        .function("guarded", "exports = () => 'ran';\nif (typeof module === \"object\") {module.exports = exports}")
-        .function("moduleOnly", "module.exports = () => 'ran';")
-        .function("global", "exports = function () { globalThis.x = (globalThis.x || 0) + 1; return globalThis.x }")
-        .function("implicit", "exports = async function () { n = typeof n === 'undefined' ? 1 : n + 1; await null; return n }")
-        // Context.
-        .function("noService", r#"exports = () => context.services.get("nope");"#)
-        .function("onNoService", r#"exports = () => context.services.get("nope").db("d");"#)
-        .function("secret", "exports = () => { const s = context.values.get(\"fromSecret\"); console.log(`it is ${s}`); return s }")
-        .function("calls", r#"exports = () => context.functions.execute("sum", 1, 2);"#)
-        .function("callsNobody", r#"exports = () => context.functions.execute("nobody");"#)
-        .endpoint(
-            application("/guarded", "exports = () => 1;")
-                .function_with("can_evaluate", json!({ "%%user.data.email": { "%in": ["a@b.c"] } })),
+        .on(
+            "GET",
+            "/chatty",
+            "exports = () => { for (let n = 0; n < 30; n++) console.log(String(n % 10).repeat(600)); return 1; };",
         )
-        // Documents.
-        .function("seedThree", &format!("exports = async () => {{ const c = {three}; await c.deleteMany({{}}); await c.insertMany([{{}}, {{}}, {{}}]); }};"))
-        .function("count", &format!("exports = () => ({{ value: {three}.count() }});"))
-        .function("cursor", &format!("exports = () => {three}.find({{}}, {{ _id: 0 }});"))
-        .function("pastTheEnd", &format!("exports = async () => {{ const c = {three}.find(); for (let n = 0; n < 3; n++) await c.next(); return c.next(); }};"))
-        .function("insertMany", &format!("exports = () => {shop}.insertMany([{{ a: 1 }}, {{ a: 2 }}]);"))
-        .function("upsert", &format!("exports = () => {shop}.updateOne({{ k: String(new BSON.ObjectId()) }}, {{ $set: {{ a: 1 }} }}, {{ upsert: true }});"))
-        .function("update", &format!("exports = async () => {{ await {shop}.insertOne({{ _id: 'u', a: 0 }}); return {shop}.updateOne({{ _id: 'u' }}, {{ $set: {{ a: 1 }} }}, {{ upsert: true }}); }};"))
-        .function("modify", &format!("exports = async () => {{ await {shop}.insertOne({{ _id: 'm', n: 1 }}); return {shop}.findOneAndUpdate({{ _id: 'm' }}, {{ $inc: {{ n: 1 }} }}, {{ returnNewDocument: true }}); }};"))
-        .function("hide", &format!("exports = async () => {{ await {hidden}.deleteMany({{}}); await {hidden}.insertOne({{ _id: 1 }}); }};"))
-        .endpoint(Endpoint::new("GET", "/hidden", &format!(
-            "exports = async () => [await {hidden}.find().toArray(), context.user.id, context.runningAsSystem()];"
-        )))
-        .function("readHidden", &format!("exports = async () => [await {hidden}.find().toArray(), context.user.id, context.runningAsSystem()];"))
-        .endpoint(application("/hidden/nested", "exports = async () => context.functions.execute('readHidden');"))
-        .endpoint(application("/hidden/directly", &format!("exports = () => {hidden}.find();")))
-        .endpoint(application("/regex", &format!("exports = () => {open}.find({{ a: {{ $regex: 'x' }} }});")))
-        .on("GET", "/regex/system", &format!("exports = () => {open}.find({{ a: {{ $regex: 'x' }} }});"))
-        // Modules, requests and the log.
-        .function("fetches", "exports = async (url) => { const r = await context.http.get({ url }); return [r.statusCode, r.status]; };")
-        .function("jwt", r#"exports = () => utils.jwt.decode(utils.jwt.encode("HS256", {a:1}, "s"), "s", false);"#)
-        .function("lodash", r#"exports = () => require("lodash").chunk([1, 2], 1);"#)
-        .on("GET", "/chatty", "exports = () => { for (let n = 0; n < 30; n++) console.log(String(n % 10).repeat(600)); return 1; };")
-        .function("f", "exports = (a) => { console.log('said', { a }); return { a, n: 1 }; };")
-        .function("g", "exports = () => { console.log('fine'); console.error('not fine'); };")
+        .endpoint(Endpoint::new("GET", "/hidden", &read_hidden))
+        .client_function(json!({ "name": "readHidden", "run_as_system": true }), &read_hidden)
+        .client_function(
+            json!({ "name": "onlyForSome", "can_evaluate": { "%%user.data.email": { "%in": ["a@b.c"] } } }),
+            "exports = () => 1;",
+        )
+        .client_function(json!({ "name": "plus", "private": true }), "exports = (a, b) => a + b;");
+    let functions = [
+        // Values in and out.
+        ("sum", "exports = function (...a) { return parseInt(a.reduce((x, y) => x + y, 0)); }".to_owned()),
+        ("add", "exports = (a, b) => a + b".to_owned()),
+        ("mirror", "exports = a => a".to_owned()),
+        ("null", "exports = function () { return null }".to_owned()),
+        ("undefined", "exports = function () { return void 0 }".to_owned()),
+        ("pair", "exports = (a, b) => ({ arg1: a, arg2: b })".to_owned()),
+        // Names and scopes.
+        ("unknown", "exports = function () { return unknown }".to_owned()),
+        ("typeofModule", "exports = () => typeof module;".to_owned()),
+        ("guarded", "exports = () => 'ran';\nif (typeof module === \"object\") {module.exports = exports}".to_owned()),
+        ("moduleOnly", "module.exports = () => 'ran';".to_owned()),
+        ("global", "exports = function () { globalThis.x = (globalThis.x || 0) + 1; return globalThis.x }".to_owned()),
+        (
+            "implicit",
+            "exports = async function () { n = typeof n === 'undefined' ? 1 : n + 1; await null; return n }".to_owned(),
+        ),
+        // Context.
+        ("noService", r#"exports = () => context.services.get("nope");"#.to_owned()),
+        ("onNoService", r#"exports = () => context.services.get("nope").db("d");"#.to_owned()),
+        (
+            "secret",
+            "exports = () => { const s = context.values.get(\"fromSecret\"); console.log(`it is ${s}`); return s }"
+                .to_owned(),
+        ),
+        ("calls", r#"exports = () => context.functions.execute("plus", 1, 2);"#.to_owned()),
+        ("callsNobody", r#"exports = () => context.functions.execute("nobody");"#.to_owned()),
+        (
+            // Documents.
+            "seedThree",
+            format!(
+                "exports = async () => {{ const c = {three}; await c.deleteMany({{}}); await c.insertMany([{{}}, {{}}, {{}}]); }};"
+            ),
+        ),
+        ("count", format!("exports = () => ({{ value: {three}.count() }});")),
+        ("cursor", format!("exports = () => {three}.find({{}}, {{ _id: 0 }});")),
+        (
+            "pastTheEnd",
+            format!(
+                "exports = async () => {{ const c = {three}.find(); for (let n = 0; n < 3; n++) await c.next(); return c.next(); }};"
+            ),
+        ),
+        ("insertMany", format!("exports = () => {shop}.insertMany([{{ a: 1 }}, {{ a: 2 }}]);")),
+        (
+            "upsert",
+            format!(
+                "exports = () => {shop}.updateOne({{ k: String(new BSON.ObjectId()) }}, {{ $set: {{ a: 1 }} }}, {{ upsert: true }});"
+            ),
+        ),
+        (
+            "update",
+            format!(
+                "exports = async () => {{ await {shop}.insertOne({{ _id: 'u', a: 0 }}); return {shop}.updateOne({{ _id: 'u' }}, {{ $set: {{ a: 1 }} }}, {{ upsert: true }}); }};"
+            ),
+        ),
+        (
+            "modify",
+            format!(
+                "exports = async () => {{ await {shop}.insertOne({{ _id: 'm', n: 1 }}); return {shop}.findOneAndUpdate({{ _id: 'm' }}, {{ $inc: {{ n: 1 }} }}, {{ returnNewDocument: true }}); }};"
+            ),
+        ),
+        (
+            "hide",
+            format!(
+                "exports = async () => {{ await {hidden}.deleteMany({{}}); await {hidden}.insertOne({{ _id: 1 }}); }};"
+            ),
+        ),
+        (
+            "fetches",
+            "exports = async (url) => { const r = await context.http.get({ url }); return [r.statusCode, r.status]; };"
+                .to_owned(),
+        ),
+        // Modules, and what trials call.
+        ("jwt", r#"exports = () => utils.jwt.decode(utils.jwt.encode("HS256", {a:1}, "s"), "s", false);"#.to_owned()),
+        ("lodash", r#"exports = () => require("lodash").chunk([1, 2], 1);"#.to_owned()),
+        ("f", "exports = (a) => { console.log('said', { a }); return { a, n: 1 }; };".to_owned()),
+        ("g", "exports = () => { console.log('fine'); console.error('not fine'); };".to_owned()),
+        ("readNested", "exports = async () => context.functions.execute('readHidden');".to_owned()),
+        ("readDirectly", format!("exports = () => {hidden}.find();")),
+        ("regex", format!("exports = () => {open}.find({{ a: {{ $regex: 'x' }} }});")),
+    ];
+    functions.into_iter().fold(backend, |backend, (name, source)| {
+        backend.client_function(json!({ "name": name, "private": false }), &source)
+    })
 }
 
 fn row(id: &'static str, call: Call, expected: Expected) -> Row {
     Row { id, call, expected }
 }
 
-fn trial(id: &'static str, function: &'static str, arguments: Json, expected: Json) -> Row {
-    row(id, Call::Trial(function, arguments), Expected::Value(expected))
+fn client(id: &'static str, function: &'static str, arguments: Json, expected: Json) -> Row {
+    row(id, Call::Client(function, arguments), Expected::Value(expected))
 }
 
 /// F1 to F30.
@@ -185,54 +251,64 @@ fn rows(stage: &Stage) -> Vec<Row> {
     let nowhere = format!("http://{}/nowhere", stage.server.address);
     let int = |number: &str| json!({ "$numberInt": number });
     let mut rows = vec![
-        trial("F1", "sum", json!([int("1"), int("2")]), int("3")),
-        trial("F2", "mirror", json!([{ "$numberLong": "5" }]), json!({ "$numberLong": "5" })),
-        trial("F2", "add", json!([{ "$numberLong": "2" }, { "$numberLong": "3" }]), json!({ "$numberLong": "5" })),
-        trial("F2", "add", json!([int("2"), int("3")]), int("5")),
-        trial(
+        client("F1", "sum", json!([int("1"), int("2")]), int("3")),
+        client("F2", "mirror", json!([{ "$numberLong": "5" }]), json!({ "$numberLong": "5" })),
+        client("F2", "add", json!([{ "$numberLong": "2" }, { "$numberLong": "3" }]), json!({ "$numberLong": "5" })),
+        client("F2", "add", json!([int("2"), int("3")]), int("5")),
+        client(
             "F2",
             "add",
             json!([{ "$numberDouble": "1.2" }, { "$numberDouble": "2.3" }]),
             json!({ "$numberDouble": "3.5" }),
         ),
-        trial("F4", "null", json!([]), Json::Null),
-        trial("F5", "undefined", json!([]), json!({ "$undefined": true })),
-        trial("F6", "pair", json!(["x"]), json!({ "arg1": "x", "arg2": { "$undefined": true } })),
+        client("F4", "null", json!([]), Json::Null),
+        client("F5", "undefined", json!([]), json!({ "$undefined": true })),
+        client("F6", "pair", json!(["x"]), json!({ "arg1": "x", "arg2": { "$undefined": true } })),
         row(
             "F7",
-            Call::Trial("unknown", json!([])),
-            Expected::Error("ReferenceError: 'unknown' is not defined", "FunctionExecutionError"),
+            Call::Client("unknown", json!([])),
+            Expected::Refused(400, "ReferenceError: 'unknown' is not defined", "FunctionExecutionError"),
         ),
-        trial("F8", "seedThree", json!([]), json!({ "$undefined": true })),
-        trial("F8", "count", json!([]), json!({ "value": { "$numberLong": "3" } })),
-        trial("F8", "cursor", json!([]), json!([{}, {}, {}])),
+        client("F8", "seedThree", json!([]), json!({ "$undefined": true })),
+        client("F8", "count", json!([]), json!({ "value": { "$numberLong": "3" } })),
+        client("F8", "cursor", json!([]), json!([{}, {}, {}])),
         row(
             "F9",
-            Call::User("/guarded"),
-            Expected::Refused(403, r#"rule not matched for function "get_guarded""#, "FunctionExecutionError"),
+            Call::Client("onlyForSome", json!([])),
+            Expected::Error(r#"rule not matched for function "onlyForSome""#, "FunctionExecutionError"),
         ),
         row(
             "F10",
-            Call::Trial("nobody", json!([])),
+            Call::Client("nobody", json!([])),
             Expected::Refused(404, "function not found: 'nobody'", "FunctionNotFound"),
         ),
         row(
             "F10",
-            Call::Trial("callsNobody", json!([])),
+            Call::Client("callsNobody", json!([])),
             Expected::Error("function not found: 'nobody'", "FunctionExecutionError"),
         ),
-        trial("F12", "typeofModule", json!([]), json!("undefined")),
-        trial("F13", "guarded", json!([]), json!("ran")),
-        trial("F13", "moduleOnly", json!([]), json!("ran")),
-        trial("F15", "noService", json!([]), json!({ "$undefined": true })),
+        row(
+            "F11",
+            Call::Client("plus", json!([int("1"), int("2")])),
+            Expected::Refused(404, "function not found: 'plus'", "FunctionNotFound"),
+        ),
+        client("F12", "typeofModule", json!([]), json!("undefined")),
+        client("F13", "guarded", json!([]), json!("ran")),
+        client("F13", "moduleOnly", json!([]), json!("ran")),
+        client("F15", "noService", json!([]), json!({ "$undefined": true })),
         row(
             "F15",
-            Call::Trial("onNoService", json!([])),
+            Call::Client("onNoService", json!([])),
             Expected::Error("Cannot access member 'db' of undefined", "FunctionExecutionError"),
         ),
-        trial("F16", "secret", json!([]), json!(SECRET)),
-        trial("F17", "calls", json!([]), int("3")),
-        trial("F18", "hide", json!([]), json!({ "$undefined": true })),
+        client("F16", "secret", json!([]), json!(SECRET)),
+        client("F17", "calls", json!([]), int("3")),
+        row("F18", Call::Trial("hide", json!([])), Expected::Value(json!({ "$undefined": true }))),
+        row(
+            "F18",
+            Call::Client("readHidden", json!([])),
+            Expected::Like(|stage, came| *came == json!([[{ "_id": { "$numberInt": "1" } }], stage.user, true])),
+        ),
         row(
             "F18",
             Call::User("/hidden"),
@@ -240,17 +316,17 @@ fn rows(stage: &Stage) -> Vec<Row> {
         ),
         row(
             "F18",
-            Call::User("/hidden/nested"),
+            Call::Client("readNested", json!([])),
             Expected::Like(|stage, came| *came == json!([[{ "_id": { "$numberInt": "1" } }], stage.user, true])),
         ),
         row(
             "F18",
-            Call::User("/hidden/directly"),
-            Expected::Refused(403, "no rule exists for namespace 'd.hidden'", "NoMatchingRuleFound"),
+            Call::Client("readDirectly", json!([])),
+            Expected::Error("no rule exists for namespace 'd.hidden'", "NoMatchingRuleFound"),
         ),
         row(
             "F19",
-            Call::Trial("insertMany", json!([])),
+            Call::Client("insertMany", json!([])),
             Expected::Like(|_, came| {
                 let ids = came["insertedIds"].as_array();
                 ids.is_some_and(|ids| ids.len() == 2 && ids.iter().all(|id| id["$oid"].is_string()))
@@ -258,7 +334,7 @@ fn rows(stage: &Stage) -> Vec<Row> {
         ),
         row(
             "F20",
-            Call::Trial("upsert", json!([])),
+            Call::Client("upsert", json!([])),
             Expected::Like(|_, came| {
                 came["upsertedId"]["$oid"].is_string()
                     && is_zero(&came["matchedCount"])
@@ -267,26 +343,26 @@ fn rows(stage: &Stage) -> Vec<Row> {
         ),
         row(
             "F21",
-            Call::Trial("update", json!([])),
+            Call::Client("update", json!([])),
             Expected::Like(|_, came| came.get("upsertedId").is_none() && !is_zero(&came["matchedCount"])),
         ),
-        trial("F22", "modify", json!([]), json!({ "_id": "m", "n": int("2") })),
-        trial("F23", "pastTheEnd", json!([]), json!({ "$undefined": true })),
+        client("F22", "modify", json!([]), json!({ "_id": "m", "n": int("2") })),
+        client("F23", "pastTheEnd", json!([]), json!({ "$undefined": true })),
         row(
             "F25",
-            Call::User("/regex"),
-            Expected::Refused(400, "operator '$regex' is for the system only", "InvalidParameter"),
+            Call::Client("regex", json!([])),
+            Expected::Refused(400, "operator '$regex' is for the system only", "FunctionExecutionError"),
         ),
-        row("F25", Call::Nobody("/regex/system"), Expected::Value(json!([]))),
-        trial("F26", "fetches", json!([nowhere]), json!([int("404"), "404 Not Found"])),
-        trial("F27", "jwt", json!([]), json!({ "a": int("1") })),
+        row("F25", Call::Trial("regex", json!([])), Expected::Value(json!([]))),
+        client("F26", "fetches", json!([nowhere]), json!([int("404"), "404 Not Found"])),
+        client("F27", "jwt", json!([]), json!({ "a": int("1") })),
         row(
             "F28",
-            Call::Trial("lodash", json!([])),
+            Call::Client("lodash", json!([])),
             Expected::Error("Cannot find module 'lodash'", "FunctionExecutionError"),
         ),
         row("F29", Call::Nobody("/chatty"), Expected::Value(int("1"))),
-        trial("F30", "f", json!([int("7")]), json!({ "a": int("7"), "n": int("1") })),
+        row("F30", Call::Trial("f", json!([int("7")])), Expected::Value(json!({ "a": int("7"), "n": int("1") }))),
     ];
     for value in [
         json!({ "$oid": "5d505646cf6d4fe581014ab2" }),
@@ -295,10 +371,10 @@ fn rows(stage: &Stage) -> Vec<Row> {
         json!({ "$minKey": 1 }),
         json!({ "$symbol": "" }),
     ] {
-        rows.push(trial("F3", "mirror", json!([value]), value.clone()));
+        rows.push(client("F3", "mirror", json!([value]), value.clone()));
     }
     for function in ["global", "implicit", "global", "implicit"] {
-        rows.push(trial("F14", function, json!([]), int("1")));
+        rows.push(client("F14", function, json!([]), int("1")));
     }
     rows
 }
