@@ -113,9 +113,11 @@ impl ControlPlane {
             }
         }
         let source_bytes_max = self.imports.source_bytes_max;
-        problems
-            .extend(check::check(&read.config, Against { secrets: &secrets, places: &read.places, source_bytes_max }));
+        let against = Against { secrets: &secrets, places: &read.places, source_bytes_max };
+        let (found, warnings) = check::check_and_warn(&read.config, against);
+        problems.extend(found);
         problems.into_result()?;
+        read.warnings.extend(warnings);
         self.warn(app, payload, &mut read);
         Ok(read)
     }

@@ -268,7 +268,7 @@ fn whatever_comes_in_goes_out_and_comes_in_the_same() {
         let payload = generated(&mut Random(seed));
         let config = read(&payload, &AppConfig::default());
         let kept =
-            payload::recall(&payload::keep(&Stored { config: config.clone(), warnings: Vec::new() })).unwrap().config;
+            payload::recall(&payload::keep(&Stored { config: config.clone(), ..Stored::default() })).unwrap().config;
         assert_eq!(kept, config, "a configuration comes back as it was kept");
         for layout in [Layout::Current, Layout::V20210101] {
             let out = files(&app(), &config, layout, true);

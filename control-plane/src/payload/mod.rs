@@ -6,6 +6,7 @@
 //! Not here: whether the configuration makes sense as a whole (`check`), and files (`export`). Configurations are kept as
 //! their authors wrote them; [`filled`] puts environment values in place for whoever acts on one.
 
+mod entity;
 mod legacy;
 mod read;
 mod stored;
@@ -21,7 +22,8 @@ use storage::model::AppConfig;
 
 use crate::limits::PROBLEMS_MAX;
 
-pub(crate) use read::{NAMED_LISTS, data_source_from, endpoint_from, function_from, provider_from, value_from};
+pub(crate) use entity::{data_source_from, endpoint_from, function_from, provider_from, value_from};
+pub(crate) use read::NAMED_LISTS;
 pub use read::{Read, read};
 pub use stored::{Stored, keep, recall};
 pub(crate) use templates::{Templates, filled, value_content};
