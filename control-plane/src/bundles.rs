@@ -221,7 +221,7 @@ fn bundle_of(app: &App, deployment: &Deployment, config: &AppConfig, secrets: &H
 fn app_json(app: &App, deployment: &Deployment, config: &AppConfig) -> Json {
     let deployed =
         jiff::Timestamp::from_second(deployment.deployed_at).map(|time| time.to_string()).unwrap_or_default();
-    json!({
+    let mut described = json!({
         "id": app.id.to_hex(),
         "clientAppId": app.client_app_id.as_str(),
         "name": app.name,
@@ -229,7 +229,19 @@ fn app_json(app: &App, deployment: &Deployment, config: &AppConfig) -> Json {
         "deployment": { "model": app.deployment_model.as_str(), "providerRegion": app.provider_region.to_string() },
         "lastDeployed": deployed,
         "dataSources": config.data_sources.iter().map(|source| source.name.as_str()).collect::<Vec<_>>(),
-    })
+    });
+    let http_services = http_services(config);
+    if !http_services.is_empty() {
+        described["httpServices"] = http_services.into();
+    }
+    described
+}
+
+/// Services of type `http`, which old apps have and which functions get by name.
+fn http_services(config: &AppConfig) -> Vec<&str> {
+    let services = config.opaque.get("services").and_then(Json::as_array).into_iter().flatten();
+    let described = services.map(|service| &service["config"]);
+    described.filter(|config| config["type"] == "http").filter_map(|config| config["name"].as_str()).collect()
 }
 
 /// Name to content of every value, secrets filled in and environment values put in place.

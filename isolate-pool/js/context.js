@@ -46,7 +46,12 @@
       return this.#once("services", () => {
         const call = this.#call;
         const as = this.#as;
-        return { get: (name) => (isDataSource(name) ? new portico.Client(call, name, as) : undefined) };
+        return {
+          get: (name) => {
+            if (kindOf(name) === "data") return new portico.Client(call, name, as);
+            return kindOf(name) === "http" ? this.http : undefined;
+          },
+        };
       });
     }
 
@@ -81,7 +86,7 @@
   let environmentJson = "{}";
   let valuesJson = "{}";
   let values; // name -> value of primitive type, or the JSON text of another
-  let dataSources;
+  let services; // name -> what it gives: "data" or "http"
 
   /** Called once, when the isolate takes its app. */
   function take(app, values, environment) {
@@ -103,12 +108,15 @@
     return value !== null && typeof value === "object" ? JSONParse(value.json) : value;
   }
 
-  function isDataSource(name) {
-    if (dataSources === undefined) {
-      dataSources = { __proto__: null, "mongodb-atlas": true, "mongodb-datafederation": true };
-      for (const source of JSONParse(appJson).dataSources ?? []) dataSources[source] = true;
+  /** Services of type `http` are of old apps; what they did is what `context.http` does. */
+  function kindOf(name) {
+    if (services === undefined) {
+      services = { __proto__: null, "mongodb-atlas": "data", "mongodb-datafederation": "data" };
+      const app = JSONParse(appJson);
+      for (const service of app.httpServices ?? []) services[service] = "http";
+      for (const source of app.dataSources ?? []) services[source] = "data";
     }
-    return dataSources[name] === true;
+    return services[name];
   }
 
   /** The user document is stored, so it may hold Extended JSON; most do not, and plain parsing is faster. */

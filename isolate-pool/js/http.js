@@ -17,7 +17,11 @@ function clientOf(call) {
       const request = read(method, args);
       // Without a login the request is on its way before this function returns.
       if (request.authUrl !== undefined) request.cookies = { ...(await cookiesFrom(request, call)), ...request.cookies };
-      return respond(method, await send(request, call));
+      try {
+        return respond(method, await send(request, call));
+      } catch (error) {
+        throw portico.placed(error);
+      }
     };
     Object.defineProperty(client[method], "name", { value: method });
   }

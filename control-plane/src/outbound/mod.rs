@@ -165,16 +165,21 @@ impl OutboundSession {
 
     /// See [`isolate_pool::HostCall::Socket`].
     pub fn socket(&self, operation: Vec<u8>) -> Answering {
-        self.run(move |inner| async move {
-            let outbound = &inner.outbound;
-            let way = sockets::Way {
-                names: &outbound.names,
-                tls: &outbound.tls,
-                connect: outbound.settings.connect,
-                connections: &inner.connections,
-            };
-            inner.sockets.operate(&way, &Fields::of("the operation", &operation)?).await
-        })
+        let reading = Fields::of("the operation", &operation).and_then(|fields| self.0.sockets.read(&fields));
+        match reading {
+            Ok(Some(reading)) => self.run(move |_| reading.done()),
+            Ok(None) => self.run(move |inner| async move {
+                let outbound = &inner.outbound;
+                let way = sockets::Way {
+                    names: &outbound.names,
+                    tls: &outbound.tls,
+                    connect: outbound.settings.connect,
+                    connections: &inner.connections,
+                };
+                inner.sockets.operate(&way, &Fields::of("the operation", &operation)?).await
+            }),
+            Err(refusal) => Box::pin(async { Err(refusal) }),
+        }
     }
 
     /// See [`isolate_pool::HostCall::Lookup`].

@@ -68,7 +68,6 @@ impl Sockets {
         match fields.text("op")? {
             "connect" => self.connect(way, fields).await,
             "secure" => self.secure(way, fields).await,
-            "read" => self.find(fields)?.read().await,
             "write" => {
                 let data = fields.bytes("data")?.unwrap_or_default();
                 if data.len() > SOCKET_WRITE_BYTES_MAX {
@@ -86,6 +85,16 @@ impl Sockets {
             }
             other => Err(wrong(format!("op: there is no operation '{other}' on a connection"))),
         }
+    }
+
+    /// A read, if that is what is asked for. It takes its place at once: what is done to the connection later must find
+    /// it there, and tasks do not keep the order in which they were started.
+    pub fn read(&self, fields: &Fields<'_>) -> Result<Option<Reading>, Refusal> {
+        if fields.text("op")? != "read" {
+            return Ok(None);
+        }
+        let socket = self.find(fields)?;
+        Ok(Some(Reading { closed: socket.closed.subscribe(), paused: socket.paused.subscribe(), socket }))
     }
 
     /// Closes everything.
@@ -236,12 +245,19 @@ impl Drop for Connecting<'_> {
     }
 }
 
-impl Socket {
-    async fn read(&self) -> Result<RawDocumentBuf, Refusal> {
-        let mut closed = self.closed.subscribe();
-        let mut paused = self.paused.subscribe();
+/// A read that has its place.
+pub struct Reading {
+    socket: Arc<Socket>,
+    closed: watch::Receiver<bool>,
+    paused: watch::Receiver<u64>,
+}
+
+impl Reading {
+    pub async fn done(self) -> Result<RawDocumentBuf, Refusal> {
+        let Self { socket, mut closed, mut paused } = self;
         let read = async {
-            let mut reader = self.reader.lock().await;
+            let mut reader = socket.reader.lock().await;
+            // It failed to be secured, and is good for nothing any more.
             let Some(reader) = reader.as_mut() else { return Ok(Vec::new()) };
             let mut bytes = Vec::with_capacity(SOCKET_READ_BYTES);
             reader.read_buf(&mut bytes).await?;
@@ -259,7 +275,9 @@ impl Socket {
         let data = RawBson::Binary(Binary { subtype: BinarySubtype::Generic, bytes });
         Ok(rawdoc! { "data": data })
     }
+}
 
+impl Socket {
     async fn write(&self, data: &[u8]) -> Result<RawDocumentBuf, Refusal> {
         let mut closed = self.closed.subscribe();
         let write = async {

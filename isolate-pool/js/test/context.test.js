@@ -26,6 +26,11 @@ test("services: the two defaults and the app's own names", () => {
   assert.equal(rt.endpoint("f").body, '["object","object","object","undefined","undefined"]');
 });
 
+test("a service of type http is what context.http is", () => {
+  const rt = start({ app: { ...APP, httpServices: ["web"] }, functions: { f: "exports = () => [typeof context.services.get('web').post, typeof context.services.get('mongodb-atlas').db, context.services.get('nope') === undefined]" } });
+  assert.equal(rt.endpoint("f").body, '["function","function",true]');
+});
+
 test("destructured context works", () => {
   assert.equal(returning("(({services, values, http, functions: {execute}}) => typeof services.get + typeof values.get + typeof http.get + typeof execute)(context)").endpoint("f").body, '"functionfunctionfunctionfunction"');
 });

@@ -95,6 +95,7 @@ test("structuredClone", (t) => table(t, [
   ["const a = { d: new Date(0), m: new Map([[1, { x: 2 }]]), s: new Set([3]), b: new Uint8Array([4, 5]), r: /x/gi, l: [, 1] }; a.self = a; const c = structuredClone(a); return [c !== a, c.self === c, c.d.getTime(), c.m.get(1).x, c.s.has(3), [...c.b], String(c.r), 0 in c.l]",
     [true, true, 0, 2, true, [4, 5], "/x/gi", false]],
   ["try { structuredClone({ f() {} }); } catch (e) { return e.name; }", "DataCloneError"],
+  ["const id = BSON.ObjectId('5d505646cf6d4fe581014ab2'); const c = structuredClone({ id }).id; return [c !== id, c instanceof BSON.ObjectId, c.toHexString()]", [true, true, "5d505646cf6d4fe581014ab2"]],
   ["const e = structuredClone(new TypeError('t', { cause: 1 })); return [e instanceof TypeError, e.message, e.cause]", [true, "t", 1]],
 ]));
 

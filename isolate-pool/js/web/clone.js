@@ -1,5 +1,7 @@
-// Gives: structuredClone for what JavaScript itself defines, and Blobs by reference. What cannot be cloned is named.
+// Gives: structuredClone for what JavaScript itself defines, for BSON values, and for Blobs by reference. What cannot be
+// cloned is named.
 "use strict";
+const { portico } = internal;
 const { DOMException } = require("internal/web/events");
 
 const ERRORS = { EvalError, RangeError, ReferenceError, SyntaxError, TypeError, URIError };
@@ -75,7 +77,7 @@ function clone(value, seen) {
   if (value instanceof Promise || value instanceof WeakMap || value instanceof WeakSet || value instanceof WeakRef) {
     throw failed(value);
   }
-  const made = keep({});
+  const made = keep(value[portico.kind] === undefined ? {} : Object.create(Object.getPrototypeOf(value)));
   for (const key of Object.keys(value)) {
     Object.defineProperty(made, key, { value: clone(value[key], seen), writable: true, configurable: true, enumerable: true });
   }

@@ -615,3 +615,32 @@ pub fn read_up(body: &[u8]) -> Result<Up<'_>, BadFrame> {
     };
     r.end(frame)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_a_call_asks_for_arrives_as_it_was_asked_and_other_kinds_end_the_link() {
+        for request in [
+            HostCall::Documents(vec![1]),
+            HostCall::Http(vec![2, 3]),
+            HostCall::Socket(Vec::new()),
+            HostCall::Lookup(vec![4]),
+        ] {
+            let mut out = Vec::new();
+            write_host_call(&mut out, 7, 9, &request);
+            let (body, length) = split(&out).unwrap().unwrap();
+            assert_eq!(length, out.len());
+            let Up::HostCall { id: 7, call: 9, request: read } = read_up(body).unwrap() else { panic!("{body:?}") };
+            assert_eq!(read, request);
+            // The kind stands behind the frame's kind and the two numbers; every shorter frame is none.
+            let mut wrong = body.to_vec();
+            wrong[13] = 200;
+            assert_eq!(read_up(&wrong).err(), Some(BadFrame("host call kind")));
+            for cut in 0..body.len() {
+                assert!(read_up(&body[..cut]).is_err());
+            }
+        }
+    }
+}

@@ -2,7 +2,9 @@
 
 use std::net::SocketAddr;
 
-use bson::rawdoc;
+use bson::{Binary, rawdoc, spec::BinarySubtype};
+use rustls::pki_types::pem::PemObject;
+use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 
@@ -173,4 +175,99 @@ async fn a_call_has_so_many_connections_and_no_more() {
     session.socket(connect).await.unwrap();
 }
 
-use bson::{Binary, spec::BinarySubtype};
+/// A certificate nobody has signed but itself, for `outside.example` and 127.0.0.1, and its key. Good for a hundred years.
+const SELF_SIGNED: &[u8] = include_bytes!("outside.example.pem");
+
+fn acceptor() -> tokio_rustls::TlsAcceptor {
+    let certificate = CertificateDer::from_pem_slice(SELF_SIGNED).unwrap();
+    let key = PrivateKeyDer::from_pem_slice(SELF_SIGNED).unwrap();
+    let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
+    let config = rustls::ServerConfig::builder_with_provider(provider).with_safe_default_protocol_versions().unwrap();
+    let mut config = config.with_no_client_auth().with_single_cert(vec![certificate], key).unwrap();
+    config.alpn_protocols = vec![b"http/1.1".to_vec()];
+    tokio_rustls::TlsAcceptor::from(Arc::new(config))
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_certificate_nobody_vouches_for_is_taken_only_when_the_function_says_so() {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    tokio::spawn(async move {
+        while let Ok((stream, _)) = listener.accept().await {
+            tokio::spawn(async move {
+                let Ok(mut stream) = acceptor().accept(stream).await else { return };
+                let mut request = [0; 1024];
+                if stream.read(&mut request).await.is_ok_and(|length| length > 0) {
+                    stream.write_all(b"HTTP/1.1 200 OK\r\nContent-Length: 6\r\n\r\nsecret").await.unwrap();
+                    stream.shutdown().await.unwrap();
+                }
+            });
+        }
+    });
+    let session = session();
+    let url = format!("https://{address}/");
+    let refusal = session.http(rawdoc! { "method": "GET", "url": url.as_str() }.into_bytes()).await.unwrap_err();
+    assert!(refusal.message.to_lowercase().contains("certificate"), "{}: {}", refusal.code, refusal.message);
+    let asked = rawdoc! { "method": "GET", "url": url.as_str(), "insecure": true };
+    let answer = document(&session.http(asked.into_bytes()).await.unwrap());
+    assert_eq!(answer.get_binary_generic("body").unwrap(), b"secret");
+
+    let connect = |insecure: bool| {
+        rawdoc! {
+            "op": "connect", "host": "127.0.0.1", "port": i32::from(address.port()), "tls": true,
+            "servername": "outside.example", "alpn": ["http/1.1"], "insecure": insecure,
+        }
+    };
+    assert_eq!(session.socket(connect(false).into_bytes()).await.unwrap_err().code, "ERR_TLS");
+    let connected = document(&session.socket(connect(true).into_bytes()).await.unwrap());
+    assert_eq!(connected.get_str("alpn").unwrap(), "http/1.1");
+    let socket = connected.get_i32("socket").unwrap();
+    talk(&session, socket, "secret").await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_connection_is_secured_on_the_way() {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let port = i32::from(listener.local_addr().unwrap().port());
+    tokio::spawn(async move {
+        let (mut stream, _) = listener.accept().await.unwrap();
+        let mut ask = [0; 8];
+        stream.read_exact(&mut ask).await.unwrap();
+        stream.write_all(b"go ahead").await.unwrap();
+        let mut stream = acceptor().accept(stream).await.unwrap();
+        let mut request = [0; 64];
+        assert!(stream.read(&mut request).await.unwrap() > 0);
+        stream.write_all(b"now secret").await.unwrap();
+        stream.shutdown().await.unwrap();
+    });
+    let session = session();
+    let connected = session.socket(rawdoc! { "op": "connect", "host": "127.0.0.1", "port": port }.into_bytes()).await;
+    let socket = document(&connected.unwrap()).get_i32("socket").unwrap();
+    let data = Binary { subtype: BinarySubtype::Generic, bytes: b"STARTTLS".to_vec() };
+    session.socket(rawdoc! { "op": "write", "socket": socket, "data": data }.into_bytes()).await.unwrap();
+    let read = rawdoc! { "op": "read", "socket": socket }.into_bytes();
+    let answer = document(&session.socket(read.clone()).await.unwrap());
+    assert_eq!(answer.get_binary_generic("data").unwrap(), b"go ahead");
+    // A reader that waits lets go while the connection is being secured.
+    let waiting = tokio::spawn(session.socket(read));
+    let secure = rawdoc! { "op": "secure", "socket": socket, "servername": "outside.example", "insecure": true };
+    session.socket(secure.into_bytes()).await.unwrap();
+    assert!(document(&waiting.await.unwrap().unwrap()).get_bool("paused").unwrap());
+    talk(&session, socket, "now secret").await;
+}
+
+/// Says something and hears everything until the end.
+async fn talk(session: &OutboundSession, socket: i32, expected: &str) {
+    let data = Binary { subtype: BinarySubtype::Generic, bytes: b"hello".to_vec() };
+    session.socket(rawdoc! { "op": "write", "socket": socket, "data": data }.into_bytes()).await.unwrap();
+    let mut heard = Vec::new();
+    loop {
+        let read = rawdoc! { "op": "read", "socket": socket };
+        let answer = document(&session.socket(read.into_bytes()).await.unwrap());
+        match answer.get_binary_generic("data") {
+            Ok(data) => heard.extend_from_slice(data),
+            Err(_) => break,
+        }
+    }
+    assert!(String::from_utf8(heard).unwrap().ends_with(expected));
+}
