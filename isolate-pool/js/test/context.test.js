@@ -83,6 +83,12 @@ test("console lines", async (t) => {
     ["(() => { const o = {}; o.o = o; return o })()", '{"o":[Circular]}'],
     ["Promise.resolve(1), Object.create(null), new Uint8Array(3)", "[Promise] {} [3 bytes]"],
     ["{get a() { throw 1 }}", "[a value that cannot be shown]"],
+    ["new Date(NaN), -0, [new Date(NaN)], new String('s'), new Number(1)", 'Invalid Date -0 [Invalid Date] "s" 1'],
+    ["'%s is %d of %j, %i%%', 'x', '5', {a: 1}, 7.9, 'more'", 'x is 5 of {"a":1}, 7% more'],
+    ["'100%', 1", "100% 1"],
+    ["'%s'", "%s"],
+    ["'%s %s', 1", "1 %s"],
+    ["'%x %o%c', [1], 'color: red'", "%x [1]"],
   ];
   for (const [args, text] of rows) {
     await t.test(args, () => {

@@ -147,6 +147,7 @@ fn a_promise_that_calls_share_resumes_each_in_its_own_scope() {
             r#"exports = async function() {
             globalThis.mine = await context.services.get("mongodb-atlas").db("d").collection("c").count();
             Array.gate ??= new Promise((resolve) => { Array.open = resolve; });
+            setTimeout(() => {}, 60_000); // a call that waits for nothing of its own is ended
             await Array.gate;
             console.log(`resumed ${mine}`);
             setTimeout(() => console.log(`timer ${mine}`), 1);

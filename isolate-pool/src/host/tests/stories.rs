@@ -258,3 +258,15 @@ fn a_file_that_exports_through_module_runs_and_sees_no_module_otherwise() {
         assert!(stage.failure("within").message.contains("ReferenceError: 'module' is not defined"));
     }
 }
+
+#[test]
+fn what_else_consoles_have_writes_lines_of_the_call_too() {
+    let mut stage = Stage::new(&[(
+        "f",
+        "exports = () => { console.group('in', 1); console.count('n'); console.table([{ a: 1 }]); \
+         console.assert(true); console.assert(1 > 2, 'no %s', 'way'); console.groupEnd(); return 1; };",
+    )]);
+    stage.body("f");
+    let said: Vec<&str> = stage.console.iter().map(|(.., text)| text.as_str()).collect();
+    assert_eq!(said, ["in 1", "n: 1", r#"[{"a":1}]"#, "Assertion failed: no way"]);
+}
