@@ -507,6 +507,9 @@ fn c15(shell: &Shell) {
         let order = |query: &str| SERVER.call(&Request::new("POST", &app.target(&format!("/hooks/order{query}"))));
         assert_eq!(order("?secret=order-hook-secret").text(), r#"{"Processed":{"$numberInt":"900"}}"#);
         assert_eq!(order("?secret=guess").status, 401);
+        let former = format!("/api/client/v2.0/app/{}/service/hooks/incoming_webhook/order", app.client_app_id);
+        let called = SERVER.call(&Request::new("POST", &format!("{former}?secret=order-hook-secret")));
+        assert_eq!(called.text(), r#"{"Processed":{"$numberInt":"900"}}"#, "the address senders have known for years");
         assert_eq!(SERVER.get(&app.target("/hooks/ping")).error().1, "InvalidParameter", "it needs credentials");
         let sources = app.admin.get(&app.path("/services"));
         assert_eq!(sources[0]["name"], "mongodb-atlas");

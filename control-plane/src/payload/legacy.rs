@@ -440,6 +440,15 @@ mod tests {
         gone["config_version"] = json!(20200603);
         assert_eq!(imported(&gone, &first.config).config.endpoints, []);
 
+        // Whoever edits the one that does not run is told.
+        let mut edited = pulled.clone();
+        edited["functions"]["sources"]["svc/hook.js"] = json!("exports = () => 'changed';");
+        let told = imported(&edited, &first.config).warnings;
+        assert!(
+            told[0].contains("its source.js is not used: endpoint 'POST /svc/hook' runs functions/svc/hook.js"),
+            "{told:?}"
+        );
+
         pulled["endpoints"]["config"][0]["function_name"] = json!("other");
         let clash = imported(&pulled, &first.config).problems.to_string();
         assert!(

@@ -416,6 +416,11 @@ impl<'a> Reader<'a> {
                 let other = self.places.endpoint(position).to_owned();
                 self.problems.add(place, format!("it would be endpoint '{named}', which there is already ({other})"));
             }
+            let function = config.functions.iter().find(|function| function.name == endpoint.function_name);
+            if let Some(function) = function.filter(|function| function.source != webhook.source) {
+                let path = function.path();
+                self.warnings.push(format!("{place}: its source.js is not used: endpoint '{named}' runs {path}"));
+            }
             return;
         }
         let (mut function, extra) = function_from(&webhook.function, place, &mut self.problems);
