@@ -100,6 +100,7 @@ fn u9_a_word_is_found_among_many_entries_within_a_second() {
     for (query, expected) in [
         (format!("q=call+number+{rare}+of&route=/shop/2&start_date={hour_ago}"), 1),
         (format!("q=CALL+number+{rare}+of"), 1),
+        ("limit=100".to_owned(), 100),
         ("q=card+declined&route=/shop/3&status=4xx".to_owned(), 100),
         ("q=nobody+ever+wrote+this".to_owned(), 0),
         (format!("co_id={:024x}", rare + 0x1000_0000), 1),

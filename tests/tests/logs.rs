@@ -94,7 +94,7 @@ fn l2_the_link_of_an_error_leads_to_its_entry() {
     let link = body["link"].as_str().expect("a link");
     assert_eq!(link.split_once("co_id=").map(|(_, id)| id), Some(co_id(&failed).as_str()));
     let entry = app.log_of(&co_id(&failed));
-    assert_eq!(entries(&logs(&app, &format!("?co_id={}", co_id(&failed)))), [entry.clone()]);
+    assert_eq!(entries(&logs(&app, &format!("?co_id={}", co_id(&failed)))), std::slice::from_ref(&entry));
     assert!(entry["error"].as_str().is_some_and(|error| error.contains("bad")), "{entry}");
     assert_eq!(entry["error_code"], json!("FunctionExecutionError"));
     assert!(entry["error_details"]["stack"].as_str().is_some_and(|stack| stack.contains("functions/get_boom.js:2")));

@@ -6,6 +6,7 @@
 //! Blocks that the index rules out are not read at all, and lines are looked at as bytes before any is parsed: what is
 //! looked for is compared as it would stand in a line, and only a line that has it is parsed and compared in earnest.
 
+use std::cmp::Ordering;
 use std::collections::BinaryHeap;
 use std::fs::File;
 use std::io;
@@ -109,12 +110,39 @@ pub fn read(folder: &Path, app: AppId, query: &LogQuery, oldest_day: i64) -> io:
 /// All entries a query wants, newest first. Reads blocks as they are needed.
 pub struct Entries {
     wanted: Wanted,
-    /// Not opened yet, oldest first.
+    /// Not opened yet, oldest first. What each promises of its latest start holds for all before it.
     segments: Vec<Segment>,
-    /// Not read yet, in the order they are to be read from the end, each with what may still come from it and those
-    /// before it.
-    stretches: Vec<(Arc<File>, Stretch, i64)>,
+    /// Not read yet; the one that may hold the latest start comes first, wherever it lies.
+    unread: BinaryHeap<Unread>,
     found: BinaryHeap<Found>,
+}
+
+/// A stretch that may hold wanted entries.
+struct Unread {
+    /// No entry in it started later, epoch milliseconds.
+    latest: i64,
+    stretch: Stretch,
+    file: Arc<File>,
+}
+
+impl PartialEq for Unread {
+    fn eq(&self, other: &Self) -> bool {
+        self.cmp(other).is_eq()
+    }
+}
+
+impl Eq for Unread {}
+
+impl PartialOrd for Unread {
+    fn partial_cmp(&self, other: &Self) -> Option<Ordering> {
+        Some(self.cmp(other))
+    }
+}
+
+impl Ord for Unread {
+    fn cmp(&self, other: &Self) -> Ordering {
+        self.latest.cmp(&other.latest).then(self.stretch.from.cmp(&other.stretch.from))
+    }
 }
 
 impl Entries {
@@ -125,20 +153,12 @@ impl Entries {
         segments.retain(|segment| {
             segment.day >= oldest_day && query.start_ms.is_none_or(|start| segment.started_before > start)
         });
-        // What a segment promises holds for the older ones too, which makes it the latest start of all that is unread.
         let mut latest = i64::MIN;
         for segment in &mut segments {
             latest = latest.max(segment.started_before);
             segment.started_before = latest;
         }
-        Self { wanted, segments, stretches: Vec::new(), found: BinaryHeap::new() }
-    }
-
-    /// No unread entry started later.
-    fn unread_before(&self) -> i64 {
-        let of_segments = self.segments.last().map_or(i64::MIN, |segment| segment.started_before);
-        let of_stretches = self.stretches.last().map_or(i64::MIN, |(_, _, latest)| *latest);
-        of_segments.max(of_stretches)
+        Self { wanted, segments, unread: BinaryHeap::new(), found: BinaryHeap::new() }
     }
 
     fn open_segment(&mut self, segment: &Segment) -> io::Result<()> {
@@ -149,43 +169,55 @@ impl Entries {
             Err(error) => return Err(error),
         };
         let length = file.metadata()?.len();
-        let (stretches, wanted) = (&mut self.stretches, &self.wanted);
-        let mut latest = i64::MIN;
+        let (unread, wanted) = (&mut self.unread, &self.wanted);
         let end = index::read(&segment.path, length, |block, bloom| {
             if wanted.may_be_in(&block, &bloom) {
-                latest = latest.max(block.max_started);
-                let to = block.offset + u64::from(block.length);
-                stretches.push((file.clone(), Stretch { from: block.offset, to, exact: true }, latest));
+                let stretch = Stretch { from: block.offset, to: block.offset + u64::from(block.length), exact: true };
+                unread.push(Unread { latest: block.max_started, stretch, file: file.clone() });
             }
         });
         // Nothing is known of what is not indexed but that it is in this segment.
-        let latest = latest.max(segment.started_before);
-        stretches.extend(Stretch::cut(end, length).map(|stretch| (file.clone(), stretch, latest)));
+        let latest = segment.started_before;
+        unread.extend(Stretch::cut(end, length).map(|stretch| Unread { latest, stretch, file: file.clone() }));
         Ok(())
     }
 
     fn take_in(&mut self, file: &File, stretch: Stretch) -> io::Result<()> {
         let lines = stretch.read(file)?;
-        let mut lowered = Vec::new();
-        if self.wanted.text.is_some() {
-            lowered = lines.to_ascii_lowercase();
-        }
-        let mut start = 0;
-        while start < lines.len() {
-            let end = memchr::memchr(b'\n', &lines[start..]).map_or(lines.len(), |newline| start + newline);
-            let line = &lines[start..end];
-            let lower = lowered.get(start..end).unwrap_or_default();
-            start = end + 1;
-            if line.len() > LOG_LINE_BYTES_MAX {
-                continue;
+        match &self.wanted.text {
+            None => {
+                let mut start = 0;
+                while start < lines.len() {
+                    start = self.take_line(&lines, start, start);
+                }
             }
-            let Some(started_ms) = index::started(line) else { continue };
-            if self.wanted.has(line, lower, started_ms) {
-                let id = index::text_after(line, b"\"_id\":\"").unwrap_or_default().to_vec();
-                self.found.push(Found { started_ms, id, line: line.to_vec() });
+            // Most lines do not have the text, and are not worth finding their ends.
+            Some(text) => {
+                let lowered = lines.to_ascii_lowercase();
+                let text = text.clone();
+                let mut from = 0;
+                while let Some(at) = text.find(&lowered[from..]) {
+                    let at = from + at;
+                    let start = memchr::memrchr(b'\n', &lines[..at]).map_or(0, |newline| newline + 1);
+                    from = self.take_line(&lines, start, at);
+                }
             }
         }
         Ok(())
+    }
+
+    /// Looks at the line that begins at `start` and holds `within`; gives where the next one begins.
+    fn take_line(&mut self, lines: &[u8], start: usize, within: usize) -> usize {
+        let end = memchr::memchr(b'\n', &lines[within..]).map_or(lines.len(), |newline| within + newline);
+        let line = &lines[start..end];
+        if line.len() <= LOG_LINE_BYTES_MAX
+            && let Some(started_ms) = index::started(line)
+            && self.wanted.has(line, started_ms)
+        {
+            let id = index::text_after(line, b"\"_id\":\"").unwrap_or_default().to_vec();
+            self.found.push(Found { started_ms, id, line: line.to_vec() });
+        }
+        (end + 1).min(lines.len())
     }
 }
 
@@ -194,20 +226,21 @@ impl Iterator for Entries {
 
     fn next(&mut self) -> Option<io::Result<Found>> {
         loop {
-            if let Some(newest) = self.found.peek()
-                && newest.started_ms > self.unread_before()
-            {
+            let of_segments = self.segments.last().map_or(i64::MIN, |segment| segment.started_before);
+            let of_unread = self.unread.peek().map_or(i64::MIN, |unread| unread.latest);
+            if self.found.peek().is_some_and(|newest| newest.started_ms > of_segments.max(of_unread)) {
                 return self.found.pop().map(Ok);
             }
-            let more = if let Some((file, stretch, _)) = self.stretches.pop() {
-                self.take_in(&file, stretch)
-            } else if let Some(segment) = self.segments.pop() {
-                self.open_segment(&segment)
+            // Opening a segment is reading its index, which says more than its name about what may be in it.
+            let more = if !self.segments.is_empty() && (of_segments >= of_unread || self.unread.is_empty()) {
+                self.segments.pop().map(|segment| self.open_segment(&segment))
             } else {
-                return self.found.pop().map(Ok);
+                self.unread.pop().map(|Unread { stretch, file, .. }| self.take_in(&file, stretch))
             };
-            if let Err(error) = more {
-                return Some(Err(error));
+            match more {
+                Some(Ok(())) => {}
+                Some(Err(error)) => return Some(Err(error)),
+                None => return self.found.pop().map(Ok),
             }
         }
     }
@@ -243,7 +276,8 @@ impl Wanted {
                 parts.push([token.key(), &value, b"\""].concat());
             }
         }
-        let text = query.text.as_deref().map(|text| as_written(text).to_ascii_lowercase());
+        let text = query.text.as_deref().filter(|text| !text.is_empty());
+        let text = text.map(|text| as_written(text).to_ascii_lowercase());
         if let Some(text) = &text {
             items.extend(index::triples(text));
         }
@@ -269,15 +303,14 @@ impl Wanted {
             && self.items.iter().all(|item| bloom.may_hold(*item))
     }
 
-    /// `lower` is the line in lower case when a text is looked for.
-    fn has(&self, line: &[u8], lower: &[u8], started_ms: i64) -> bool {
+    /// Whether a line is wanted; that the text stands somewhere in it is known.
+    fn has(&self, line: &[u8], started_ms: i64) -> bool {
         let query = &self.query;
         let at_a_glance = query.start_ms.is_none_or(|start| started_ms > start)
             && query.end_ms.is_none_or(|end| started_ms <= end)
             && query.status.is_none_or(|status| status.admits(index::status(line).unwrap_or_default()))
             && self.parts.iter().all(|part| memchr::memmem::find(line, part).is_some())
-            && (!query.errors_only || memchr::memmem::find(line, index::ERROR_KEY).is_some())
-            && self.text.as_ref().is_none_or(|text| text.find(lower).is_some());
+            && (!query.errors_only || memchr::memmem::find(line, index::ERROR_KEY).is_some());
         let exactly = self.text.is_some() || !self.parts.is_empty() || query.errors_only || !query.types.is_empty();
         at_a_glance
             && (!exactly || serde_json::from_slice(line).is_ok_and(|entry: Map<String, Json>| query.wants(&entry)))

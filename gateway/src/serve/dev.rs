@@ -76,13 +76,15 @@ async fn work(server: &Server, dir: PathBuf, secrets: Option<PathBuf>) -> Result
         None => admin.create(&name, &payload).await?,
     };
     let secrets = secrets.map_or_else(|| dir.join(SECRETS), |path| path.canonicalize().unwrap_or(path));
+    let data = server.data.canonicalize().unwrap_or_else(|_| server.data.clone());
+    let watched = Watched { dir: dir.clone(), data, secrets: secrets.clone() };
     let (saved, mut saves) = mpsc::unbounded_channel();
     let mut watcher = notify::recommended_watcher(move |event: notify::Result<notify::Event>| {
         if let Ok(event) = event
             && !event.kind.is_access()
         {
-            for path in event.paths {
-                let _ = saved.send(path);
+            for name in event.paths.iter().filter_map(|path| watched.name(path)) {
+                let _ = saved.send(name);
             }
         }
     })
@@ -100,8 +102,7 @@ async fn work(server: &Server, dir: PathBuf, secrets: Option<PathBuf>) -> Result
     println!("{name} is at {base}");
     let id: AppId = app.id.parse().map_err(|error| format!("the new app: {error}"))?;
     let mut lines = server.control.logs().watch(id);
-    let data = server.data.canonicalize().unwrap_or_else(|_| server.data.clone());
-    let mut work = Work { admin, app, dir, data, secrets, style: Style::of_stdout(), deployed: None, told: Json::Null };
+    let mut work = Work { admin, app, dir, secrets, style: Style::of_stdout(), deployed: None, told: Json::Null };
     work.deploy(&BTreeSet::new()).await;
     work.list_endpoints(&base);
     let mut end = std::pin::pin!(signal());
@@ -112,17 +113,35 @@ async fn work(server: &Server, dir: PathBuf, secrets: Option<PathBuf>) -> Result
                 let Some(first) = save else {
                     return Err(format!("{} can no longer be watched", work.dir.display()));
                 };
-                let mut changed = BTreeSet::new();
-                work.note(first, &mut changed);
-                while let Ok(Some(path)) = tokio::time::timeout(QUIET, saves.recv()).await {
-                    work.note(path, &mut changed);
+                let mut changed = BTreeSet::from([first]);
+                while let Ok(Some(name)) = tokio::time::timeout(QUIET, saves.recv()).await {
+                    changed.insert(name);
                 }
-                if !changed.is_empty() {
-                    work.deploy(&changed).await;
-                }
+                work.deploy(&changed).await;
             }
             Some(line) = lines.recv() => work.show(&line),
         }
+    }
+}
+
+/// Which files belong to the app.
+struct Watched {
+    dir: PathBuf,
+    data: PathBuf,
+    secrets: PathBuf,
+}
+
+impl Watched {
+    /// A changed file as a person would name it, if it belongs to the app. The server's own data may lie in the directory,
+    /// and version control and editors keep theirs under names that begin with a dot.
+    fn name(&self, path: &Path) -> Option<String> {
+        if path == self.secrets {
+            return Some("the secrets".to_owned());
+        }
+        let relative = path.strip_prefix(&self.dir).ok()?;
+        let hidden = |part: Component<'_>| part.as_os_str().as_encoded_bytes().starts_with(b".");
+        let ours = path.starts_with(&self.data) || relative.components().any(hidden);
+        (!ours && relative.components().count() > 0).then(|| relative.display().to_string())
     }
 }
 
@@ -131,7 +150,6 @@ struct Work {
     admin: Admin,
     app: OwnApp,
     dir: PathBuf,
-    data: PathBuf,
     secrets: PathBuf,
     style: Style,
     /// What was deployed last, with the secrets it was deployed with; none while the last save did not deploy.
@@ -141,20 +159,6 @@ struct Work {
 }
 
 impl Work {
-    /// Keeps a changed path, named as a person would, if it belongs to the app. The server's own data may lie in the
-    /// directory, and version control and editors keep theirs under names that begin with a dot.
-    fn note(&self, path: PathBuf, changed: &mut BTreeSet<String>) {
-        if path == self.secrets {
-            changed.insert("the secrets".to_owned());
-            return;
-        }
-        let Ok(relative) = path.strip_prefix(&self.dir) else { return };
-        let hidden = |part: Component<'_>| part.as_os_str().as_encoded_bytes().starts_with(b".");
-        if !path.starts_with(&self.data) && !relative.components().any(hidden) && relative.components().count() > 0 {
-            changed.insert(relative.display().to_string());
-        }
-    }
-
     /// Deploys the directory as it is now, unless that is what is deployed.
     async fn deploy(&mut self, changed: &BTreeSet<String>) {
         let began = Instant::now();
@@ -243,4 +247,29 @@ pub fn app_name(dir: &Path, payload: &Json) -> Result<String, String> {
     }
     let own: Option<&str> = dir.file_name().and_then(|name| name.to_str());
     own.map(str::to_owned).ok_or_else(|| format!("{} has no name for an app", dir.display()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_the_app_s_own_files_count_as_saved() {
+        let watched = Watched {
+            dir: PathBuf::from("/app"),
+            data: PathBuf::from("/app/portico-data"),
+            secrets: PathBuf::from("/app/.portico/secrets.json"),
+        };
+        for (path, name) in [
+            ("/app/functions/a/b.js", Some("functions/a/b.js")),
+            ("/app/.portico/secrets.json", Some("the secrets")),
+            ("/app/portico-data/logs/x.jsonl", None),
+            ("/app/.git/index", None),
+            ("/app/functions/.a.js.swp", None),
+            ("/app", None),
+            ("/elsewhere/a.js", None),
+        ] {
+            assert_eq!(watched.name(Path::new(path)).as_deref(), name, "{path}");
+        }
+    }
 }
