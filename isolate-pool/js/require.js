@@ -107,6 +107,9 @@
   publishLazily("crypto", () => builtin("crypto").webcrypto);
   publishLazily("performance", () => builtin("perf_hooks").performance);
   publishLazily("console", () => builtin("console"));
+  for (const name of ["BroadcastChannel", "MessageChannel", "MessageEvent", "MessagePort"]) {
+    publishLazily(name, () => portico.internalModule("internal/messages")[name]);
+  }
   publishLazily("utils", () => portico.internalModule("internal/utils"));
 
   /** A module of ours that is none of Node's, for the runtime itself. It belongs to no call. */

@@ -154,7 +154,7 @@ pub const CLOCK_STEP_NS: u64 = 100_000;
 pub const ZLIB_BYTES_MAX: usize = 64 * 1024 * 1024;
 
 /// Largest input that brotli compresses at its most thorough levels, bytes; they take seconds per megabyte.
-pub const BROTLI_THOROUGH_BYTES_MAX: usize = 1024 * 1024;
+pub const BROTLI_THOROUGH_BYTES_MAX: usize = 256 * 1024;
 
 /// Most rounds of PBKDF2 in one call, counted per block of output. A derivation cannot be interrupted; this many take one
 /// or two seconds. Past it: an error that names the number.

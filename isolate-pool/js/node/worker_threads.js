@@ -20,6 +20,5 @@ module.exports = {
   setEnvironmentData() {},
 };
 for (const name of ["BroadcastChannel", "MessageChannel", "MessagePort"]) {
-  const absent = { [name]: function () { throw unavailable(`worker_threads.${name}`); } }[name];
-  Object.defineProperty(module.exports, name, { enumerable: true, configurable: true, get: () => globalThis[name] ?? absent });
+  Object.defineProperty(module.exports, name, { enumerable: true, configurable: true, get: () => globalThis[name] });
 }

@@ -45,6 +45,7 @@ const SOURCES: &[(&str, &str)] = &[
     ("internal/equal", include_str!("../../js/node/internal/equal.js")),
     ("internal/errors", include_str!("../../js/node/internal/errors.js")),
     ("internal/keys", include_str!("../../js/node/internal/keys.js")),
+    ("internal/messages", include_str!("../../js/node/internal/messages.js")),
     ("internal/parse_args", include_str!("../../js/node/internal/parse_args.js")),
     ("internal/unavailable", include_str!("../../js/node/internal/unavailable.js")),
     ("internal/utils", include_str!("../../js/node/internal/utils.js")),
