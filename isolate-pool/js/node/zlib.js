@@ -75,6 +75,11 @@ function run(format, data, options) {
   }
 }
 
+/** What a stream of Node's has inside. Some packages take its class when they load, and use it only if they must. */
+class Zlib {
+  init() { throw unavailable("the handle of a zlib stream"); }
+}
+
 class ZlibBase extends Transform {
   #format;
   #options;
@@ -88,6 +93,7 @@ class ZlibBase extends Transform {
     this.bytesWritten = 0;
   }
 
+  get _handle() { return new Zlib(); }
   get _closed() { return this.destroyed; }
   get bytesRead() { return this.bytesWritten; }
 
