@@ -19,7 +19,7 @@
 //! Not here: what hangs on the built-ins. A call that changes `Array.prototype` changes it for the isolate.
 
 use std::cell::{Cell, RefCell};
-use std::collections::HashMap;
+use std::collections::BTreeMap;
 use std::rc::Rc;
 
 use v8::{Intercepted, Local, Name, Object, PinScope, PropertyAttribute, PropertyDescriptor, Value};
@@ -36,8 +36,8 @@ pub struct Globals {
     sharing: Cell<u32>,
     /// We ourselves look at the global object as it is.
     bare: Cell<bool>,
-    /// The open calls, with a table for those that changed something.
-    calls: RefCell<HashMap<u32, Option<Names>>>,
+    /// The open calls, with a table for those that changed something. Few at a time, and each is put in and taken out.
+    calls: RefCell<BTreeMap<u32, Option<Names>>>,
     /// Shared names that some call has changed, with what the others see.
     moved: RefCell<Option<v8::Global<Object>>>,
 }
