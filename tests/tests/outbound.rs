@@ -459,10 +459,11 @@ fn nodes_http_client_sends_streams_and_hears_of_errors() {
          const timed = await new Promise((resolve) => { const request = client.get('URL/hang', { timeout: 50 }); request.on('timeout', () => request.destroy(new Error('took too long'))); request.on('error', (error) => resolve(error.message)); });
          const aborted = await new Promise((resolve) => { const controller = new AbortController(); const request = client.get('URL/hang', { signal: controller.signal }); request.on('error', (error) => resolve([error.name, error.code])); controller.abort(); });
          const events = await new Promise((resolve) => { const seen = []; const request = client.request('URL/echo', { method: 'PUT' }); for (const name of ['socket', 'finish', 'response', 'close']) request.on(name, (value) => { seen.push(name); if (name === 'response') value.resume(); if (name === 'close') resolve(seen); }); request.end('x'); });
+         const upgrade = await sent('URL/echo', { headers: { Connection: 'Upgrade', Upgrade: 'websocket' } }).catch((error) => error.code);
          let server; try { client.createServer(); } catch (error) { server = error.message; }
          let secure; try { new https.Server(); } catch (error) { secure = error.message; }
          const piped = await new Promise((resolve, reject) => { const request = client.request('URL/echo', { method: 'POST' }, (response) => read(response).then(resolve)); request.on('error', reject); require('stream').Readable.from(['pi', 'ped']).pipe(request); });
-         return { posted, got: [got.headers['set-cookie'], got.complete], gotten, moved: [moved.code, moved.headers.location], failed, closed, timed, aborted, events, server, secure, piped: JSON.parse(piped).body, agent: https.globalAgent instanceof https.Agent && new https.Agent({ keepAlive: true }) instanceof client.Agent };",
+         return { posted, got: [got.headers['set-cookie'], got.complete], gotten, moved: [moved.code, moved.headers.location], failed, closed, timed, aborted, upgrade, events, server, secure, piped: JSON.parse(piped).body, agent: https.globalAgent instanceof https.Agent && new https.Agent({ keepAlive: true }) instanceof client.Agent };",
     );
     let echo: Json = serde_json::from_str(results["posted"]["body"].as_str().unwrap()).unwrap();
     assert_eq!(echo["target"], "/echo/node?x=1");
@@ -476,6 +477,7 @@ fn nodes_http_client_sends_streams_and_hears_of_errors() {
     assert_eq!(results["closed"], "RestrictedHost");
     assert_eq!(results["timed"], "took too long");
     assert_eq!(results["aborted"], json!(["AbortError", "ABORT_ERR"]));
+    assert_eq!(results["upgrade"], "ERR_NOT_AVAILABLE");
     assert_eq!(results["events"], json!(["socket", "finish", "response", "close"]));
     assert!(results["server"].as_str().is_some_and(|said| said.starts_with("http.createServer is not available")));
     assert!(results["secure"].as_str().is_some_and(|said| said.starts_with("https.Server is not available")));
@@ -514,7 +516,7 @@ fn connections_of_ones_own() {
              const refused = await failing(1, '127.0.0.1');
              const closed = await failing(80, '10.0.0.1');
              const open = [];
-             for (let n = 0; n < 25; n++) await new Promise((resolve, reject) => open.push(net.connect({port}, '127.0.0.1', resolve).on('error', reject)));
+             await Promise.all(Array.from({{ length: 25 }}, () => new Promise((resolve, reject) => open.push(net.connect({port}, '127.0.0.1', resolve).on('error', reject)))));
              const tooMany = await new Promise((resolve) => net.connect({port}, '127.0.0.1').on('error', (error) => resolve(error.message)));
              let server; try {{ net.createServer(); }} catch (error) {{ server = error.message; }}
              let datagrams; try {{ require('dgram').createSocket('udp4'); }} catch (error) {{ datagrams = error.message; }}
@@ -560,4 +562,20 @@ fn names_are_asked_for() {
     assert_eq!(answer["literal"], json!({ "address": "192.0.2.7", "family": 4 }));
     assert_eq!(answer["unknown"], json!(["ENOTFOUND", "getaddrinfo", "no-such-name.invalid"]));
     assert_eq!(answer["wrong"], "ERR_INVALID_ARG_VALUE");
+}
+
+#[test]
+fn while_somebody_works_on_an_app_its_functions_reach_this_machine() {
+    let directory = tempfile::tempdir().expect("a temporary directory");
+    let source = format!("exports = async () => (await fetch('{}')).status;", ORIGIN.url("/status/201"));
+    Backend::new().on("GET", "/x", &source).write_to(directory.path(), "near");
+    let server = Setup::dev(directory.path()).start();
+    let target = portico_tests::wait_for("the app is deployed", Duration::from_secs(60), || {
+        let out = server.output();
+        out.contains("deployed in").then_some(())?;
+        let (_, url) = out.split_once(" is at http://")?;
+        let path = url.split_once('/')?.1.split_whitespace().next()?.to_owned();
+        Some(format!("/{path}/x"))
+    });
+    assert_eq!(server.get(&target).json(), 201);
 }

@@ -122,14 +122,14 @@ impl Sockets {
         let permit = way.connections.clone().try_acquire_owned().map_err(|_| {
             refused("TooManyConnections", "this app has as many connections open as it may; close some or try again")
         })?;
-        let _place = Connecting::begin(self)?;
+        let place = Connecting::begin(self)?;
         let addresses = way.names.permitted(host).await;
         let addresses = addresses.map_err(|error| refused(code_of(&error), error.to_string()))?;
         let mut last = None;
         for address in addresses {
             let peer = SocketAddr::new(address, port);
             match tokio::time::timeout(way.connect, TcpStream::connect(peer)).await {
-                Ok(Ok(stream)) => return self.connected(way, stream, terms, permit).await,
+                Ok(Ok(stream)) => return place.connected(way, stream, terms, permit).await,
                 Ok(Err(error)) => {
                     let code = io_code(&error).map_or("ECONNFAILED", |(code, _)| code);
                     last = Some(refused(code, format!("connect {code} {peer}")));
@@ -138,56 +138,6 @@ impl Sockets {
             }
         }
         Err(last.unwrap_or_else(|| refused("ENOTFOUND", format!("getaddrinfo ENOTFOUND {host}"))))
-    }
-
-    async fn connected(
-        &self,
-        way: &Way<'_>,
-        stream: TcpStream,
-        terms: Option<Terms>,
-        permit: OwnedSemaphorePermit,
-    ) -> Result<RawDocumentBuf, Refusal> {
-        let failed = |error: std::io::Error| refused("ECONNRESET", error.to_string());
-        let (local, peer) = (stream.local_addr().map_err(failed)?, stream.peer_addr().map_err(failed)?);
-        let _ = stream.set_nodelay(true);
-        let mut agreed = None;
-        let stream: Boxed = match terms {
-            None => Box::new(stream),
-            Some(terms) => {
-                let secured = tokio::time::timeout(way.connect, way.tls.secure(stream, &terms)).await;
-                let secured =
-                    secured.map_err(|_| refused("ETIMEDOUT", format!("TLS with {} took too long", terms.name)))??;
-                agreed = secured.get_ref().1.alpn_protocol().map(|name| String::from_utf8_lossy(name).into_owned());
-                Box::new(secured)
-            }
-        };
-        let (reader, writer) = tokio::io::split(stream);
-        let socket = Socket {
-            reader: tokio::sync::Mutex::new(Some(reader)),
-            writer: tokio::sync::Mutex::new(Some(writer)),
-            closed: watch::Sender::new(false),
-            paused: watch::Sender::new(0),
-            _permit: permit,
-        };
-        let number = {
-            let mut table = self.lock();
-            // A call cannot make so many that this comes round.
-            table.made = (table.made + 1) & 0x7fff_ffff;
-            let number = table.made;
-            table.open.insert(number, Arc::new(socket));
-            number
-        };
-        let mut answer = rawdoc! {
-            "socket": number as i32,
-            "remoteAddress": peer.ip().to_string(),
-            "remotePort": i32::from(peer.port()),
-            "localAddress": local.ip().to_string(),
-            "localPort": i32::from(local.port()),
-        };
-        if let Some(agreed) = agreed {
-            answer.append(bson::raw::cstr!("alpn"), agreed);
-        }
-        Ok(answer)
     }
 
     /// TLS over a connection that is already open, as mail and database protocols do.
@@ -236,6 +186,63 @@ impl<'a> Connecting<'a> {
         table.connecting += 1;
         drop(table);
         Ok(Self(sockets))
+    }
+
+    async fn connected(
+        self,
+        way: &Way<'_>,
+        stream: TcpStream,
+        terms: Option<Terms>,
+        permit: OwnedSemaphorePermit,
+    ) -> Result<RawDocumentBuf, Refusal> {
+        let failed = |error: std::io::Error| refused("ECONNRESET", error.to_string());
+        let (local, peer) = (stream.local_addr().map_err(failed)?, stream.peer_addr().map_err(failed)?);
+        let _ = stream.set_nodelay(true);
+        let mut agreed = None;
+        let stream: Boxed = match terms {
+            None => Box::new(stream),
+            Some(terms) => {
+                let secured = tokio::time::timeout(way.connect, way.tls.secure(stream, &terms)).await;
+                let secured =
+                    secured.map_err(|_| refused("ETIMEDOUT", format!("TLS with {} took too long", terms.name)))??;
+                agreed = secured.get_ref().1.alpn_protocol().map(|name| String::from_utf8_lossy(name).into_owned());
+                Box::new(secured)
+            }
+        };
+        let (reader, writer) = tokio::io::split(stream);
+        let socket = Socket {
+            reader: tokio::sync::Mutex::new(Some(reader)),
+            writer: tokio::sync::Mutex::new(Some(writer)),
+            closed: watch::Sender::new(false),
+            paused: watch::Sender::new(0),
+            _permit: permit,
+        };
+        let number = self.open(socket);
+        let mut answer = rawdoc! {
+            "socket": number as i32,
+            "remoteAddress": peer.ip().to_string(),
+            "remotePort": i32::from(peer.port()),
+            "localAddress": local.ip().to_string(),
+            "localPort": i32::from(local.port()),
+        };
+        if let Some(agreed) = agreed {
+            answer.append(bson::raw::cstr!("alpn"), agreed);
+        }
+        Ok(answer)
+    }
+
+    /// The place becomes an open connection's.
+    fn open(self, socket: Socket) -> u64 {
+        let mut table = self.0.lock();
+        // A call cannot make so many that this comes round.
+        table.made = (table.made + 1) & 0x7fff_ffff;
+        let number = table.made;
+        table.open.insert(number, Arc::new(socket));
+        table.connecting -= 1;
+        drop(table);
+        // It has been given up already, in the same moment.
+        std::mem::forget(self);
+        number
     }
 }
 

@@ -109,8 +109,8 @@ class EventTarget {
         if (typeof listener.callback === "function") listener.callback.call(this, event);
         else listener.callback.handleEvent(event);
       } catch (error) {
-        // As in browsers: the others are still told, and the error is the program's to hear of.
-        queueMicrotask(() => { throw error; });
+        // As in browsers: the others are still told, and the error is the program's to hear of, in its log.
+        Promise.reject(error);
       }
       if (isStopped(event)) break;
     }

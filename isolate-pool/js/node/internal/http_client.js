@@ -280,6 +280,10 @@ class ClientRequest extends OutgoingMessage {
 
   _send() {
     if (this.destroyed) return;
+    if (this.hasHeader("upgrade")) {
+      this.destroy(coded(Error, "ERR_NOT_AVAILABLE", "upgrading a connection, as WebSockets do, is not available in functions"));
+      return;
+    }
     this.headersSent = true;
     const headers = [];
     for (const { name, value } of this._headers.values()) {
