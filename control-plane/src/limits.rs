@@ -312,3 +312,11 @@ pub const SOCKET_READ_BYTES: usize = 64 * 1024;
 
 /// Most bytes of one write to a connection.
 pub const SOCKET_WRITE_BYTES_MAX: usize = 18 * 1024 * 1024;
+
+/// Wrong passwords of one account that are looked at within [`WRONG_PASSWORDS_LIFE`]. Past it: 429 until that is over, the
+/// right one comes from a caller who is known already, or another one is set.
+pub const WRONG_PASSWORDS_MAX: u32 = 10;
+pub const WRONG_PASSWORDS_LIFE: Duration = Duration::from_secs(15 * 60);
+
+/// Accounts whose wrong passwords are counted, about fifty bytes each.
+pub const WRONG_PASSWORD_ACCOUNTS_MAX: usize = 20_000;

@@ -45,7 +45,7 @@ pub enum Refusal {
     NoSuchUser,
     BadSession,
     UserDisabled,
-    /// More passwords wait to be checked than can be.
+    /// More passwords wait to be checked than can be, or too many were wrong.
     TooManyLogins,
     WrongSecret,
     WrongSignature,

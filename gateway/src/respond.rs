@@ -157,7 +157,7 @@ fn of_refusal(refusal: &Refusal) -> (u16, Option<&'static str>, String) {
             (403, "FunctionExecutionError", format!("rule not matched for function \"{function}\"").into())
         }
         Refusal::TooManyLogins => {
-            (429, "RateLimitExceeded", "too many authentication attempts at once; try again later".into())
+            (429, "RateLimitExceeded", "too many authentication attempts; try again later".into())
         }
         Refusal::Broken => (500, "InternalServerError", "internal server error".into()),
     };

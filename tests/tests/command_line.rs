@@ -1,6 +1,6 @@
 //! The command line against a running server, as a person or a CI script types it: what it prints, and how it exits.
 
-use portico_tests::{Backend, Command, Request, Server, Setup};
+use portico_tests::{Backend, Command, Endpoint, Request, Server, Setup};
 use serde_json::json;
 
 /// A server, and a shell that is logged in to it.
@@ -110,6 +110,39 @@ fn keys_and_secrets() {
     shell.run(&["secrets", "delete", "token", "--app", "shop"]).expect(0);
     shell.run(&["secrets", "delete", "token", "--app", "shop"]).expect(1);
     assert_eq!(server.get("/health").status, 200);
+}
+
+#[test]
+fn users_come_with_their_old_ids_and_keys() {
+    let (server, shell, _) = logged_in();
+    let who = "exports = () => context.user.id;";
+    let backend = Backend::new().api_keys().endpoint(Endpoint::new("GET", "/who", who).application());
+    backend.write_to(&shell.file("shop"), "shop");
+    shell.run(&["push", "shop", "--create"]).expect(0);
+
+    let ann = json!({
+        "_id": "5f4863e4d49bd2191ff1e623", "data": { "email": "ann@x.y" },
+        "identities": [{ "id": "5f4863e4d49bd2191ff1e624", "provider_type": "local-userpass" }],
+    });
+    std::fs::write(shell.file("users.json"), json!([ann, { "_id": "" }]).to_string()).expect("a file of ours");
+    let imported = shell.run(&["users", "import", "users.json", "--app", "shop"]).expect(1);
+    assert!(imported.err.contains("imported 1 of 2 users") && imported.err.contains("_id: must have"), "{imported:?}");
+    let listed = shell.run(&["users", "--app", "shop"]).expect(0).out;
+    assert_eq!(listed, "5f4863e4d49bd2191ff1e623  enabled  local-userpass  ann@x.y\n");
+
+    let old = "0123456789".repeat(6);
+    let key = shell.run(&["users", "key", "ann@x.y", "phone", "--value", &old, "--app", "shop"]).expect(0).out;
+    assert_eq!(key.trim(), old);
+    let request = Request::get(&target(&shell, "/who")).header("apiKey", &old);
+    assert_eq!(server.call(&request).json(), json!("5f4863e4d49bd2191ff1e623"));
+    shell.run(&["users", "disable", "ann@x.y", "--app", "shop"]).expect(0);
+    assert_eq!(server.call(&request).status, 401);
+    shell.run(&["users", "enable", "5f4863e4d49bd2191ff1e623", "--app", "shop"]).expect(0);
+    assert_eq!(server.call(&request).status, 200);
+    shell.run(&["users", "revoke", "ann@x.y", "--app", "shop"]).expect(0);
+    shell.run(&["users", "delete", "ann@x.y", "--app", "shop"]).expect(0);
+    shell.run(&["users", "delete", "ann@x.y", "--app", "shop"]).expect(1);
+    assert_eq!(shell.run(&["users", "--app", "shop"]).expect(0).out, "");
 }
 
 #[test]

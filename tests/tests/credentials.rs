@@ -473,6 +473,24 @@ fn an_expression_that_is_none_stops_the_deployment() {
 }
 
 #[test]
+fn guessing_a_password_ends_after_ten_wrong_ones_and_whoever_is_in_stays_in() {
+    let app = app("guessed");
+    let id = register(&app, "a@x.y", "correct horse");
+    let enter = |password: &str| call(&app, "/who", &[("email", "a@x.y"), ("password", password)]);
+    assert_eq!(enter("correct horse").status, 200);
+    for number in 0..10 {
+        refused(&enter(&format!("guess {number}")), 401, UNKNOWN);
+    }
+    let late = enter("guess 10");
+    refused(&late, 429, ("too many authentication attempts; try again later", "RateLimitExceeded"));
+    assert_eq!(reason(&app, &late), "local-userpass: too many wrong passwords for this address");
+    assert_eq!(enter("correct horse").status, 200, "a device that is known goes on");
+    let password = json!({ "password": "battery staple" });
+    app.admin.expect("PUT", &app.path(&format!("/users/{id}/password")), Some(&password));
+    assert_eq!(enter("battery staple").status, 200);
+}
+
+#[test]
 fn wrong_passwords_by_the_dozen_do_not_slow_a_neighbour_down() {
     let victim = app("flooded");
     register(&victim, "a@x.y", "correct horse");
@@ -488,7 +506,7 @@ fn wrong_passwords_by_the_dozen_do_not_slow_a_neighbour_down() {
     let guessers: Vec<_> = (0..64)
         .map(|number| {
             let request = Request::get(&victim.target("/who"))
-                .header("email", "a@x.y")
+                .header("email", &format!("a{number}@x.y"))
                 .header("password", &format!("guess number {number}"));
             std::thread::spawn(move || SERVER.call(&request).status)
         })

@@ -83,7 +83,7 @@ impl ApiError {
     }
 
     pub fn too_many_logins() -> Self {
-        let message = "too many authentication attempts at once; try again later";
+        let message = "too many authentication attempts; try again later";
         Self::new(StatusCode::TOO_MANY_REQUESTS, "RateLimitExceeded", message)
     }
 

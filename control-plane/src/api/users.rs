@@ -213,7 +213,7 @@ async fn set_password(
     if user.email().is_none() {
         return Err(ApiError::invalid("this user does not log in with email and password"));
     }
-    done(&id, control.users.set_password(within.app.id, &id, password).await?)
+    done(&id, control.users.set_password(within.app.id, &user, password).await?)
 }
 
 /// What users log in from is not kept.

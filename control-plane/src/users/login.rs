@@ -143,6 +143,10 @@ impl Users {
         if password.len() > PASSWORD_LENGTH_MAX * 4 {
             return Err(NotKnown::nobody("local-userpass: the password is longer than any can be"));
         }
+        let account = self.account(app.id, &email);
+        if self.failures.too_many(&account) {
+            return Err(NotKnown::new(Why::Busy, "local-userpass: too many wrong passwords for this address"));
+        }
         let user = self.catalog.user_by_identity(app.id, USERPASS, &email).await?;
         if let (None, true) = (&user, create) {
             let state = if provider.auto_confirm { UserState::Confirmed } else { UserState::Pending };
@@ -160,9 +164,11 @@ impl Users {
         let hash = user.as_ref().and_then(|user| user.password.clone());
         let known = user.is_some();
         if !self.passwords.verify(password, hash).await? {
+            self.failures.add(account);
             let what = if known { "wrong password" } else { "no such user" };
             return Err(NotKnown::nobody(format!("local-userpass: {what}")));
         }
+        self.failures.forget(&account);
         let user = user.ok_or_else(|| NotKnown::nobody("local-userpass: no such user"))?;
         if user.state == UserState::Pending {
             let detail = format!("local-userpass: user '{}' has not confirmed the address", user.id);

@@ -4,8 +4,8 @@
 //! in words for the log; clients are told only that they did not work.
 //!
 //! The rooms inside: `providers` (what an app accepts), `login` (credentials to users), `tokens` and `signers` (tokens that
-//! others sign), `sessions` (tokens of our own), `passwords` (slow hashes, on threads of their own), `cache` (who was
-//! found good a moment ago), `people` (making, changing and deleting users).
+//! others sign), `sessions` (tokens of our own), `passwords` (slow hashes, on threads of their own), `failures` (how
+//! many were wrong), `cache` (who was found good a moment ago), `people` (making, changing and deleting users).
 //!
 //! Everything that waits or computes for long happens on the side runtime; a gateway core asks [`Users::at_hand`] first
 //! and waits only for what is not known yet.
@@ -14,6 +14,7 @@
 
 mod cache;
 mod custom_data;
+mod failures;
 mod login;
 mod passwords;
 mod people;
@@ -39,6 +40,7 @@ use storage::{Catalog, StoreError};
 use crate::payload::API_KEY_PROVIDER;
 use crate::vault::{self, Vault};
 use cache::Cache;
+use failures::Failures;
 use passwords::{Busy, Passwords};
 use sessions::UserSessions;
 use signers::Signers;
@@ -56,6 +58,7 @@ pub struct Users {
     catalog: Catalog,
     cache: Cache,
     passwords: Passwords,
+    failures: Failures,
     sessions: UserSessions,
     signers: Signers,
     claims: Vec<Mutex<()>>,
@@ -197,7 +200,7 @@ pub enum Why {
     Disabled,
     /// An access token of ours that is not accepted.
     BadSession,
-    /// Too many passwords wait to be checked.
+    /// Too many passwords wait to be checked, or were wrong.
     Busy,
     /// Nobody has this identity yet, the endpoint asks to make users, and the app has a function to be called before.
     OnCreation {
@@ -242,6 +245,7 @@ impl Users {
             catalog,
             cache: Cache::default(),
             passwords: Passwords::start()?,
+            failures: Failures::default(),
             sessions: UserSessions::new(vault),
             signers: Signers::new(fetch),
             claims: (0..CLAIM_LOCKS).map(|_| Mutex::default()).collect(),
@@ -259,6 +263,11 @@ impl Users {
             mac.update(part);
         }
         mac.finalize().into_bytes().into()
+    }
+
+    /// What wrong passwords of an address are counted by.
+    fn account(&self, app: AppId, email: &str) -> cache::Digest {
+        self.digest(app, "account", &[email.as_bytes()])
     }
 
     /// Whoever holds it is alone in claiming this.

@@ -316,11 +316,14 @@ impl Users {
         changed
     }
 
-    pub(crate) async fn set_password(&self, app: AppId, id: &str, password: &str) -> Result<bool, NotMade> {
+    pub(crate) async fn set_password(&self, app: AppId, user: &User, password: &str) -> Result<bool, NotMade> {
         check_password(password).map_err(NotMade::Invalid)?;
         let hash = self.hash(password).await?;
-        let changed = self.catalog.set_user_password(app, id, &hash).await;
-        self.cache.forget(app, id);
+        let changed = self.catalog.set_user_password(app, &user.id, &hash).await;
+        self.cache.forget(app, &user.id);
+        if let Some(email) = user.email() {
+            self.failures.forget(&self.account(app, email));
+        }
         Ok(changed?)
     }
 
