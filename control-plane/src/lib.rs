@@ -1,12 +1,14 @@
 //! The life of a change: draft, check, compile, publish, seen by every request.
 //!
-//! In: Admin API requests as an axum `Router`; no listener. Out: deployments in the catalog and the current
-//! [`storage::model::Snapshots`]; bundles for hosts that ask; answers to what functions ask for, documents and the world outside; log files.
+//! In: Admin and client API requests as an axum `Router`; no listener. Credentials. Out: deployments in the catalog and the
+//! current [`storage::model::Snapshots`]; users; bundles for hosts that ask; answers to what functions ask for, documents
+//! and the world outside; log files.
 //!
 //! The rooms inside, in the order a change passes them: `api` (one resource a file, the only status codes), `payload`
 //! (the JSON of imports and exports), `check` (everything that can be wrong), `publish` (compile, then flip one record),
-//! `active` (what requests are checked against), `bundles` (what hosts load). `documents` and `outbound` answer running functions,
-//! `logs` keeps what they said, `vault` keeps secrets.
+//! `active` (what requests are checked against), `bundles` (what hosts load). `users` says who callers are and `guard` what
+//! rule expressions see of their calls; `documents` and `outbound` answer running functions, `logs` keeps what they said,
+//! `vault` keeps secrets.
 //!
 //! Not here: sockets, V8's insides, and how documents are stored.
 #![forbid(unsafe_code)]

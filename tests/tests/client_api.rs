@@ -232,11 +232,16 @@ fn a15_to_a18_keys_of_users_and_of_servers() {
         assert_eq!(make(json!(format!("n{number}"))).status, 201);
     }
     assert_eq!(make(json!("one-more")).status, 400);
-    let (_, server) = app.api_key("server");
+    let (server_id, server) = app.api_key("server");
     let (access, refresh, _) = logged_in(&app, "api-key", json!({ "key": server }));
     let profile = send("GET", &format!("{ROOT}/auth/profile"), Some(&access), None).json();
     assert_eq!((&profile["type"], &profile["data"]["name"]), (&json!("server"), &json!("server")));
     refused(&send("GET", &keys, Some(&refresh), None), 401, "must authenticate first", "InvalidSession");
+    let who =
+        || SERVER.call(&Request::get(&app.target("/who")).header("Authorization", &format!("Bearer {access}"))).status;
+    assert_eq!((who(), who()), (200, 200));
+    app.admin.expect("PUT", &app.path(&format!("/api_keys/{server_id}/disable")), None);
+    assert_eq!(who(), 401, "a session ends with the key it was begun with");
 }
 
 #[test]

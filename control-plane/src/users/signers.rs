@@ -22,6 +22,9 @@ pub trait Fetch: Send + Sync + 'static {
     fn get(&self, address: &str) -> BoxFuture<'static, Result<Vec<u8>, String>>;
 }
 
+/// Characters of a key's name that an error shows; the name is a stranger's.
+const SHOWN_KID_MAX: usize = 64;
+
 pub struct Signers {
     fetch: Arc<dyn Fetch>,
     issuers: Mutex<HashMap<String, Arc<Issuer>>>,
@@ -74,7 +77,8 @@ impl Signers {
             (Some(keys), _) => Ok(keys),
             (None, Err(why)) => Err(format!("the keys at {address} cannot be had: {why}")),
             (None, Ok(())) => {
-                Err(format!("there is no RSA key '{}' at {address}", kid.unwrap_or_default().escape_debug()))
+                let kid: String = kid.unwrap_or_default().chars().take(SHOWN_KID_MAX).collect();
+                Err(format!("there is no RSA key '{}' at {address}", kid.escape_debug()))
             }
         }
     }
