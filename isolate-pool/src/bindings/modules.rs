@@ -7,7 +7,7 @@
 //! Not here: npm packages, and who may see which module (`js/require.js`).
 
 use std::collections::HashMap;
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, LazyLock, Mutex};
 
 use crate::engine::error::string;
 use crate::engine::script;
@@ -100,7 +100,9 @@ const SOURCES: &[(&str, &str)] = &[
 const WORTH_CACHING_BYTES: usize = 8 * 1024;
 
 /// V8's code of modules that ran in this process.
-static CACHES: Mutex<Option<HashMap<&'static str, Arc<[u8]>>>> = Mutex::new(None);
+static CACHES: LazyLock<Mutex<Caches>> = LazyLock::new(Mutex::default);
+
+type Caches = HashMap<&'static str, Arc<[u8]>>;
 
 pub fn module<'s>(
     scope: &mut v8::PinScope<'s, '_>,
@@ -157,9 +159,8 @@ fn find(name: &str) -> Option<(&'static str, &'static str)> {
     find(SOURCES).or_else(|| find(super::outside::SOURCES))
 }
 
-fn caches<R>(work: impl FnOnce(&mut HashMap<&'static str, Arc<[u8]>>) -> R) -> R {
-    let mut caches = CACHES.lock().expect("nothing panics while it is held");
-    work(caches.get_or_insert_default())
+fn caches<R>(work: impl FnOnce(&mut Caches) -> R) -> R {
+    work(&mut CACHES.lock().expect("nothing panics while it is held"))
 }
 
 #[cfg(test)]
