@@ -8,14 +8,14 @@ use serde_json::json;
 
 /// Rows that other files show, and where.
 const ELSEWHERE: &[(&str, &str)] = &[
-    ("U1", "acceptance_endpoints.rs and wire.rs: short answers have a Content-Length"),
-    ("U2", "acceptance_endpoints.rs (S1 to S8) and acceptance_config.rs"),
+    ("U1", "edge.rs: a small client that knows neither chunks nor compression"),
+    ("U2", "acceptance_endpoints.rs, rows S1 to S8, and acceptance_config.rs"),
     ("U3", "packages.rs: the packages that must load"),
     ("U4", "packages.rs: a package whose spec folder does not parse"),
-    ("U7", "edge.rs: signatures of other senders"),
-    ("U11", "benches: memory and cold"),
-    ("U13", "credentials.rs: keys that are brought along"),
-    ("U14", "credentials.rs: imported users keep their ids"),
+    ("U7", "edge.rs: senders that sign in their own way"),
+    ("U11", "benches: memory.rs and cold.rs"),
+    ("U13", "credentials.rs: a_users_key_is_the_user_and_a_key_can_be_brought_along"),
+    ("U14", "credentials.rs: imported_users_keep_the_ids_their_documents_know"),
 ];
 
 /// Entries searched in U9's test. `benches/src/bin/logs.rs` asks the same with a million.
