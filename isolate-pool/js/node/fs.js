@@ -1,8 +1,8 @@
-// Gives: `fs` over files a function can have: those of the app's packages, which the bundle may carry. Everything else is not
-// there (ENOENT), and nothing can be written (EROFS).
+// Gives: `fs` as a function can have it: whatever is looked for is not there (ENOENT), and nothing can be written (EROFS),
+// with the errors Node has for both. Packages that look for optional files go on.
 //
-// Absent: descriptors, watching, real directories. `portico.packageFile(path)` gives the bytes of a file or undefined; it is
-// published by the part that knows packages.
+// Absent: descriptors, watching, directories. A bundle that carries files publishes `portico.packageFile(path)`, which gives
+// a file's bytes or undefined; then those files can be read.
 
 const { portico } = internal;
 const { Buffer } = require("buffer");
