@@ -20,8 +20,8 @@ use storage::model::{App, AppConfig, AppId, BundleId, DeploymentId, RunAs, Secre
 
 use crate::active::open_secrets;
 use crate::limits::{BUNDLE_CACHE_BYTES_MAX, OLD_BUNDLE_LIFE};
-use crate::payload;
 use crate::vault::Vault;
+use crate::{dependencies, payload};
 
 /// Makes and keeps bundles. Cheap to clone; every clone is the same.
 #[derive(Clone)]
@@ -149,7 +149,12 @@ impl Bundles {
             self.catalog.deployment(deployment).await.map_err(failed)?.ok_or_else(|| missing("its deployment"))?;
         let secrets = open_secrets(&self.vault, app, &self.catalog.secrets(app).await.map_err(failed)?);
         let config = payload::filled(&payload::recall(&deployment.config)?.config);
-        Ok(bundle_of(&record, &deployment, &config, &secrets))
+        let mut made = bundle_of(&record, &deployment, &config, &secrets);
+        if let Some(script) = deployment.packages {
+            let bytes = self.catalog.blob(app, script).await.map_err(failed)?;
+            made.packages = Some(dependencies::decode(&bytes.ok_or_else(|| missing("the script of its packages"))?)?);
+        }
+        Ok(made)
     }
 
     fn lock(&self) -> std::sync::MutexGuard<'_, Known> {
@@ -215,6 +220,7 @@ fn bundle_of(app: &App, deployment: &Deployment, config: &AppConfig, secrets: &H
         })
         .to_string(),
         functions: functions.chain(scripts).collect(),
+        packages: None,
     }
 }
 

@@ -34,7 +34,7 @@ impl<E> From<StoreError> for ChangeError<E> {
 impl ControlPlane {
     /// What is served now; what a new app has when nothing is.
     pub(crate) async fn live_config(&self, app: &App) -> Result<Stored, PublishError> {
-        let Some(live) = app.live else { return Ok(Stored { config: payload::initial(), warnings: Vec::new() }) };
+        let Some(live) = app.live else { return Ok(Stored { config: payload::initial(), ..Stored::default() }) };
         let deployment = self.catalog.deployment(live).await?;
         let deployment = deployment.ok_or_else(|| PublishError::Platform(format!("deployment {live} is missing")))?;
         payload::recall(&deployment.config).map_err(PublishError::Platform)
@@ -61,9 +61,10 @@ impl ControlPlane {
             Some(draft) => payload::recall(&draft.config).map_err(PublishError::Platform)?,
             None => self.live_config(&app).await?,
         };
-        let before = stored.config.clone();
+        let before = (stored.config.clone(), stored.dependencies.clone());
         let result = edit(&mut stored).map_err(ChangeError::Edit)?;
-        if stored.config == before && (draft.is_some() || app.live.is_some()) {
+        let unchanged = (&stored.config, &stored.dependencies) == (&before.0, &before.1);
+        if unchanged && (draft.is_some() || app.live.is_some()) {
             return Ok(result);
         }
         self.checked(&app, &stored.config).await?;

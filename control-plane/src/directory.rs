@@ -8,9 +8,10 @@
 //! together. Whether the app they describe would run is for the import to say, and it says the same to every client.
 //! For the same reason nothing is translated: templates stay templates, and an old layout's payload is an old payload.
 //!
-//! Not here: npm dependencies (named in [`warnings`]), `.mdb/app_meta.json`, which is between a client and its server.
+//! Not here: npm dependencies ([`packages`]), `.mdb/app_meta.json`, which is between a client and its server.
 
 mod files;
+pub mod packages;
 mod write;
 
 use std::fmt;
@@ -158,21 +159,6 @@ pub fn owned(dir: &Path) -> Result<Vec<String>, DirectoryError> {
 pub fn warnings(dir: &Path) -> Vec<String> {
     let files = Files::new(dir);
     let mut warnings = Vec::new();
-    for name in [
-        "package.json",
-        "node_modules",
-        "node_modules.zip",
-        "node_modules.tar",
-        "node_modules.tar.gz",
-        "node_modules.tgz",
-    ] {
-        if files.exists(&format!("functions/{name}")) {
-            warnings.push(format!(
-                "functions/{name} is not deployed: npm dependencies are not supported yet, so a function that calls \
-                 require() for a package in it will fail when it runs"
-            ));
-        }
-    }
     match Reader::new(files, Layout::Current).hosted() {
         Hosted::None => {}
         Hosted::Files(_) => {

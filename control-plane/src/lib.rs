@@ -5,10 +5,10 @@
 //! and the world outside; log files.
 //!
 //! The rooms inside, in the order a change passes them: `api` (one resource a file, the only status codes), `payload`
-//! (the JSON of imports and exports), `check` (everything that can be wrong), `publish` (compile, then flip one record),
-//! `active` (what requests are checked against), `bundles` (what hosts load). `users` says who callers are and `guard` what
-//! rule expressions see of their calls; `documents` and `outbound` answer running functions, `logs` keeps what they said,
-//! `vault` keeps secrets.
+//! (the JSON of imports and exports), `check` (everything that can be wrong), `dependencies` (npm packages), `publish`
+//! (compile, then flip one record), `active` (what requests are checked against), `bundles` (what hosts load). `users` says
+//! who callers are and `guard` what rule expressions see of their calls; `documents` and `outbound` answer running
+//! functions, `logs` keeps what they said, `vault` keeps secrets.
 //!
 //! Not here: sockets, V8's insides, and how documents are stored.
 #![forbid(unsafe_code)]
@@ -22,6 +22,7 @@ mod caller;
 mod change;
 mod check;
 mod cors;
+pub mod dependencies;
 mod diff;
 pub mod directory;
 mod documents;
@@ -91,6 +92,8 @@ pub struct ControlPlaneConfig {
     pub outbound: OutboundSettings,
     /// How much is kept of what functions say.
     pub logs: logs::LogSettings,
+    /// Where functions' npm packages come from.
+    pub npm: dependencies::NpmSettings,
 }
 
 /// What the operator decides about configurations that come in.
@@ -149,6 +152,7 @@ pub struct ControlPlane {
     users: Arc<users::Users>,
     outbound: Arc<outbound::Outbound>,
     changing: ChangeLocks,
+    packages: dependencies::Packages,
     runner: OnceLock<Arc<dyn Runner>>,
 }
 
@@ -174,6 +178,9 @@ impl ControlPlane {
             .map_err(|error| OpenError::File(admin_path, error))?;
         let logs_path = file("logs");
         let logs = LogSink::open(logs_path.clone(), config.logs).map_err(|error| OpenError::File(logs_path, error))?;
+        let npm_path = file("npm");
+        let packages = dependencies::Packages::open(config.npm, &npm_path)
+            .map_err(|problem| OpenError::File(npm_path, io::Error::other(problem)))?;
         let catalog = Catalog::new(config.store);
         let outbound = outbound::Outbound::new(config.outbound);
         let documents = Arc::new(outbound::document::Documents(outbound.clone()));
@@ -196,6 +203,7 @@ impl ControlPlane {
             users,
             outbound,
             changing: ChangeLocks::default(),
+            packages,
             runner: OnceLock::new(),
         });
         control_plane.publish_all().await?;

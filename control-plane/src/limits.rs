@@ -52,6 +52,13 @@ pub const ADMIN_BODY_BYTES_MAX: usize = 2 * 1024 * 1024;
 /// Body of an import or push, bytes: a whole app with its sources. Past it: 413.
 pub const IMPORT_BODY_BYTES_MAX: usize = 16 * 1024 * 1024;
 
+/// What a multipart form adds to the file it carries, bytes: its parts' heads, and a lock file beside a `package.json`.
+pub const MULTIPART_OVERHEAD_BYTES: usize = 3 * 1024 * 1024;
+
+/// Bytes of packages that are exported as one archive, unpacked. It is made in memory. Past it: 400 that says to export
+/// `package.json` instead.
+pub const EXPORTED_MODULES_BYTES_MAX: usize = 256 * 1024 * 1024;
+
 /// Bytes of all sources and settings of one app. A deployment is one record with its code cache beside it, and both
 /// must fit in a 16 MiB document. Past it: 400 naming the limit.
 pub const CONFIG_BYTES_MAX: usize = 8 * 1024 * 1024;
@@ -149,6 +156,10 @@ pub const DIRECTORY_FILE_BYTES_MAX: u64 = 16 * 1024 * 1024;
 /// Most files listed in one place of an app's directory, and most functions. Past it somebody pointed us at the wrong
 /// directory, and we say so instead of reading a disk.
 pub const DIRECTORY_FILES_MAX: usize = 10_000;
+
+/// Largest archive of npm packages in an app's directory, bytes. A server takes as much as its operator allows, and none
+/// more than this. Past it: the file is named and nothing is pushed.
+pub const PACKED_MODULES_BYTES_MAX: usize = 60 * 1024 * 1024;
 
 /// Deepest nesting of function directories. A name has at most 64 characters, so no real app comes near.
 pub const DIRECTORY_DEPTH_MAX: usize = 32;

@@ -20,6 +20,7 @@ use storage::model::{App, AppConfig, DeploymentId, DraftId, Environment, RunAs, 
 use crate::ControlPlane;
 use crate::active::{ActivateError, NewBundle};
 use crate::check::{Against, check};
+use crate::dependencies::Built;
 use crate::layout::Places;
 use crate::limits::{CODE_CACHE_BYTES_MAX, COMPILE_TIME_MAX, DEPLOYMENTS_KEPT};
 use crate::payload::{self, Problems, Stored};
@@ -31,6 +32,8 @@ pub enum PublishError {
     Invalid(Problems),
     /// Functions that do not compile, each with its place and line.
     DoesNotCompile(String),
+    /// npm packages that cannot be installed or bundled, with package and file.
+    DoesNotInstall(String),
     /// Ours: the compiler could not be asked, a record is damaged.
     Platform(String),
     Store(StoreError),
@@ -40,7 +43,7 @@ impl fmt::Display for PublishError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Invalid(problems) => problems.fmt(f),
-            Self::DoesNotCompile(text) | Self::Platform(text) => f.write_str(text),
+            Self::DoesNotCompile(text) | Self::DoesNotInstall(text) | Self::Platform(text) => f.write_str(text),
             Self::Store(error) => error.fmt(f),
         }
     }
@@ -69,6 +72,12 @@ pub(crate) struct Sender {
     pub user_id: String,
     /// What the client called itself.
     pub origin: String,
+}
+
+/// What a configuration becomes before it can be served.
+struct Prepared {
+    code_cache: RawDocumentBuf,
+    packages: Built,
 }
 
 /// A deployment, and why it failed if it did.
@@ -100,10 +109,19 @@ impl ControlPlane {
             status_error_message: String::new(),
             config: payload::keep(stored),
             code_cache: RawDocumentBuf::new(),
+            packages: None,
         };
-        let failure = match self.prepare(app, &stored.config).await {
-            Ok(code_cache) => {
+        let failure = match self.prepare(app, stored).await {
+            Ok(Prepared { code_cache, packages }) => {
                 deployment.code_cache = code_cache;
+                deployment.packages = packages.script;
+                for warning in &packages.warnings {
+                    tracing::warn!(app = %app.client_app_id, deployment = %id, "{warning}");
+                }
+                if !packages.warnings.is_empty() {
+                    let warnings = [stored.warnings.clone(), packages.warnings].concat();
+                    deployment.config = payload::keep(&Stored { warnings, ..stored.clone() });
+                }
                 None
             }
             Err(failure) => Some(failure),
@@ -127,10 +145,15 @@ impl ControlPlane {
         Ok(Deployed { deployment, failure })
     }
 
-    /// Everything that can refuse a configuration. Gives its code cache.
-    async fn prepare(&self, app: &App, config: &AppConfig) -> Result<RawDocumentBuf, PublishError> {
-        self.checked(app, config).await?;
-        self.compiled(config).await
+    /// Everything that can refuse a configuration. Gives what is made of it.
+    async fn prepare(&self, app: &App, stored: &Stored) -> Result<Prepared, PublishError> {
+        self.checked(app, &stored.config).await?;
+        let code_cache = self.compiled(&stored.config).await?;
+        let packages = match &stored.dependencies {
+            Some(dependencies) => self.build_packages(app.id, &stored.config, dependencies).await?,
+            None => Built::default(),
+        };
+        Ok(Prepared { code_cache, packages })
     }
 
     pub(crate) async fn checked(&self, app: &App, config: &AppConfig) -> Result<(), PublishError> {

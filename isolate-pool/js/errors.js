@@ -87,7 +87,9 @@
     for (let index = 0; index < lines.length; index++) {
       const line = lines[index];
       if (!StringStartsWith(line, "    at ")) continue;
-      if (StringIncludes(line, "(functions/") || StringIncludes(line, " functions/")) ArrayPush(kept, line);
+      const ofPackage = portico.packageFrame(line);
+      if (ofPackage !== undefined) ArrayPush(kept, ofPackage);
+      else if (StringIncludes(line, "(functions/") || StringIncludes(line, " functions/")) ArrayPush(kept, line);
     }
     return ArrayJoin(kept, "\n");
   }

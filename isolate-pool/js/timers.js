@@ -9,39 +9,6 @@
   /** Longest delay, milliseconds: what fits in an int32, as everywhere. A longer one fires at once, as everywhere. */
   const DELAY_MAX = 0x7fffffff;
 
-  /**
-   * What setting a timer gives, as Node has it: packages call `unref()` on it. As a number it is the timer's own, and both
-   * clear it.
-   */
-  class Timeout {
-    #set;
-    #id;
-
-    constructor(set) {
-      this.#set = set;
-      this.#id = set();
-    }
-
-    /** A call does not wait for its timers, so there is nothing to hold or to let go. */
-    ref() { return this; }
-    unref() { return this; }
-    hasRef() { return true; }
-
-    /** Counts anew from now. */
-    refresh() {
-      clear(this.#id);
-      this.#id = this.#set();
-      return this;
-    }
-
-    close() {
-      clear(this.#id);
-      return this;
-    }
-
-    [Symbol.toPrimitive]() { return this.#id; }
-  }
-
   function start(callback, delay, repeat, values) {
     if (typeof callback !== "function") {
       throw new TypeError(`a timer needs a function to call, but got ${portico.shown(callback)}`);
@@ -51,7 +18,7 @@
     const wait = number >= 1 && number <= DELAY_MAX ? Math.trunc(number) : 1;
     const bound = portico.bindContinuation === undefined ? callback : portico.bindContinuation(callback);
     const run = () => { bound(...values); };
-    return new Timeout(() => portico.natives.timer(call, delay === 0 && !repeat ? 0 : wait, repeat, run));
+    return portico.natives.timer(call, delay === 0 && !repeat ? 0 : wait, repeat, run);
   }
 
   function clear(id) {

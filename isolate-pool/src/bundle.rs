@@ -15,6 +15,18 @@ pub struct Bundle {
     /// `context.environment` as JSON text: `{"tag": …, "values": {…}}`.
     pub environment_json: String,
     pub functions: Vec<BundleFunction>,
+    /// The npm packages that functions can require, when there are any.
+    pub packages: Option<Packages>,
+}
+
+/// npm packages as one script, made when they were deployed.
+#[derive(Debug, Clone, PartialEq, Default)]
+pub struct Packages {
+    pub source: String,
+    /// Where the script's lines came from, as JSON text: `[[file, …], [line, file, line, …]]`.
+    pub lines: String,
+    /// V8 code cache of the script, empty when there is none.
+    pub code_cache: Vec<u8>,
 }
 
 #[derive(Debug, Clone, PartialEq, Default)]
@@ -50,6 +62,16 @@ impl Bundle {
         all.append(bson::raw::cstr!("values"), self.values_json.as_str());
         all.append(bson::raw::cstr!("environment"), self.environment_json.as_str());
         all.append(bson::raw::cstr!("functions"), functions);
+        if let Some(packages) = &self.packages {
+            let mut one = RawDocumentBuf::new();
+            one.append(bson::raw::cstr!("source"), packages.source.as_str());
+            one.append(bson::raw::cstr!("lines"), packages.lines.as_str());
+            one.append(
+                bson::raw::cstr!("code_cache"),
+                bson::Binary { subtype: bson::spec::BinarySubtype::Generic, bytes: packages.code_cache.clone() },
+            );
+            all.append(bson::raw::cstr!("packages"), one);
+        }
         all.into_bytes()
     }
 
@@ -70,11 +92,21 @@ impl Bundle {
                 system: one.get_bool("system").map_err(|error| BadBundle(error.to_string()))?,
             });
         }
+        let packages = match all.get("packages").map_err(|error| BadBundle(error.to_string()))? {
+            None => None,
+            Some(RawBsonRef::Document(one)) => Some(Packages {
+                source: text(one, "source")?,
+                lines: text(one, "lines")?,
+                code_cache: one.get_binary("code_cache").map_err(|error| BadBundle(error.to_string()))?.bytes.to_vec(),
+            }),
+            Some(_) => return Err(BadBundle("packages are not a document".to_owned())),
+        };
         Ok(Self {
             app_json: text(all, "app")?,
             values_json: text(all, "values")?,
             environment_json: text(all, "environment")?,
             functions,
+            packages,
         })
     }
 }

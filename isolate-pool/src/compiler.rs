@@ -1,11 +1,13 @@
 //! Compiling a deployment before it goes live: which functions do not compile and where, and V8's code cache of those
 //! that do.
 //!
-//! In: sources with the paths errors should name. Out: one answer per source, in order.
+//! In: sources with the paths errors should name. Out: one answer per source, in order. The source whose path is
+//! [`PACKAGES_PATH`] is the script of an app's npm packages, which is run as well.
 //! Not here: what a broken source means for the deployment (control-plane).
 
 use futures_util::future::BoxFuture;
 
+pub use crate::engine::script::PACKAGES as PACKAGES_PATH;
 pub use crate::link::frame::CompileError;
 
 /// One source to compile.

@@ -25,7 +25,7 @@ pub mod outcome;
 pub mod services;
 pub mod supervisor;
 
-pub use bundle::{Bundle, BundleFunction};
+pub use bundle::{Bundle, BundleFunction, Packages};
 pub use invocation::{Call, Format, Identity, Invocation, RequestParts, Respond};
 pub use outcome::{ConsoleLevel, ConsoleLine, Failure, FailureKind, Outcome, Response, ResponseContent};
 pub use services::{HostCall, Refusal, Services};

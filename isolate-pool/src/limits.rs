@@ -66,6 +66,11 @@ pub const HOST_WAIT_MS: u64 = 2_000;
 /// How long compiling one deployment may take, milliseconds. Past it the deployment fails with a text that says so.
 pub const COMPILE_MS: u64 = 30_000;
 
+/// How long the packages that functions require may run when they are deployed, so that V8's code of them can be kept,
+/// milliseconds. Past it none is kept and the first call of each isolate compiles.
+pub const WARM_PACKAGES_MS: u64 = 5_000;
+const _: () = assert!(WARM_PACKAGES_MS < COMPILE_MS);
+
 /// How long the compile host is kept without work, milliseconds. It costs memory, and starting it costs about 50 ms.
 pub const COMPILE_HOST_IDLE_MS: u64 = 30_000;
 

@@ -7,6 +7,10 @@ pub const CATALOG_BATCH_BYTES: usize = 4 * 1024 * 1024;
 /// Bytes of one document, as in MongoDB. A larger one is refused with `BSONObjectTooLarge` (10334).
 pub const DOCUMENT_BYTES_MAX: usize = 16 * 1024 * 1024;
 
+/// Bytes of one part of a blob; with its id it fits in a document twice, and a commit does not wait long for it.
+pub const BLOB_PART_BYTES: usize = 4 * 1024 * 1024;
+const _: () = assert!(BLOB_PART_BYTES < DOCUMENT_BYTES_MAX);
+
 /// Levels of nesting of one document, filter or update, as in MongoDB; it bounds every recursion over documents. Deeper
 /// ones are refused with `Overflow` (15).
 pub const NESTING_MAX: usize = 100;

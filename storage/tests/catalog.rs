@@ -50,6 +50,7 @@ fn deployment(app: &App, deployed_at: i64) -> Deployment {
         status_error_message: String::new(),
         config: rawdoc! { "functions": [ { "name": "f" } ] },
         code_cache: rawdoc! { "f": "bytes" },
+        packages: Some(bson::oid::ObjectId::new()),
     }
 }
 
@@ -144,5 +145,29 @@ fn deployments_are_listed_newest_first_and_pruned_but_for_the_live_one() {
         assert_eq!(times(10).await, [5, 4, 0]);
         assert!(catalog.deployment(all[0].id).await.unwrap().is_some());
         assert_eq!(catalog.deployment(all[1].id).await.unwrap(), None);
+    });
+}
+
+#[test]
+fn bytes_of_any_size_are_kept_whole_and_go_with_their_app() {
+    let dir = tempfile::tempdir().unwrap();
+    let (catalog, mine, theirs) = (open(dir.path()), app("mine", GroupId::new()), app("theirs", GroupId::new()));
+    let (large, small) = (bson::oid::ObjectId::new(), bson::oid::ObjectId::new());
+    let bytes: Vec<u8> = (0..9 * 1024 * 1024_u32).map(|number| (number * 31 / 7) as u8).collect();
+    wait(async {
+        for app in [&mine, &theirs] {
+            catalog.put_app(app).await.unwrap();
+            catalog.put_blob(app.id, small, b"small").await.unwrap();
+        }
+        catalog.put_blob(mine.id, large, &bytes).await.unwrap();
+        catalog.put_blob(mine.id, large, &bytes).await.unwrap();
+        assert_eq!(catalog.blob(mine.id, large).await.unwrap(), Some(bytes));
+        assert_eq!(catalog.blob(theirs.id, large).await.unwrap(), None);
+        catalog.keep_blobs(mine.id, &[small]).await.unwrap();
+        assert!(!catalog.has_blob(mine.id, large).await.unwrap());
+        assert!(catalog.has_blob(mine.id, small).await.unwrap());
+        catalog.delete_app(mine.id).await.unwrap();
+        assert_eq!(catalog.blob(mine.id, small).await.unwrap(), None);
+        assert_eq!(catalog.blob(theirs.id, small).await.unwrap(), Some(b"small".to_vec()));
     });
 }

@@ -15,7 +15,7 @@ use super::apps::app_json;
 use super::error::{ApiError, created, no_content, ok};
 use super::request::{InApp, Item, Payload};
 use crate::limits::DEPLOYMENTS_KEPT;
-use crate::{ControlPlane, diff, payload};
+use crate::{ControlPlane, dependencies, diff, payload};
 
 pub fn routes() -> Router<Arc<ControlPlane>> {
     Router::new()
@@ -65,7 +65,7 @@ async fn create(State(control): State<Arc<ControlPlane>>, within: InApp) -> Resu
         id: DraftId::new(),
         app: app.id,
         user_id: within.sender.user_id,
-        config: payload::keep(&payload::Stored { config: live.config, warnings: Vec::new() }),
+        config: payload::keep(&payload::Stored { warnings: Vec::new(), ..live }),
     };
     control.catalog.put_draft(&draft).await?;
     Ok(created(&draft_json(&app, &draft)))
@@ -97,10 +97,13 @@ async fn difference(
     let draft = control.draft_named(&within.app, id).await?;
     let draft = payload::recall(&draft.config).map_err(ApiError::internal)?;
     let live = control.live_config(&within.app).await?;
+    let packages = |stored: &payload::Stored| {
+        stored.dependencies.as_ref().map(|dependencies| dependencies.packages.clone()).unwrap_or_default()
+    };
     Ok(ok(&json!({
         "diffs": diff::lines(&live.config, &draft.config),
         "hosting_files_diff": hosted_diff(&live.config, &draft.config),
-        "dependencies_diff": { "added": [], "deleted": [], "modified": [] },
+        "dependencies_diff": dependencies::difference(&packages(&live), &packages(&draft)),
         "graphql_config_diff": { "field_diffs": [] },
         "schema_options_diff": { "graphql_validation_diff": null, "rest_validation_diff": null },
     })))

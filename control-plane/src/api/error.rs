@@ -278,6 +278,7 @@ impl From<PublishError> for ApiError {
         match error {
             PublishError::Invalid(problems) => problems.into(),
             PublishError::DoesNotCompile(text) => Self::new(StatusCode::BAD_REQUEST, "FunctionSyntaxError", text),
+            PublishError::DoesNotInstall(text) => Self::new(StatusCode::BAD_REQUEST, "InvalidDependencies", text),
             PublishError::Platform(what) => Self::internal(what),
             PublishError::Store(error) => error.into(),
         }
@@ -315,9 +316,14 @@ pub fn no_content() -> Response {
 
 /// 200 with a zip archive to be saved under `filename`.
 pub fn archive(filename: &str, bytes: Vec<u8>) -> Response {
+    attachment(filename, "application/zip", bytes)
+}
+
+/// 200 with a file to be saved under `filename`.
+pub fn attachment(filename: &str, content_type: &'static str, bytes: Vec<u8>) -> Response {
     let disposition = HeaderValue::from_str(&format!("attachment; filename=\"{filename}\""));
     let mut response = Response::new(Body::from(bytes));
-    response.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static("application/zip"));
+    response.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static(content_type));
     if let Ok(disposition) = disposition {
         response.headers_mut().insert(header::CONTENT_DISPOSITION, disposition);
     }

@@ -11,6 +11,7 @@ mod apps;
 mod auth_providers;
 mod client;
 mod debug;
+mod dependencies;
 mod drafts;
 mod endpoints;
 mod error;
@@ -67,6 +68,7 @@ pub fn router(control: Arc<ControlPlane>) -> Router {
         .merge(services::routes())
         .merge(security::routes())
         .merge(limits::routes())
+        .merge(dependencies::routes())
         .merge(logs::routes());
     Router::new()
         .nest(ROOT, admin)

@@ -9,12 +9,15 @@ use storage::model::AppConfig;
 
 use super::read::reread;
 use super::write::write;
+use crate::dependencies::Dependencies;
 
 /// What was kept: the configuration, and what its sender should be told about it.
 #[derive(Debug, Clone, PartialEq, Default)]
 pub struct Stored {
     pub config: AppConfig,
     pub warnings: Vec<String>,
+    /// The npm packages that functions can require. Imports say nothing of them.
+    pub dependencies: Option<Dependencies>,
 }
 
 /// The document for a draft or a deployment.
@@ -35,6 +38,7 @@ pub fn keep(stored: &Stored) -> RawDocumentBuf {
         "payload": Json::Object(write(config)).to_string(),
         "ids": ids.to_string(),
         "warnings": Json::from(stored.warnings.clone()).to_string(),
+        "dependencies": stored.dependencies.as_ref().map_or(Json::Null, Dependencies::to_json).to_string(),
     }
 }
 
@@ -65,7 +69,12 @@ pub fn recall(document: &RawDocument) -> Result<Stored, String> {
     for (one, hex) in config.data_sources.iter_mut().zip(list(&ids, "data_sources")) {
         one.id = id(hex)?;
     }
-    Ok(Stored { config, warnings })
+    // Those that were kept before there were any have no such part.
+    let dependencies = match document.get_str("dependencies") {
+        Ok(_) => Dependencies::from_json(&part(document, "dependencies")?)?,
+        Err(_) => None,
+    };
+    Ok(Stored { config, warnings, dependencies })
 }
 
 fn part<T: serde::de::DeserializeOwned>(document: &RawDocument, key: &str) -> Result<T, String> {

@@ -72,5 +72,5 @@ pub async fn import(args: ImportArgs) -> Result<(), Failure> {
     let files = pull::unpack(&archive).map_err(wrong)?;
     let app = directory::of_files(files).map_err(|error| Failure::failed(error.to_string()))?;
     push::announce(&args.file.display().to_string(), &app);
-    push::deploy_local(&Local { root: None, payload: app.payload }, &args.how, &args.target).await
+    push::deploy_local(&Local { root: None, payload: app.payload, packages: None }, &args.how, &args.target).await
 }

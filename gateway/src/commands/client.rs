@@ -55,6 +55,15 @@ struct Renewal {
     profile: Profile,
 }
 
+/// What a request carries.
+#[derive(Clone)]
+enum Content<'a> {
+    Nothing,
+    Json(&'a Json),
+    /// A multipart form: its content type and its bytes.
+    Form(String, bytes::Bytes),
+}
+
 /// What a login gave.
 pub struct Session {
     pub access_token: String,
@@ -153,6 +162,11 @@ impl Client {
         self.send(Method::DELETE, path, &[], None).await.map(drop)
     }
 
+    /// Sends a multipart form, given as its content type and its bytes.
+    pub async fn upload(&mut self, method: Method, path: &str, form: (String, Vec<u8>)) -> Result<Answer, Failure> {
+        self.send_body(method, path, &[], Content::Form(form.0, form.1.into())).await
+    }
+
     /// Sends one call; `path` begins after `/api/admin/v3.0`.
     pub async fn send(
         &mut self,
@@ -161,8 +175,18 @@ impl Client {
         query: &[(&str, &str)],
         body: Option<&Json>,
     ) -> Result<Answer, Failure> {
+        self.send_body(method, path, query, body.map_or(Content::Nothing, Content::Json)).await
+    }
+
+    async fn send_body(
+        &mut self,
+        method: Method,
+        path: &str,
+        query: &[(&str, &str)],
+        body: Content<'_>,
+    ) -> Result<Answer, Failure> {
         let url = self.url(path, query)?;
-        let first = call(&self.http, method.clone(), url.clone(), &self.access_token, body).await;
+        let first = call(&self.http, method.clone(), url.clone(), &self.access_token, body.clone()).await;
         match first {
             Err(failure) if failure.code.as_deref() == Some("InvalidSession") && self.renewal.is_some() => {
                 self.renew().await?;
@@ -175,7 +199,7 @@ impl Client {
     async fn renew(&mut self) -> Result<(), Failure> {
         let url = self.url("/auth/session", &[])?;
         let Some(renewal) = &mut self.renewal else { return Ok(()) };
-        let answer = call(&self.http, Method::POST, url, &renewal.profile.refresh_token, None).await;
+        let answer = call(&self.http, Method::POST, url, &renewal.profile.refresh_token, Content::Nothing).await;
         let answer = answer.map_err(|failure| match failure.exit {
             Exit::Unreachable => failure,
             _ => Failure::new(Exit::Refused, "the login has ended").advise("log in again with `portico login`"),
@@ -209,11 +233,13 @@ pub fn text(answer: &Json, key: &str) -> Result<String, Failure> {
 async fn log_in(http: &reqwest::Client, base: &str, public: &str, private: &str) -> Result<Session, Failure> {
     let url = parse(&format!("{base}/api/admin/v3.0/auth/providers/mongodb-cloud/login"))?;
     let keys = json!({ "username": public, "apiKey": private });
-    let answer = call(http, Method::POST, url, "", Some(&keys)).await.map_err(|failure| match failure.status {
-        Some(401 | 403) => Failure { exit: Exit::Refused, ..failure }
-            .advise("check both halves of the key pair; the server's own is in admin-key.json of its data directory"),
-        _ => failure,
-    })?;
+    let answer =
+        call(http, Method::POST, url, "", Content::Json(&keys)).await.map_err(|failure| match failure.status {
+            Some(401 | 403) => Failure { exit: Exit::Refused, ..failure }.advise(
+                "check both halves of the key pair; the server's own is in admin-key.json of its data directory",
+            ),
+            _ => failure,
+        })?;
     let answer = answer.json()?;
     Ok(Session { access_token: text(&answer, "access_token")?, refresh_token: text(&answer, "refresh_token")? })
 }
@@ -223,14 +249,18 @@ async fn call(
     method: Method,
     url: Url,
     token: &str,
-    body: Option<&Json>,
+    body: Content<'_>,
 ) -> Result<Answer, Failure> {
     let mut request = http.request(method, url.clone()).header("X-BAAS-Request-Origin", ORIGIN);
     if !token.is_empty() {
         request = request.bearer_auth(token);
     }
-    if let Some(body) = body {
-        request = request.json(body);
+    match body {
+        Content::Nothing => {}
+        Content::Json(json) => request = request.json(json),
+        Content::Form(content_type, bytes) => {
+            request = request.header(reqwest::header::CONTENT_TYPE, content_type).body(bytes);
+        }
     }
     let unreachable = |error: reqwest::Error| unreachable(&url, &error);
     let mut response = request.send().await.map_err(unreachable)?;

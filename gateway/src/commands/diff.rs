@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use clap::Args;
 
 use super::client::Client;
+use super::packages::{self, PackageArgs};
 use super::target::Target;
 use super::{Failure, push, terminal};
 
@@ -20,6 +21,8 @@ pub struct DiffArgs {
     #[arg(default_value = ".")]
     dir: PathBuf,
     #[command(flatten)]
+    packages: PackageArgs,
+    #[command(flatten)]
     target: Target,
 }
 
@@ -34,9 +37,19 @@ pub async fn run(args: DiffArgs) -> Result<(), Failure> {
     for warning in &report.warnings {
         terminal::warn(warning);
     }
-    if report.changes.is_empty() {
+    let installs = match &local.root {
+        Some(root) => match packages::read(root, &args.packages)? {
+            Some(file) => packages::compare(&mut client, &app, &file).await?,
+            None => Vec::new(),
+        },
+        None => Vec::new(),
+    };
+    if report.changes.is_empty() && installs.is_empty() {
         terminal::note(&format!("{} is as in this directory", app.client_app_id));
     }
     report.show();
+    for line in &installs {
+        terminal::say(line);
+    }
     Ok(())
 }

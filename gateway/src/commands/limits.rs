@@ -28,6 +28,12 @@ pub const DEPLOYMENT_TIME_MAX: Duration = Duration::from_secs(120);
 /// into its newest lines only.
 pub const TAIL_POLL: Duration = Duration::from_millis(500);
 
+/// How often an install of npm packages is asked whether it is done.
+pub const INSTALL_POLL: Duration = Duration::from_millis(250);
+
+/// How long an install may stay undecided before the command stops waiting. The server gives it five minutes.
+pub const INSTALL_TIME_MAX: Duration = Duration::from_secs(330);
+
 /// How far back `logs --tail` asks again, since an entry is dated by the start of its call and appears at its end.
 /// Calls that take longer than this can be missed by a tail; they are in the list.
 pub const TAIL_OVERLAP: Duration = Duration::from_secs(30);

@@ -20,6 +20,7 @@ mod keys;
 mod limits;
 mod login;
 mod logs;
+mod packages;
 mod profile;
 mod project;
 mod pull;

@@ -13,6 +13,7 @@ use reqwest::Method;
 
 use super::client::Client;
 use super::limits::{UNPACKED_BYTES_MAX, UNPACKED_FILES_MAX};
+use super::packages::{self, PackageArgs};
 use super::target::{self, Target};
 use super::terminal::{self, Progress};
 use super::{Failure, project, push};
@@ -36,6 +37,8 @@ pub struct PullArgs {
     #[arg(long)]
     prune: bool,
     #[command(flatten)]
+    packages: PackageArgs,
+    #[command(flatten)]
     target: Target,
 }
 
@@ -53,7 +56,8 @@ pub async fn run(args: PullArgs) -> Result<(), Failure> {
         (None, None) => PathBuf::from(&app.name),
     };
 
-    let files = fetch(&mut client, &app, &dir).await?;
+    let mut files = fetch(&mut client, &app, &dir).await?;
+    files.extend(packages::fetch(&mut client, &app, &args.packages).await?);
 
     let present = files.iter().filter(|(name, _)| dir.join(name).exists()).count();
     if present > 0 && !args.yes {
@@ -115,7 +119,7 @@ pub async fn export(client: &mut Client, app: &target::App, version: &str) -> Re
 async fn open_directory(target: &Target, root: &Path) -> Result<(Client, target::App), Failure> {
     let mut client = Client::connect(&target.place.connection).await?;
     let app = directory::open(root).map_err(|error| Failure::failed(error.to_string()))?;
-    let local = push::Local { root: Some(root.to_owned()), payload: app.payload };
+    let local = push::Local { root: Some(root.to_owned()), payload: app.payload, packages: None };
     match push::find(&mut client, target, &local).await? {
         Some(app) => Ok((client, app)),
         None => Err(Failure::failed("the app of this directory is not on the server")

@@ -8,10 +8,12 @@ use std::time::Instant;
 
 use clap::Args;
 use control_plane::directory;
+use control_plane::directory::packages::PackageFile;
 use serde_json::{Map, Value as Json, json};
 
 use super::client::{Client, text};
 use super::limits::{DEPLOYMENT_POLL, DEPLOYMENT_TIME_MAX};
+use super::packages::{self, PackageArgs};
 use super::project::Meta;
 use super::target::{self, App, Target};
 use super::terminal::{self, Progress};
@@ -35,6 +37,8 @@ pub struct PushArgs {
     dir: PathBuf,
     #[command(flatten)]
     how: How,
+    #[command(flatten)]
+    packages: PackageArgs,
     #[command(flatten)]
     target: Target,
 }
@@ -61,10 +65,16 @@ pub struct Local {
     /// Where the directory is, when it is one.
     pub root: Option<PathBuf>,
     pub payload: Json,
+    /// npm packages to be deployed with it.
+    pub packages: Option<PackageFile>,
 }
 
 pub async fn run(args: PushArgs) -> Result<(), Failure> {
-    let local = read(&args.dir)?;
+    let mut local = read(&args.dir)?;
+    if let Some(root) = &local.root {
+        local.packages = packages::read(root, &args.packages)?;
+        packages::warn_of_folder(root, local.packages.as_ref(), &args.packages);
+    }
     deploy_local(&local, &args.how, &args.target).await
 }
 
@@ -91,11 +101,18 @@ pub async fn deploy_local(local: &Local, how: &How, target: &Target) -> Result<(
     for warning in &report.warnings {
         terminal::warn(warning);
     }
-    if report.changes.is_empty() {
+    let installs = match &local.packages {
+        Some(file) => packages::compare(&mut client, &app, file).await?,
+        None => Vec::new(),
+    };
+    if report.changes.is_empty() && installs.is_empty() {
         terminal::note(&format!("{}: nothing to do, it already is as in this directory", app.client_app_id));
         return Ok(());
     }
     report.show();
+    for line in &installs {
+        terminal::say(line);
+    }
     if how.dry_run {
         terminal::note("nothing was deployed: this was a dry run");
         return Ok(());
@@ -104,9 +121,10 @@ pub async fn deploy_local(local: &Local, how: &How, target: &Target) -> Result<(
         return Err(Failure::failed("nothing was deployed"));
     }
 
+    let install = local.packages.as_ref().filter(|_| !installs.is_empty());
     let draft = begin(&mut client, &app, how).await?;
     let outcome = tokio::select! {
-        outcome = deploy(&mut client, &app, &draft, &local.payload) => outcome,
+        outcome = deploy(&mut client, &app, &draft, &local.payload, install) => outcome,
         _ = tokio::signal::ctrl_c() => Err(Failure::failed("interrupted; what was served is still served")),
     };
     if let Err(failure) = outcome {
@@ -126,7 +144,7 @@ pub fn read(dir: &Path) -> Result<Local, Failure> {
     for warning in directory::warnings(&root) {
         terminal::warn(&warning);
     }
-    Ok(Local { root: Some(root), payload: app.payload })
+    Ok(Local { root: Some(root), payload: app.payload, packages: None })
 }
 
 /// Says what was read.
@@ -303,7 +321,16 @@ async fn begin(client: &mut Client, app: &App, how: &How) -> Result<String, Fail
     text(&client.post(&drafts, &[], &json!({})).await?.json()?, "_id")
 }
 
-async fn deploy(client: &mut Client, app: &App, draft: &str, payload: &Json) -> Result<(), Failure> {
+async fn deploy(
+    client: &mut Client,
+    app: &App,
+    draft: &str,
+    payload: &Json,
+    install: Option<&PackageFile>,
+) -> Result<(), Failure> {
+    if let Some(file) = install {
+        packages::install(client, app, file).await?;
+    }
     let imported = client.post(&app.path("/import"), &[("strategy", "replace-by-name")], payload).await;
     imported.map_err(|failure| with_secrets(failure, app))?;
     let path = app.path(&format!("/drafts/{draft}/deployment"));

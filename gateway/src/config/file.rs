@@ -4,6 +4,7 @@ use std::net::{IpAddr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use control_plane::dependencies::{NpmSettings, RegistrySettings};
 use control_plane::logs::LogSettings;
 use control_plane::outbound::Guard;
 use control_plane::{ImportSettings, OutboundSettings, app_limits};
@@ -61,6 +62,8 @@ pub struct Config {
     pub outbound: Outbound,
     #[serde(default)]
     pub logs: Logs,
+    #[serde(default)]
+    pub npm: Npm,
     #[serde(skip)]
     no_samples: bool,
     #[serde(skip)]
@@ -94,6 +97,25 @@ impl std::fmt::Debug for Admin {
 }
 
 /// Bounds on every app's calls.
+/// Where functions' npm packages come from.
+#[derive(Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Npm {
+    /// `PORTICO_NPM_REGISTRY`. Default: the public one.
+    pub registry: Option<String>,
+    /// Sent to the registry as a bearer token; better in the environment than in a file. `PORTICO_NPM_TOKEN`.
+    pub token: Option<String>,
+    /// Largest archive of `node_modules` that may be uploaded, MiB. `PORTICO_NPM_ARCHIVE_MIB`.
+    pub archive_mib: Option<u64>,
+}
+
+// A token must not come out where somebody prints the configuration.
+impl std::fmt::Debug for Npm {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Npm").field("registry", &self.registry).finish_non_exhaustive()
+    }
+}
+
 #[derive(Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Limits {
@@ -233,6 +255,9 @@ impl Config {
             variable("PORTICO_OUTBOUND_CONNECTIONS"),
             &mut self.outbound.connections,
         )?;
+        text("PORTICO_NPM_REGISTRY", &mut self.npm.registry);
+        text("PORTICO_NPM_TOKEN", &mut self.npm.token);
+        number("PORTICO_NPM_ARCHIVE_MIB", variable("PORTICO_NPM_ARCHIVE_MIB"), &mut self.npm.archive_mib)?;
         number("PORTICO_CORES", variable("PORTICO_CORES"), &mut self.cores)?;
         number("PORTICO_HOSTS", variable("PORTICO_HOSTS"), &mut self.hosts)?;
         number("PORTICO_DRAIN_S", variable("PORTICO_DRAIN_S"), &mut self.drain_s)?;
@@ -416,6 +441,23 @@ impl Config {
                 kept.console_line_bytes_max as u64,
             )? as usize,
         };
+        let registry = self.npm.registry.as_deref().unwrap_or(crate::limits::NPM_REGISTRY);
+        let url = registry.parse::<reqwest::Url>().ok().filter(|url| matches!(url.scheme(), "http" | "https"));
+        let npm = NpmSettings {
+            registry: RegistrySettings {
+                url: url
+                    .ok_or_else(|| ConfigError(format!("npm.registry: '{registry}' is not an http or https URL")))?,
+                token: self.npm.token,
+            },
+            archive_bytes_max: within(
+                "npm.archive_mib",
+                self.npm.archive_mib.unwrap_or(crate::limits::NPM_ARCHIVE_MIB),
+                1,
+                crate::limits::ADMIN_BODY_BYTES_MAX / (1024 * 1024) - 4,
+            )? as usize
+                * 1024
+                * 1024,
+        };
         let port = listeners[0].0.port();
         Ok(super::Config {
             data: self.data.unwrap_or_else(|| "portico-data".into()),
@@ -445,6 +487,7 @@ impl Config {
             imports,
             outbound,
             logs,
+            npm,
             drain: Duration::from_secs(within("drain_s", self.drain_s.unwrap_or(30), 0, 3600)?),
             log: self.log.unwrap_or_else(|| "info".to_owned()),
             log_json,

@@ -10,6 +10,7 @@ use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use control_plane::dependencies::NpmSettings;
 use control_plane::logs::LogSettings;
 use control_plane::{ImportSettings, OutboundSettings};
 use ipnet::IpNet;
@@ -37,6 +38,8 @@ pub struct Config {
     /// What functions may reach outside.
     pub outbound: OutboundSettings,
     pub logs: LogSettings,
+    /// Where functions' npm packages come from.
+    pub npm: NpmSettings,
     pub drain: Duration,
     /// `tracing` filter for the log on standard error.
     pub log: String,
@@ -185,6 +188,9 @@ mod tests {
             ("[outbound]\nconnect_ms = 0", &[], "outbound.connect_ms"),
             ("", &[("PORTICO_OUTBOUND_ALLOW", "10.0.0.1, x")], "outbound.allow"),
             ("", &[("PORTICO_OUTBOUND_ALLOW_PRIVATE", "perhaps")], "PORTICO_OUTBOUND_ALLOW_PRIVATE"),
+            ("[npm]\nregistry = \"ftp://x\"", &[], "npm.registry"),
+            ("", &[("PORTICO_NPM_REGISTRY", "nowhere")], "npm.registry"),
+            ("[npm]\narchive_mib = 61", &[], "npm.archive_mib"),
         ] {
             let error = read(toml, environment).expect_err(toml);
             assert!(error.0.contains(named), "{toml:?} gave {error}");

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use axum::Router;
 use axum::body::Body;
+use control_plane::directory::packages::PackageFile;
 use http::{Method, Request, StatusCode};
 use http_body_util::BodyExt;
 use serde_json::{Value as Json, json};
@@ -17,6 +18,14 @@ pub struct Admin {
     router: Router,
     token: String,
     group: String,
+}
+
+/// What happens to an app's npm packages.
+#[derive(Debug, Clone, Copy)]
+pub enum Install<'a> {
+    Nothing,
+    Remove,
+    File(&'a PackageFile),
 }
 
 /// An app of ours.
@@ -61,6 +70,11 @@ impl Admin {
 
     /// Imports a configuration and deploys it. `Err` is the control plane's text: what is wrong, in which file.
     pub async fn deploy(&self, app: &OwnApp, payload: &Json) -> Result<(), String> {
+        self.deploy_with(app, payload, Install::Nothing).await
+    }
+
+    /// The same with npm packages, which go live together with the functions that require them.
+    pub async fn deploy_with(&self, app: &OwnApp, payload: &Json, install: Install<'_>) -> Result<(), String> {
         let base = format!("/groups/{}/apps/{}", self.group, app.id);
         let draft = match self.call(Method::POST, &format!("{base}/drafts"), None).await {
             Ok(draft) => draft,
@@ -73,7 +87,10 @@ impl Admin {
             }
         };
         let draft = draft["_id"].as_str().unwrap_or_default().to_owned();
-        let deployed = self.deploy_draft(&base, &draft, payload).await;
+        let deployed = match self.install(&base, install).await {
+            Ok(()) => self.deploy_draft(&base, &draft, payload).await,
+            Err(error) => Err(error),
+        };
         if deployed.is_err() {
             let _ = self.call(Method::DELETE, &format!("{base}/drafts/{draft}"), None).await;
         }
@@ -131,14 +148,40 @@ impl Admin {
         }
     }
 
+    /// Into the draft, since there is one.
+    async fn install(&self, base: &str, install: Install<'_>) -> Result<(), String> {
+        let dependencies = format!("{base}/dependencies");
+        match install {
+            Install::Nothing => return Ok(()),
+            Install::Remove => return self.call(Method::DELETE, &dependencies, None).await.map(drop),
+            Install::File(file) => {
+                let (content_type, bytes) = file.form();
+                self.send(Method::PUT, &dependencies, &content_type, Body::from(bytes)).await?;
+            }
+        }
+        loop {
+            let state = self.call(Method::GET, &format!("{dependencies}/status"), None).await?;
+            match state["status"].as_str() {
+                Some("successful") => return Ok(()),
+                Some("failed") => return Err(state["status_message"].as_str().unwrap_or_default().to_owned()),
+                _ => tokio::time::sleep(Duration::from_millis(20)).await,
+            }
+        }
+    }
+
     async fn call(&self, method: Method, path: &str, body: Option<&Json>) -> Result<Json, String> {
+        let body = body.map_or_else(Body::empty, |body| Body::from(body.to_string()));
+        self.send(method, path, "application/json", body).await
+    }
+
+    async fn send(&self, method: Method, path: &str, content_type: &str, body: Body) -> Result<Json, String> {
         let request = Request::builder()
             .method(method)
             .uri(format!("/api/admin/v3.0{path}"))
-            .header("content-type", "application/json")
+            .header("content-type", content_type)
             .header("x-baas-request-origin", "portico")
             .header("authorization", format!("Bearer {}", self.token))
-            .body(body.map_or_else(Body::empty, |body| Body::from(body.to_string())))
+            .body(body)
             .map_err(|error| error.to_string())?;
         let response = match self.router.clone().oneshot(request).await {
             Ok(response) => response,

@@ -9,12 +9,13 @@ use std::path::{Component, Path, PathBuf};
 use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
+use control_plane::directory::packages::{self, Include, PackageFile};
 use notify::{RecursiveMode, Watcher};
 use serde_json::Value as Json;
 use storage::model::AppId;
 use tokio::sync::mpsc;
 
-use super::admin::{Admin, OwnApp};
+use super::admin::{Admin, Install, OwnApp};
 use super::{Server, fail, logging, refuse, signal, variable};
 use crate::commands::DevArgs;
 use crate::commands::entry::{Head, Style, render};
@@ -102,7 +103,8 @@ async fn work(server: &Server, dir: PathBuf, secrets: Option<PathBuf>) -> Result
     println!("{name} is at {base}");
     let id: AppId = app.id.parse().map_err(|error| format!("the new app: {error}"))?;
     let mut lines = server.control.logs().watch(id);
-    let mut work = Work { admin, app, dir, secrets, style: Style::of_stdout(), deployed: None, told: Json::Null };
+    let style = Style::of_stdout();
+    let mut work = Work { admin, app, dir, secrets, style, deployed: None, told: Json::Null, installed: None };
     work.deploy(&BTreeSet::new()).await;
     work.list_endpoints(&base);
     let mut end = std::pin::pin!(signal());
@@ -156,6 +158,8 @@ struct Work {
     deployed: Option<(Json, Json)>,
     /// The secrets the server has.
     told: Json,
+    /// The npm packages the server has been given by this process; `None` while it is not known what it has.
+    installed: Option<Option<PackageFile>>,
 }
 
 impl Work {
@@ -189,15 +193,25 @@ impl Work {
         let payload = tokio::task::spawn_blocking(move || control_plane::directory::read(&read)).await;
         let payload = payload.map_err(|error| error.to_string())?.map_err(|error| error.to_string())?;
         let secrets = read_secrets(&self.secrets)?;
+        let read = self.dir.clone();
+        let packages = tokio::task::spawn_blocking(move || packages::read(&read, Include::Found)).await;
+        let packages = packages.map_err(|error| error.to_string())?.map_err(|error| error.to_string())?;
         let now = (payload, secrets);
-        if self.deployed.as_ref() == Some(&now) {
+        let same_packages = self.installed.as_ref() == Some(&packages);
+        if self.deployed.as_ref() == Some(&now) && same_packages {
             return Ok(false);
         }
         if self.told != now.1 {
             self.admin.set_secrets(&self.app, &now.1).await?;
             self.told = now.1.clone();
         }
-        self.admin.deploy(&self.app, &now.0).await?;
+        let install = match &packages {
+            _ if same_packages => Install::Nothing,
+            Some(file) => Install::File(file),
+            None => Install::Remove,
+        };
+        self.admin.deploy_with(&self.app, &now.0, install).await?;
+        self.installed = Some(packages);
         self.deployed = Some(now);
         Ok(true)
     }

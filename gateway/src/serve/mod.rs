@@ -195,6 +195,7 @@ impl Server {
             imports: config.imports,
             outbound: config.outbound.clone(),
             logs: config.logs,
+            npm: config.npm.clone(),
         };
         let control = runtime.block_on(ControlPlane::open(control)).map_err(|error| error.to_string())?;
         let router = control.router();

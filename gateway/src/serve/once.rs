@@ -5,7 +5,9 @@
 
 use std::path::{Path, PathBuf};
 
-use super::admin::Admin;
+use control_plane::directory::packages::{self, Include};
+
+use super::admin::{Admin, Install};
 use super::dev::{app_name, default_secrets, read_secrets};
 use super::{Server, logging, variable};
 use crate::commands::{Exit, Failure, RunArgs, run as command};
@@ -44,7 +46,9 @@ async fn call(server: &Server, args: &RunArgs, dir: &Path) -> Result<serde_json:
     let app = admin.create(&name, &payload).await.map_err(Failure::failed)?;
     let secrets = read_secrets(args.secrets.as_deref().unwrap_or(&default_secrets(dir))).map_err(Failure::failed)?;
     admin.set_secrets(&app, &secrets).await.map_err(Failure::failed)?;
-    admin.deploy(&app, &payload).await.map_err(|error| Failure::new(Exit::Failed, error))?;
+    let packages = packages::read(dir, Include::Found).map_err(|error| Failure::failed(error.to_string()))?;
+    let install = packages.as_ref().map_or(Install::Nothing, Install::File);
+    admin.deploy_with(&app, &payload, install).await.map_err(|error| Failure::new(Exit::Failed, error))?;
     admin.execute(&app, args.query(), &args.call()).await.map_err(Failure::failed)
 }
 

@@ -1,4 +1,4 @@
-// Gives: Node's `timers`. The functions are the global ones.
+// Gives: Node's `timers`. The functions are the global ones; a timer there is a number.
 
 const { setTimeout, setInterval, setImmediate, clearTimeout, clearInterval, clearImmediate } = globalThis;
 

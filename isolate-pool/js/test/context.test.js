@@ -124,16 +124,6 @@ test("timers go to the host with the call that set them", () => {
   assert.equal(rt.logs[0].text, "late");
 });
 
-test("a timer is what Node gives: it can be let go, counted anew, and cleared by its number", () => {
-  const rt = start({ functions: { f: `exports = () => {
-    const [a, b, c] = [setTimeout(() => {}, 10), setTimeout(() => {}, 20), setInterval(() => {}, 30)];
-    clearTimeout(Number(a)); c.unref().ref().close();
-    const before = +b;
-    return [b.refresh() === b, +b === before, b.hasRef()] }` } });
-  assert.equal(rt.endpoint("f").body, "[true,false,true]");
-  assert.deepEqual([...rt.timers.values()].map(({ delay }) => delay), [20]);
-});
-
 test("what was thrown, in words", async (t) => {
   const rows = [
     ["return unknown", "ReferenceError: 'unknown' is not defined"],

@@ -98,6 +98,8 @@ function start({ functions = {}, documents, world, app = APP, values = {}, envir
         throw error;
       }
     },
+    packages: () => undefined,
+    packageLines: () => undefined,
     console(call, level, text) { logs.push({ call, level, text }); },
     timer(call, delay, repeat, callback) {
       const id = (lastTimer += 1);

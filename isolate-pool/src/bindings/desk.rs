@@ -5,7 +5,7 @@
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 
-use crate::bundle::BundleFunction;
+use crate::bundle::{BundleFunction, Packages};
 use crate::limits;
 use crate::outcome::ConsoleLevel;
 use crate::services::HostCall;
@@ -25,6 +25,8 @@ pub struct Desk {
     /// Promises rejected with nobody listening, since the last look.
     pub rejections: Vec<Rejection>,
     pub functions: HashMap<String, BundleFunction>,
+    /// The app's npm packages, if it has any. Their source goes once it is compiled.
+    pub packages: Option<Packages>,
 }
 
 /// What one call has open.

@@ -17,6 +17,7 @@ pub mod machine;
 pub mod modules;
 pub mod node;
 pub mod outside;
+pub mod packages;
 pub mod rejections;
 pub mod scopes;
 pub mod text;
@@ -55,6 +56,8 @@ pub fn natives<'s>(scope: &mut v8::PinScope<'s, '_>) -> Result<v8::Local<'s, v8:
         "module": modules::module,
         "moduleRan": modules::module_ran,
         "node": node::node,
+        "packages": packages::packages,
+        "packageLines": packages::package_lines,
         "continuation": continuation::get,
         "setContinuation": continuation::set,
         "documents": documents::documents,

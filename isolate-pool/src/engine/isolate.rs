@@ -35,6 +35,7 @@ pub struct Runtime {
     pub call_function: v8::Global<v8::Function>,
     pub describe: v8::Global<v8::Function>,
     pub refusal: v8::Global<v8::Function>,
+    pub warm_packages: v8::Global<v8::Function>,
 }
 
 /// What BSON values look like in JavaScript; kept with the isolate for natives to find.
@@ -232,6 +233,7 @@ fn take_runtime(isolate: &mut v8::OwnedIsolate) -> Result<(Runtime, Shapes), Str
         call_function: member(scope, "callFunction")?,
         describe: member(scope, "describe")?,
         refusal: member(scope, "refusal")?,
+        warm_packages: member(scope, "warmPackages")?,
         context: v8::Global::new(scope, context),
     };
     let symbol = |name: &str| {

@@ -11,6 +11,11 @@ use crate::link::frame::CompileError;
 /// The last is for [`Parameters::WithModule`] only.
 const PARAMETERS: &[&str] = &["exports", "context", "console", "require", "module"];
 
+/// What stacks call the script of an app's npm packages; `js/packages.js` looks for it.
+pub const PACKAGES: &str = "node_modules.js";
+
+const PACKAGE_PARAMETERS: &[&str] = &["module", "require", "__portico_require", "__portico_shared", "console"];
+
 const MODULE_PARAMETERS: &[&str] = &["exports", "require", "module", "__filename", "internal"];
 
 /// A compiled function.
@@ -77,6 +82,20 @@ pub fn compile_module<'s>(
     };
     let body = format!("'use strict';{source}");
     compile_with(scope, path, MODULE_PARAMETERS, &body, code_cache, options)
+}
+
+/// Compiles the script of an app's npm packages: what is in it is compiled as it is used, or taken from the cache.
+pub fn compile_packages<'s>(
+    scope: &mut v8::PinScope<'s, '_>,
+    source: &str,
+    code_cache: &[u8],
+) -> Result<Compiled<'s>, CompileError> {
+    let options = if code_cache.is_empty() {
+        v8::script_compiler::CompileOptions::NoCompileOptions
+    } else {
+        v8::script_compiler::CompileOptions::ConsumeCodeCache
+    };
+    compile_with(scope, PACKAGES, PACKAGE_PARAMETERS, source, code_cache, options)
 }
 
 /// Compiles everything in `source` at once and gives the code cache of it.

@@ -19,6 +19,7 @@ const SOURCES: &[(&str, &str)] = &[
     ("platform/response.js", include_str!("../../js/response.js")),
     ("platform/result.js", include_str!("../../js/result.js")),
     ("platform/context.js", include_str!("../../js/context.js")),
+    ("platform/packages.js", include_str!("../../js/packages.js")),
     ("platform/require.js", include_str!("../../js/require.js")),
     ("platform/web.js", include_str!("../../js/web.js")),
     ("platform/runtime.js", include_str!("../../js/runtime.js")),

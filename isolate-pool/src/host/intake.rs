@@ -4,7 +4,7 @@ use super::call::{Call, State, kind};
 use super::clock::now_ns;
 use super::run::Host;
 use super::tenant::{self, Key, Tenant};
-use crate::bundle::Bundle;
+use crate::bundle::{Bundle, Packages};
 use crate::engine::error::Stop;
 use crate::engine::isolate::Isolate;
 use crate::engine::reading::{self, Doubles};
@@ -13,6 +13,7 @@ use crate::limits;
 use crate::link::frame::{self, BadFrame, Down, Invoke};
 use crate::outcome::{Failure, FailureKind};
 use crate::services::Refusal;
+use storage::model::{AppId, BundleId};
 
 impl Host {
     pub(super) fn handle(&mut self, link: usize, body: &[u8]) -> Result<(), BadFrame> {
@@ -167,8 +168,14 @@ impl Host {
         });
     }
 
-    /// Compiling runs no code of the tenant's, so one isolate serves for many sources until one of them breaks it.
+    /// Compiling functions runs no code of the tenant's, so one isolate serves for many sources until one of them breaks
+    /// it. Packages are run as well and get an isolate of their own.
     fn compile(&mut self, link: usize, id: u64, path: &str, source: &str) {
+        if path == script::PACKAGES {
+            let result = self.warm(source);
+            self.links[link].wire.out.put(|out| frame::write_compiled(out, id, result.as_deref()));
+            return;
+        }
         let isolate = match self.compiler.take() {
             Some(isolate) => Ok(isolate),
             None => Isolate::new(self.snapshot, limits::HEAP_MIB),
@@ -191,6 +198,36 @@ impl Host {
             Err(error) => Err(failed(error)),
         };
         self.links[link].wire.out.put(|out| frame::write_compiled(out, id, result.as_deref()));
+    }
+
+    /// V8's code of an app's packages after those that functions require have run once: what runs on every first call is
+    /// in it, what nobody uses is not. No code when running them takes too much; only a script that does not compile is an
+    /// error.
+    fn warm(&mut self, source: &str) -> Result<Vec<u8>, frame::CompileError> {
+        let failed = |message: String| frame::CompileError { message, line: 0, column: 0, source_line: String::new() };
+        let isolate = Isolate::new(self.snapshot, limits::HEAP_MIB).map_err(failed)?;
+        let packages = Packages { source: source.to_owned(), ..Packages::default() };
+        let mut bundle = Bundle {
+            app_json: "{}".to_owned(),
+            values_json: "{}".to_owned(),
+            environment_json: "{}".to_owned(),
+            packages: Some(packages),
+            ..Bundle::default()
+        };
+        let key = Key { app: AppId::new(), bundle: BundleId::new(), heap_mib: limits::HEAP_MIB };
+        let now = now_ns();
+        let mut tenant = Tenant::new(key, isolate, &mut bundle, now);
+        let deadline = now + limits::WARM_PACKAGES_MS * 1_000_000;
+        self.watchdog.enter(tenant.isolate.handle(), tenant.isolate.fence(), deadline, now);
+        let warmed = tenant.isolate.enter(|scope, runtime| {
+            tenant::boot(scope, runtime, &bundle).map_err(|failure| Some(failure.message))?;
+            tenant::warm_packages(scope, runtime)
+        });
+        let late = self.watchdog.leave();
+        if late || tenant.isolate.fence().tripped_at_ms().is_some() {
+            return Ok(Vec::new());
+        }
+        warmed.or_else(|message| message.map_or(Ok(Vec::new()), |message| Err(failed(message))))
     }
 
     /// Nobody waits for a call any more.

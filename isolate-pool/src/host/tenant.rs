@@ -51,7 +51,8 @@ impl Tenant {
     pub fn new(key: Key, mut isolate: Isolate, bundle: &mut Bundle, now_ns: u64) -> Self {
         let functions = std::mem::take(&mut bundle.functions);
         let functions = functions.into_iter().map(|function| (function.name.clone(), function)).collect();
-        let desk: SharedDesk = Rc::new(RefCell::new(Desk { functions, ..Desk::default() }));
+        let packages = bundle.packages.take();
+        let desk: SharedDesk = Rc::new(RefCell::new(Desk { functions, packages, ..Desk::default() }));
         isolate.set_slot(desk.clone());
         isolate.listen(bindings::rejections::note);
         if key.heap_mib < isolate.heap_mib() {
@@ -104,6 +105,21 @@ pub fn boot(scope: &mut PinScope<'_, '_>, runtime: &Runtime, bundle: &Bundle) ->
         Some(exception) => call::failure(scope, runtime, exception),
         None => Failure::new(crate::FailureKind::Platform, "the isolate was stopped while it took its app"),
     })
+}
+
+/// Runs the app's packages once and gives V8's code of them. `Err` is what the script does not compile for, or nothing when
+/// it was stopped.
+pub fn warm_packages(scope: &mut PinScope<'_, '_>, runtime: &Runtime) -> Result<Vec<u8>, Option<String>> {
+    v8::tc_scope!(let scope, scope);
+    let warm = Local::new(scope, &runtime.warm_packages);
+    let undefined = v8::undefined(scope).into();
+    match warm.call(scope, undefined, &[]) {
+        Some(script) => {
+            let cache = Local::<v8::Function>::try_from(script).ok().and_then(|script| script.create_code_cache());
+            Ok(cache.map(|cache| cache.to_vec()).unwrap_or_default())
+        }
+        None => Err(scope.exception().map(|exception| exception.to_rust_string_lossy(scope))),
+    }
 }
 
 /// The shapes kept with the isolate.

@@ -109,6 +109,9 @@ pub(super) fn deployment_to(deployment: &Deployment) -> RawDocumentBuf {
     let mut record = summary_to(&deployment.summary());
     record.append(bson::raw::cstr!("config"), &deployment.config);
     record.append(bson::raw::cstr!("code_cache"), &deployment.code_cache);
+    if let Some(packages) = deployment.packages {
+        record.append(bson::raw::cstr!("packages"), packages);
+    }
     record
 }
 
@@ -127,6 +130,7 @@ pub(super) fn deployment_from(record: &RawDocument) -> Result<Deployment, StoreE
         status_error_message,
         config: document_field(record, "config")?,
         code_cache: document_field(record, "code_cache")?,
+        packages: record.get_object_id("packages").ok(),
     })
 }
 

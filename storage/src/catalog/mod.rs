@@ -7,6 +7,7 @@
 //! the draft, the settings), so that starting ten thousand apps is point reads, and so that adding a secret is one
 //! atomic update. A deployment's configuration and code lie in a document of their own.
 
+mod blobs;
 mod mapping;
 mod members;
 mod records;
@@ -26,6 +27,7 @@ use crate::model::{ApiKeyId, App, AppId, DeploymentId, GroupId, SecretId};
 use crate::namespace::{Namespace, Tenant};
 use crate::store::{Delete, Find, Store, Update};
 
+use blobs::Blobs;
 use members::Members;
 pub use records::{Deployment, DeploymentStatus, DeploymentSummary, Draft, StoredApiKey, StoredSecret};
 pub use users::{NotCreated, UserPage};
@@ -47,6 +49,7 @@ struct Collections {
     api_keys: Members,
     settings: Namespace,
     meta: Namespace,
+    blobs: Blobs,
 }
 
 impl fmt::Debug for Catalog {
@@ -69,6 +72,7 @@ impl Catalog {
                 api_keys: Members(named("api_keys")),
                 settings: named("settings"),
                 meta: named("meta"),
+                blobs: Blobs { list: Members(named("blob_lists")), parts: named("blob_parts") },
             }),
         }
     }
@@ -116,6 +120,8 @@ impl Catalog {
         }
         self.remove(&all.settings, id.0).await?;
         self.store.drop_tenant(Tenant::Users(id)).await?;
+        all.blobs.keep(&*self.store, id, &[]).await?;
+        self.remove(&all.blobs.list.0, id.0).await?;
         self.store.drop_tenant(Tenant::App(id)).await
     }
 
@@ -188,6 +194,24 @@ impl Catalog {
 
     pub async fn delete_api_key(&self, id: ApiKeyId) -> Result<(), StoreError> {
         self.collections.api_keys.remove(&*self.store, id.0).await
+    }
+
+    /// Keeps bytes of an app under an id that says what they are; keeping the same again changes nothing.
+    pub async fn put_blob(&self, app: AppId, id: ObjectId, bytes: &[u8]) -> Result<(), StoreError> {
+        self.collections.blobs.put(&*self.store, app, id, bytes).await
+    }
+
+    pub async fn has_blob(&self, app: AppId, id: ObjectId) -> Result<bool, StoreError> {
+        self.collections.blobs.has(&*self.store, app, id).await
+    }
+
+    pub async fn blob(&self, app: AppId, id: ObjectId) -> Result<Option<Vec<u8>>, StoreError> {
+        self.collections.blobs.bytes(&*self.store, app, id).await
+    }
+
+    /// Forgets all bytes of an app but those named.
+    pub async fn keep_blobs(&self, app: AppId, kept: &[ObjectId]) -> Result<(), StoreError> {
+        self.collections.blobs.keep(&*self.store, app, kept).await
     }
 
     /// What the operator or the Admin API set for an app beside its configuration; empty when nothing was.

@@ -1,6 +1,7 @@
 //! What the catalog keeps about an app beside the app itself. Configurations are kept as the documents the control plane
 //! made of them; nothing here looks inside.
 
+use bson::oid::ObjectId;
 use bson::raw::RawDocumentBuf;
 
 use crate::model::{ApiKeyId, AppId, DeploymentId, DraftId, SecretId};
@@ -57,6 +58,8 @@ pub struct Deployment {
     pub config: RawDocumentBuf,
     /// Function name to V8 code cache, made when the deployment was checked; may be empty.
     pub code_cache: RawDocumentBuf,
+    /// The script of its npm packages, kept as a blob of the app; none when its functions require none.
+    pub packages: Option<ObjectId>,
 }
 
 /// A deployment without what it deployed: what lists show.

@@ -22,6 +22,7 @@ use storage::Embedded;
 use storage::model::{ActiveApp, AppLimits, GroupId, ProviderRegion, SecretText, Snapshots};
 
 use crate::admins::{AdminKey, AdminKeySettings, LocalLogin, Role};
+use crate::dependencies::{NpmSettings, RegistrySettings};
 use crate::{ControlPlane, ControlPlaneConfig, ImportSettings};
 
 pub const PUBLIC: &str = "publickey";
@@ -136,6 +137,11 @@ impl Stage {
             },
             outbound: crate::OutboundSettings::default(),
             logs: Default::default(),
+            npm: NpmSettings {
+                // Nobody listens there; tests that install bring their own registry.
+                registry: RegistrySettings { url: "http://127.0.0.1:9/".parse().unwrap(), token: None },
+                archive_bytes_max: 1024 * 1024,
+            },
         })
         .await
         .unwrap();

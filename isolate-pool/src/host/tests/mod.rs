@@ -6,6 +6,7 @@ mod fences;
 mod figures;
 mod modules;
 mod node;
+mod packages;
 mod scopes;
 mod stories;
 mod values;
@@ -126,6 +127,7 @@ impl Stage {
             values_json: r#"{"greeting":"hello"}"#.to_owned(),
             environment_json: r#"{"tag":"","values":{}}"#.to_owned(),
             functions,
+            packages: None,
         };
         Self {
             link,
