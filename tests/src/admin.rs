@@ -61,6 +61,24 @@ impl Admin {
         answer.unwrap_or_else(|error| panic!("{method} {path}: {error}"))
     }
 
+    /// A multipart form of files: the part's name, the file's name, the content.
+    pub fn upload(&self, method: &str, path: &str, files: &[(&str, &str, &[u8])]) -> Answer {
+        let mut body = Vec::new();
+        for (part, file, content) in files {
+            let head = format!("--cut\r\nContent-Disposition: form-data; name=\"{part}\"; filename=\"{file}\"\r\n\r\n");
+            body.extend_from_slice(head.as_bytes());
+            body.extend_from_slice(content);
+            body.extend_from_slice(b"\r\n");
+        }
+        body.extend_from_slice(b"--cut--\r\n");
+        let request = Request::new(method, &format!("/api/admin/v3.0{path}"))
+            .header("Authorization", &format!("Bearer {}", self.token))
+            .header("Content-Type", "multipart/form-data; boundary=cut")
+            .body(body);
+        let answer = Connection::open(self.address).call(&request);
+        answer.unwrap_or_else(|error| panic!("{method} {path}: {error}"))
+    }
+
     /// A call that must succeed; the JSON it answers, null without a body.
     pub fn expect(&self, method: &str, path: &str, body: Option<&Json>) -> Json {
         let answer = self.call(method, path, body);
@@ -127,6 +145,29 @@ impl App {
             admin.expect("DELETE", &self.path(&format!("/drafts/{draft}")), None);
         }
         deployed
+    }
+
+    /// Uploads dependencies and waits for the install: `status` and `status_message`.
+    pub fn install(&self, files: &[(&str, &str, &[u8])]) -> (String, String) {
+        let answer = self.admin.upload("PUT", &self.path("/dependencies"), files);
+        assert_eq!(answer.status, 204, "{answer}");
+        self.installed()
+    }
+
+    /// Installs what a `package.json` asks for; panics unless that succeeds.
+    pub fn depend_on(&self, manifest: &Json) {
+        let text = manifest.to_string();
+        let (status, message) = self.install(&[("file", "package.json", text.as_bytes())]);
+        assert_eq!(status, "successful", "{message}");
+    }
+
+    /// Waits for the end of an install.
+    pub fn installed(&self) -> (String, String) {
+        wait_for("the packages are installed", Duration::from_secs(240), || {
+            let state = self.admin.get(&self.path("/dependencies/status"));
+            let part = |key: &str| state[key].as_str().unwrap_or_default().to_owned();
+            (part("status") != "created").then(|| (part("status"), part("status_message")))
+        })
     }
 
     /// Waits until a deployment is decided.

@@ -17,6 +17,7 @@ pub mod http;
 pub mod load;
 pub mod origin;
 pub mod process;
+pub mod registry;
 pub mod server;
 pub mod signing;
 pub mod tokens;
@@ -29,6 +30,7 @@ pub use command::{Command, Ran};
 pub use http::{Answer, Connection, Request};
 pub use load::{Load, Sample};
 pub use origin::{Origin, Received};
+pub use registry::Registry;
 pub use server::{Server, Setup};
 
 /// Waits until `ready` gives something, looking every few milliseconds, and panics with `what` when it did not in time.
