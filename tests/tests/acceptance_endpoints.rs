@@ -34,8 +34,11 @@ struct Row {
     /// Headers and all of their values; none means that the header is absent.
     headers: Vec<(&'static str, Vec<&'static str>)>,
     /// What is to be seen beside the answer.
-    then: Option<fn(&Stage, &Answer) -> Result<(), String>>,
+    then: Option<Then>,
 }
+
+/// Looks at what an answer is not all of: the log, a second request.
+type Then = fn(&Stage, &Answer) -> Result<(), String>;
 
 enum Body {
     Empty,
