@@ -135,9 +135,6 @@ pub const PIECES_MAX: usize = 4;
 /// How often one call may be moved. Each time another call kept its host's thread, or the host died. Past it: 503.
 pub const ROUNDS_MAX: usize = 64;
 
-/// The registry that npm packages of functions come from when the operator names none: the public one.
-pub const NPM_REGISTRY: &str = "https://registry.example/";
-
 /// Largest archive of `node_modules` that may be uploaded unless the operator says otherwise, MiB. App Services took 15,
 /// which was complained about; an upload is held in memory while it is unpacked. Past it: 413.
 pub const NPM_ARCHIVE_MIB: u64 = 50;

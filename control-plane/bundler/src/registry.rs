@@ -29,14 +29,15 @@ const SHORT: &str = "application/vnd.npm.install-v1+json; q=1.0, application/jso
 /// Which registry, and who we are there.
 #[derive(Clone)]
 pub struct RegistrySettings {
-    pub url: Url,
+    /// None: the operator named none, and what would have to be fetched is refused.
+    pub url: Option<Url>,
     /// Sent as `Authorization: Bearer …`.
     pub token: Option<String>,
 }
 
 impl fmt::Debug for RegistrySettings {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("RegistrySettings").field("url", &self.url.as_str()).finish_non_exhaustive()
+        f.debug_struct("RegistrySettings").field("url", &self.url.as_ref().map(Url::as_str)).finish_non_exhaustive()
     }
 }
 
@@ -44,7 +45,7 @@ impl fmt::Debug for RegistrySettings {
 #[derive(Clone)]
 pub struct Registry {
     http: reqwest::Client,
-    url: Url,
+    url: Option<Url>,
     authorization: Option<HeaderValue>,
     /// Where packed packages are kept.
     kept: Arc<PathBuf>,
@@ -136,11 +137,14 @@ impl Only {
 impl Registry {
     pub fn new(settings: RegistrySettings, kept: PathBuf) -> Result<Self, Problem> {
         let mut url = settings.url;
-        if !matches!(url.scheme(), "http" | "https") || url.host_str().is_none() {
-            return Err(Problem::new(format!("the registry '{url}' is not an address that begins with http or https")));
-        }
-        if !url.path().ends_with('/') {
-            url.set_path(&format!("{}/", url.path()));
+        if let Some(url) = &mut url {
+            if !matches!(url.scheme(), "http" | "https") || url.host_str().is_none() {
+                let text = format!("the registry '{url}' is not an address that begins with http or https");
+                return Err(Problem::new(text));
+            }
+            if !url.path().ends_with('/') {
+                url.set_path(&format!("{}/", url.path()));
+            }
         }
         let authorization = match settings.token {
             None => None,
@@ -215,7 +219,9 @@ impl Registry {
 
     /// Where a version lies: where the registry says, if that is at the registry, else where every registry has it.
     fn tarball_address(&self, name: &str, version: &str, said: Option<&str>) -> Result<Url, Problem> {
-        let said = said.and_then(|said| Url::parse(said).ok()).filter(|said| said.origin() == self.url.origin());
+        let said = said
+            .and_then(|said| Url::parse(said).ok())
+            .filter(|said| self.url.as_ref().is_some_and(|url| said.origin() == url.origin()));
         match said {
             Some(said) => Ok(said),
             None => {
@@ -226,8 +232,14 @@ impl Registry {
     }
 
     fn address(&self, path: &str) -> Result<Url, Problem> {
-        let mut url = self.url.clone();
-        url.set_path(&format!("{}{path}", self.url.path()));
+        let Some(registry) = &self.url else {
+            return Err(Problem::ours(
+                "no npm registry is set on this server: name one under [npm] registry in portico.toml or in \
+                 PORTICO_NPM_REGISTRY, or upload node_modules instead",
+            ));
+        };
+        let mut url = registry.clone();
+        url.set_path(&format!("{}{path}", registry.path()));
         Ok(url)
     }
 
@@ -288,7 +300,7 @@ impl Registry {
 
 impl fmt::Debug for Registry {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "Registry({})", self.url)
+        write!(f, "Registry({})", self.url.as_ref().map_or("none", Url::as_str))
     }
 }
 
@@ -331,7 +343,14 @@ mod tests {
 
     fn registry(url: &str) -> Registry {
         let kept = tempfile::tempdir().unwrap();
-        Registry::new(RegistrySettings { url: Url::parse(url).unwrap(), token: None }, kept.keep()).unwrap()
+        Registry::new(RegistrySettings { url: Url::parse(url).ok(), token: None }, kept.keep()).unwrap()
+    }
+
+    #[test]
+    fn without_a_registry_it_is_said_how_to_name_one() {
+        let none = registry("");
+        let problem = none.tarball_address("a", "1.0.0", Some("https://elsewhere.example/a.tgz")).unwrap_err();
+        assert!(problem.ours && problem.to_string().contains("PORTICO_NPM_REGISTRY"), "{problem}");
     }
 
     #[test]

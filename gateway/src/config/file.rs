@@ -101,7 +101,7 @@ impl std::fmt::Debug for Admin {
 #[derive(Default, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Npm {
-    /// `PORTICO_NPM_REGISTRY`. Default: the public one.
+    /// Without it, packages can only be uploaded. `PORTICO_NPM_REGISTRY`.
     pub registry: Option<String>,
     /// Sent to the registry as a bearer token; better in the environment than in a file. `PORTICO_NPM_TOKEN`.
     pub token: Option<String>,
@@ -441,14 +441,12 @@ impl Config {
                 kept.console_line_bytes_max as u64,
             )? as usize,
         };
-        let registry = self.npm.registry.as_deref().unwrap_or(crate::limits::NPM_REGISTRY);
-        let url = registry.parse::<reqwest::Url>().ok().filter(|url| matches!(url.scheme(), "http" | "https"));
+        let registry = self.npm.registry.filter(|registry| !registry.is_empty()).map(|registry| {
+            let url = registry.parse::<reqwest::Url>().ok().filter(|url| matches!(url.scheme(), "http" | "https"));
+            url.ok_or_else(|| ConfigError(format!("npm.registry: '{registry}' is not an http or https URL")))
+        });
         let npm = NpmSettings {
-            registry: RegistrySettings {
-                url: url
-                    .ok_or_else(|| ConfigError(format!("npm.registry: '{registry}' is not an http or https URL")))?,
-                token: self.npm.token,
-            },
+            registry: RegistrySettings { url: registry.transpose()?, token: self.npm.token },
             archive_bytes_max: within(
                 "npm.archive_mib",
                 self.npm.archive_mib.unwrap_or(crate::limits::NPM_ARCHIVE_MIB),

@@ -139,7 +139,7 @@ impl Stage {
             logs: Default::default(),
             npm: NpmSettings {
                 // Nobody listens there; tests that install bring their own registry.
-                registry: RegistrySettings { url: "http://127.0.0.1:9/".parse().unwrap(), token: None },
+                registry: RegistrySettings { url: "http://127.0.0.1:9/".parse().ok(), token: None },
                 archive_bytes_max: 1024 * 1024,
             },
         })
