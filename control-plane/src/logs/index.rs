@@ -12,9 +12,6 @@ use std::fs::{File, OpenOptions};
 use std::io::{self, Write};
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
-use std::sync::LazyLock;
-
-use memchr::memmem::Finder;
 
 use crate::limits::{LOG_BLOCK_BYTES, LOG_BLOOM_BYTES, LOG_LINE_BYTES_MAX};
 
@@ -84,7 +81,16 @@ pub enum Token {
 }
 
 impl Token {
-    pub const ALL: [Self; 5] = [Self::CoId, Self::UserId, Self::EndpointId, Self::FunctionId, Self::Route];
+    fn of(name: &[u8]) -> Option<Self> {
+        Some(match name {
+            b"co_id" => Self::CoId,
+            b"user_id" => Self::UserId,
+            b"endpoint_id" => Self::EndpointId,
+            b"function_id" => Self::FunctionId,
+            b"endpoint_route" => Self::Route,
+            _ => return None,
+        })
+    }
 
     /// What stands before its value in a line.
     pub fn key(self) -> &'static [u8] {
@@ -155,9 +161,60 @@ fn string_at(line: &[u8], start: usize) -> Option<&[u8]> {
     }
 }
 
+/// The fields of a line in their order, with the inside of a string and the bytes of anything else; the last are the
+/// messages, since behind them is what callers wrote, which is long. Every line is indexed, so it is walked once.
+fn fields(line: &[u8]) -> impl Iterator<Item = (&[u8], &[u8])> {
+    let mut at = 1;
+    std::iter::from_fn(move || {
+        if line.get(at) != Some(&b'"') {
+            return None;
+        }
+        let name = string_at(line, at + 1)?;
+        let start = at + name.len() + 3;
+        if name == b"messages" {
+            at = line.len();
+            return Some((name, line.get(start..)?));
+        }
+        let value = match line.get(start)? {
+            b'"' => {
+                let text = string_at(line, start + 1)?;
+                at = start + text.len() + 2;
+                text
+            }
+            b'{' => {
+                let length = object_length(&line[start..])?;
+                at = start + length;
+                &line[start..at]
+            }
+            _ => {
+                at = start + memchr::memchr2(b',', b'}', &line[start..])?;
+                &line[start..at]
+            }
+        };
+        at += 1;
+        Some((name, value))
+    })
+}
+
+/// Bytes of the JSON object that `bytes` begin with.
+fn object_length(bytes: &[u8]) -> Option<usize> {
+    let (mut at, mut depth) = (0, 0);
+    loop {
+        match bytes.get(at)? {
+            b'{' => depth += 1,
+            b'}' => depth -= 1,
+            b'"' => at += string_at(bytes, at + 1)?.len() + 1,
+            _ => {}
+        }
+        at += 1;
+        if depth == 0 {
+            return Some(at);
+        }
+    }
+}
+
 const STARTED_KEY: &[u8] = b"\"started\":\"";
 const STATUS_KEY: &[u8] = b"\"status\":";
-const KIND_KEY: &[u8] = b"\"type\":\"";
 const MESSAGES_KEY: &[u8] = b"\"messages\":[";
 pub const ERROR_KEY: &[u8] = b"\"error\":\"";
 
@@ -274,52 +331,50 @@ fn whole_lines(file: &File, offset: u64, length: u64) -> io::Result<Vec<u8>> {
     }
 }
 
-/// What is looked for in every line that is indexed, made ready once.
-struct Keys {
-    messages: Finder<'static>,
-    started: Finder<'static>,
-    status: Finder<'static>,
-    kind: Finder<'static>,
-    error: Finder<'static>,
-    tokens: [(Token, Finder<'static>); Token::ALL.len()],
-}
-
-static KEYS: LazyLock<Keys> = LazyLock::new(|| Keys {
-    messages: Finder::new(MESSAGES_KEY),
-    started: Finder::new(STARTED_KEY),
-    status: Finder::new(STATUS_KEY),
-    kind: Finder::new(KIND_KEY),
-    error: Finder::new(ERROR_KEY),
-    tokens: Token::ALL.map(|token| (token, Finder::new(token.key()))),
-});
-
 fn describe(records: &mut Vec<u8>, offset: u64, lines: &[u8]) {
     let mut bloom = [0; LOG_BLOOM_BYTES];
     let mut put = |item: u64| places(item).for_each(|bit| bloom[bit / 8] |= 1 << (bit % 8));
     let (mut min, mut max) = (i64::MAX, i64::MIN);
     let mut facts = Facts::default();
-    let keys = &*KEYS;
+    // Entries that follow one another often started in the same millisecond, and parsing a time is not cheap.
+    let mut known: (&[u8], Option<i64>) = (b"", None);
     let mut rest = lines;
     while let Some(end) = memchr::memchr(b'\n', rest) {
         let line = &rest[..end];
         rest = &rest[end + 1..];
-        // All that is looked for stands before the messages; behind them is what callers wrote, which is long.
-        let head = &line[..keys.messages.find(line).unwrap_or(line.len())];
-        let text = |finder: &Finder<'_>| string_at(head, finder.find(head)? + finder.needle().len());
-        let Some(started) = text(&keys.started).and_then(time) else { continue };
-        (min, max) = (min.min(started), max.max(started));
-        let status = keys.status.find(head).map_or(0, |at| number(&head[at + STATUS_KEY.len()..]));
-        facts.add(Facts::status(status));
-        facts.add(Facts::of_type(text(&keys.kind).unwrap_or_default()));
-        for (token, finder) in &keys.tokens {
-            if let Some(value) = text(finder) {
-                put(token.item(value));
+        let mut started = None;
+        let mut status = 0;
+        let mut of_line = Facts::default();
+        let mut texts = false;
+        for (name, value) in fields(line) {
+            match name {
+                b"started" => {
+                    if known.0 != value {
+                        known = (value, time(value));
+                    }
+                    started = known.1;
+                }
+                b"status" => status = number(value),
+                b"type" => of_line.add(Facts::of_type(value)),
+                b"error" => {
+                    of_line.add(Facts::ERROR);
+                    texts = true;
+                }
+                b"messages" => texts |= value.get(1) == Some(&b'"'),
+                name => {
+                    if let Some(token) = Token::of(name) {
+                        put(token.item(value));
+                    }
+                }
             }
         }
-        if keys.error.find(head).is_some() {
-            facts.add(Facts::ERROR);
+        let Some(started) = started else { continue };
+        (min, max) = (min.min(started), max.max(started));
+        facts.add(Facts::status(status));
+        facts.add(of_line);
+        if texts {
+            searched(line).for_each(|text| triples(text).for_each(&mut put));
         }
-        searched(line).for_each(|text| triples(text).for_each(&mut put));
     }
     let start = records.len();
     records.extend_from_slice(&MAGIC.to_le_bytes());
@@ -377,6 +432,21 @@ mod tests {
         assert!(searched(torn).count() <= 3);
         assert_eq!(searched(b"{\"messages\":[").count(), 0);
         assert_eq!(started(b"{\"started\":\"soon\"}"), None);
+    }
+
+    #[test]
+    fn a_line_is_walked_field_by_field_up_to_its_messages() {
+        let names: Vec<&str> = fields(LINE).map(|(name, _)| std::str::from_utf8(name).unwrap()).collect();
+        let expected =
+            ["_id", "co_id", "type", "request_url", "started", "status", "error", "error_details", "messages"];
+        assert_eq!(names, expected);
+        let value = |wanted: &[u8]| fields(LINE).find(|(name, _)| *name == wanted).map(|(_, value)| value);
+        assert_eq!(value(b"status"), Some(&b"404"[..]));
+        assert_eq!(value(b"error_details"), Some(&br#"{"stack":"at x"}"#[..]));
+        assert!(value(b"messages").is_some_and(|value| value.starts_with(b"[\"one")));
+        for end in 0..LINE.len() {
+            fields(&LINE[..end]).for_each(drop);
+        }
     }
 
     #[test]
