@@ -29,46 +29,53 @@ fn main() {
     if let Some(node) = &node {
         assert_eq!(our_answer, show("node", node.address, &theirs), "both must answer the same");
     }
-    let measure = |address: SocketAddr, request: &Request, cpu: &dyn Fn() -> Duration| {
-        let before = cpu();
-        let seen = load::run(address, connections, &request.bytes(), seconds);
-        Round { requests: seen.requests, elapsed: seen.elapsed, cpu: cpu() - before, latency: seen.latency }
-    };
-    let warm_up = Duration::from_secs(2);
-    for server in [Some(&server), former.as_ref()].into_iter().flatten() {
-        load::run(server.running.address, connections, &server.request.bytes(), warm_up);
+    let mut contenders = vec![server.contender("portico")];
+    contenders.extend(former.as_ref().map(|former| former.contender("former")));
+    contenders.extend(node.as_ref().map(|node| {
+        let cpu = Box::new(|| process::cpu_time(node.pid));
+        Contender { name: "node", address: node.address, request: theirs.bytes(), cpu, rounds: Vec::new() }
+    }));
+    for contender in &contenders {
+        load::run(contender.address, connections, &contender.request, Duration::from_secs(2));
     }
-    if let Some(node) = &node {
-        load::run(node.address, connections, &theirs.bytes(), warm_up);
-    }
-    let (mut portico, mut formers, mut nodes) = (Vec::new(), Vec::new(), Vec::new());
     let gateway_before = process::cpu_time(server.running.pid);
     for round in 1..=rounds {
-        let ours = measure(server.running.address, &server.request, &|| server.running.cpu_time());
-        println!("round {round} portico: {ours}");
-        portico.push(ours);
-        if let Some(former) = &former {
-            let theirs = measure(former.running.address, &former.request, &|| former.running.cpu_time());
-            println!("round {round} former:  {theirs}");
-            formers.push(theirs);
-        }
-        if let Some(node) = &node {
-            let theirs = measure(node.address, &theirs, &|| process::cpu_time(node.pid));
-            println!("round {round} node:    {theirs}");
-            nodes.push(theirs);
+        // To and fro, since whoever comes after a server that heats the caches less is measured as slower.
+        contenders.reverse();
+        for contender in &mut contenders {
+            let measured = contender.measure(connections, seconds);
+            println!("round {round} {:8} {measured}", format!("{}:", contender.name));
+            contender.rounds.push(measured);
         }
     }
-    print_rounds("hello portico", &portico);
     let gateway = process::cpu_time(server.running.pid) - gateway_before;
-    let whole: Duration = portico.iter().map(|round| round.cpu).sum();
+    contenders.sort_by_key(|contender| ["portico", "former", "node"].iter().position(|name| *name == contender.name));
+    let (ours, others) = contenders.split_first().expect("we are there ourselves");
+    print_rounds("hello portico", &ours.rounds);
+    let whole: Duration = ours.rounds.iter().map(|round| round.cpu).sum();
     let share = gateway.as_secs_f64() / whole.as_secs_f64();
     println!("hello portico: {:.0} % of it in the gateway, the rest in the isolate hosts", share * 100.0);
-    for (name, others) in [("former", &formers), ("node", &nodes)] {
-        if !others.is_empty() {
-            print_rounds(&format!("hello {name}"), others);
-            let ratios = portico.iter().zip(others).map(|(ours, theirs)| ours.cpu_us() / theirs.cpu_us());
-            println!("hello portico/{name}: cpu per request {}", spread(ratios, 3));
-        }
+    for other in others {
+        print_rounds(&format!("hello {}", other.name), &other.rounds);
+        let ratios = ours.rounds.iter().zip(&other.rounds).map(|(ours, theirs)| ours.cpu_us() / theirs.cpu_us());
+        println!("hello portico/{}: cpu per request {}", other.name, spread(ratios, 3));
+    }
+}
+
+/// Whoever is measured.
+struct Contender<'a> {
+    name: &'static str,
+    address: SocketAddr,
+    request: Vec<u8>,
+    cpu: Box<dyn Fn() -> Duration + 'a>,
+    rounds: Vec<Round>,
+}
+
+impl Contender<'_> {
+    fn measure(&self, connections: usize, seconds: Duration) -> Round {
+        let before = (self.cpu)();
+        let seen = load::run(self.address, connections, &self.request, seconds);
+        Round { requests: seen.requests, elapsed: seen.elapsed, cpu: (self.cpu)() - before, latency: seen.latency }
     }
 }
 
@@ -84,6 +91,11 @@ impl Server {
         let backend = Backend::new().on("GET", "/hello", "exports = () => ({ hello: 'world' });");
         let request = Request::get(&running.admin().serve("hello", &backend).target("/hello"));
         Self { running, request }
+    }
+
+    fn contender(&self, name: &'static str) -> Contender<'_> {
+        let cpu = Box::new(|| self.running.cpu_time());
+        Contender { name, address: self.running.address, request: self.request.bytes(), cpu, rounds: Vec::new() }
     }
 }
 
