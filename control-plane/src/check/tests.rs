@@ -1,3 +1,5 @@
+//! Configurations that cannot run, each with the words that say why.
+
 use super::*;
 use serde_json::{Value as Json, json};
 use storage::model::AppConfig;

@@ -1,3 +1,5 @@
+//! Trees of packages as people publish them, and what functions get of each.
+
 use super::*;
 use std::fs;
 
