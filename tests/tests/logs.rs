@@ -103,7 +103,12 @@ fn l2_the_link_of_an_error_leads_to_its_entry() {
 #[test]
 fn l3_l4_l7_filters_choose_among_both_kinds() {
     let app = SERVER.admin().serve("filtered", &logging());
-    let (ok, boom) = (co_id(&SERVER.get(&app.target("/ok"))), co_id(&SERVER.get(&app.target("/boom"))));
+    // The order of entries that started in one millisecond is not that of the calls.
+    let next_millisecond = || std::thread::sleep(Duration::from_millis(2));
+    let ok = co_id(&SERVER.get(&app.target("/ok")));
+    next_millisecond();
+    let boom = co_id(&SERVER.get(&app.target("/boom")));
+    next_millisecond();
     app.returned("f", json!([1]));
     settled(&app, "", 3);
     let found = |query: &str| -> Vec<Json> {
