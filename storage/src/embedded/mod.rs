@@ -9,6 +9,7 @@
 //! opened on first use, and closed when too many are open, the longest unused first.
 
 mod access_path;
+mod collection;
 mod cursor;
 mod file;
 mod house;

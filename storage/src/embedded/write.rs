@@ -3,13 +3,11 @@
 //! In: a task and the open transaction. Out: an answer to give once the commit is on disk. A task first finds out all it
 //! will change and only then changes it, so one that fails leaves nothing behind and its neighbours stay whole.
 
-use bson::raw::{RawBson, RawBsonRef, RawDocument, RawDocumentBuf};
+use bson::raw::RawDocumentBuf;
 use futures_channel::oneshot;
-use redb::{ReadableTable, Table, WriteTransaction};
+use redb::WriteTransaction;
 
-use super::access_path::AccessPath;
-use super::file::table;
-use super::scan::crossed;
+use super::collection::{Collection, Stop};
 use crate::error::StoreError;
 use crate::filter::Filter;
 use crate::limits;
@@ -17,7 +15,7 @@ use crate::projection::Projection;
 use crate::sort::{Direction, Sort};
 use crate::store::{Inserted, Modified, Updated};
 use crate::update::Change;
-use crate::value::{check, key};
+use crate::value::check;
 
 type Reply<T> = oneshot::Sender<Result<T, StoreError>>;
 
@@ -55,20 +53,6 @@ pub type Acknowledge = Box<dyn FnOnce(Result<(), StoreError>) + Send>;
 pub struct Performed {
     pub changed: bool,
     pub acknowledge: Acknowledge,
-}
-
-/// Why a write could not be performed.
-enum Stop {
-    /// Its own fault; the others go on.
-    Refused(StoreError),
-    /// The file's; nothing of the transaction can be kept.
-    Broken(redb::Error),
-}
-
-impl<E: Into<redb::Error>> From<E> for Stop {
-    fn from(error: E) -> Self {
-        Self::Broken(error.into())
-    }
 }
 
 impl Write {
@@ -156,67 +140,41 @@ fn settle<T: Send + 'static>(
 
 fn insert(
     transaction: &WriteTransaction,
-    collection: &str,
+    name: &str,
     documents: Vec<RawDocumentBuf>,
     ordered: bool,
 ) -> Result<Inserted, Stop> {
-    let mut table = transaction.open_table(table(collection))?;
+    let mut collection = Collection::open(transaction, name)?;
     let mut inserted = Inserted::default();
     for (index, document) in documents.into_iter().enumerate() {
-        let outcome = match check::to_store(document) {
-            Ok(document) => insert_one(&mut table, collection, &document)?,
-            Err(error) => Err(error),
-        };
-        match outcome {
+        let outcome = check::to_store(document).map_err(Stop::Refused);
+        match outcome.and_then(|document| collection.insert(&document)) {
             Ok(id) => inserted.ids.push(id),
-            Err(error) => {
+            Err(Stop::Refused(error)) => {
                 inserted.error.get_or_insert(error.at(index));
                 if ordered {
                     break;
                 }
             }
+            Err(broken) => return Err(broken),
         }
     }
     Ok(inserted)
 }
 
-type Documents<'txn> = Table<'txn, &'static [u8], &'static [u8]>;
-
-/// The outer error is the file's, the inner one the document's.
-fn insert_one(
-    table: &mut Documents<'_>,
-    collection: &str,
-    document: &RawDocument,
-) -> Result<Result<RawBson, StoreError>, Stop> {
-    let id = document.get("_id").ok().flatten().unwrap_or(RawBsonRef::Null);
-    let key = key::encode(id);
-    if table.get(key.as_slice())?.is_some() {
-        return Ok(Err(duplicate(collection, id)));
-    }
-    table.insert(key.as_slice(), document.as_bytes())?;
-    Ok(Ok(id.into()))
-}
-
-fn duplicate(collection: &str, id: RawBsonRef<'_>) -> StoreError {
-    let shown = bson::Bson::try_from(id).map(|id| id.to_string()).unwrap_or_default();
-    StoreError::duplicate_key(format!(
-        "Duplicate key error: E11000 duplicate key error collection: {collection} index: _id_ dup key: {{ _id: {shown} }}"
-    ))
-}
-
 fn update(
     transaction: &WriteTransaction,
-    collection: &str,
+    name: &str,
     filter: &Filter,
     change: &Change,
     multi: bool,
     upsert: bool,
 ) -> Result<Updated, Stop> {
-    let mut table = transaction.open_table(table(collection))?;
+    let mut collection = Collection::open(transaction, name)?;
     let mut updated = Updated::default();
     let mut planned: Vec<(Vec<u8>, RawDocumentBuf)> = Vec::new();
     let mut planned_bytes = 0;
-    let seen = each_match(&table, filter, |key, document| {
+    collection.each_match(filter, |key, document| {
         updated.matched += 1;
         if let Some(after) = change.apply(document, filter).map_err(Stop::Refused)? {
             planned_bytes += key.len() + after.as_bytes().len();
@@ -226,31 +184,29 @@ fn update(
             planned.push((key.to_vec(), after));
         }
         Ok(multi)
-    });
-    seen?;
+    })?;
     if updated.matched == 0 && upsert {
         let document = change.upsert(filter).map_err(Stop::Refused)?;
-        let id = insert_one(&mut table, collection, &document)?.map_err(Stop::Refused)?;
-        updated.upserted_id = Some(id);
+        updated.upserted_id = Some(collection.insert(&document)?);
         return Ok(updated);
     }
     updated.modified = planned.len() as u64;
     for (key, after) in planned {
-        table.insert(key.as_slice(), after.as_bytes())?;
+        collection.replace(&key, &after)?;
     }
     Ok(updated)
 }
 
-fn modify(transaction: &WriteTransaction, collection: &str, modification: &Modification) -> Result<Modified, Stop> {
+fn modify(transaction: &WriteTransaction, name: &str, modification: &Modification) -> Result<Modified, Stop> {
     let Modification { filter, sort, projection, change, upsert, after } = modification;
-    let mut table = transaction.open_table(table(collection))?;
+    let mut collection = Collection::open(transaction, name)?;
     let shown = |document: RawDocumentBuf| match projection {
         Some(projection) => projection.apply(&document),
         None => document,
     };
     let mut first: Option<(Vec<u8>, Vec<u8>, RawDocumentBuf)> = None;
     let in_order = sort.walk() == Some(Direction::Up);
-    each_match(&table, filter, |key, document| {
+    collection.each_match(filter, |key, document| {
         let rank = if in_order { Vec::new() } else { sort.key(document).map_err(Stop::Refused)? };
         if first.as_ref().is_none_or(|(other, ..)| rank < *other) {
             first = Some((rank, key.to_vec(), document.to_owned()));
@@ -260,18 +216,18 @@ fn modify(transaction: &WriteTransaction, collection: &str, modification: &Modif
     match (first, change) {
         (None, Some(change)) if *upsert => {
             let document = change.upsert(filter).map_err(Stop::Refused)?;
-            insert_one(&mut table, collection, &document)?.map_err(Stop::Refused)?;
+            collection.insert(&document)?;
             Ok(Modified { document: after.then(|| shown(document)), changed: true })
         }
         (None, _) => Ok(Modified::default()),
         (Some((_, key, before)), None) => {
-            table.remove(key.as_slice())?;
+            collection.remove(&key)?;
             Ok(Modified { document: Some(shown(before)), changed: true })
         }
         (Some((_, key, before)), Some(change)) => {
             let changed = change.apply(&before, filter).map_err(Stop::Refused)?;
             if let Some(document) = &changed {
-                table.insert(key.as_slice(), document.as_bytes())?;
+                collection.replace(&key, document)?;
             }
             let is_different = changed.is_some();
             let document = if *after { changed.unwrap_or(before) } else { before };
@@ -280,11 +236,11 @@ fn modify(transaction: &WriteTransaction, collection: &str, modification: &Modif
     }
 }
 
-fn delete(transaction: &WriteTransaction, collection: &str, filter: &Filter, multi: bool) -> Result<u64, Stop> {
-    let mut table = transaction.open_table(table(collection))?;
+fn delete(transaction: &WriteTransaction, name: &str, filter: &Filter, multi: bool) -> Result<u64, Stop> {
+    let mut collection = Collection::open(transaction, name)?;
     let mut planned: Vec<Vec<u8>> = Vec::new();
     let mut planned_bytes = 0;
-    each_match(&table, filter, |key, _| {
+    collection.each_match(filter, |key, _| {
         planned_bytes += key.len();
         if planned_bytes > limits::UPDATE_BYTES_MAX {
             return Err(Stop::Refused(too_much("delete")));
@@ -293,7 +249,7 @@ fn delete(transaction: &WriteTransaction, collection: &str, filter: &Filter, mul
         Ok(multi)
     })?;
     for key in &planned {
-        table.remove(key.as_slice())?;
+        collection.remove(key)?;
     }
     Ok(planned.len() as u64)
 }
@@ -304,39 +260,4 @@ fn too_much(what: &str) -> StoreError {
         "ExceededMemoryLimit",
         format!("one {what} may change at most {} bytes: narrow its filter", limits::UPDATE_BYTES_MAX),
     )
-}
-
-/// Shows `see` each document the filter means, in the order of `_id`, until it says that it has enough.
-fn each_match(
-    table: &Documents<'_>,
-    filter: &Filter,
-    mut see: impl FnMut(&[u8], &RawDocument) -> Result<bool, Stop>,
-) -> Result<(), Stop> {
-    let mut offer = |key: &[u8], bytes: &[u8]| {
-        let document = RawDocument::from_bytes(bytes)
-            .map_err(|error| Stop::Refused(StoreError::store(format!("a stored document is damaged: {error}"))))?;
-        if filter.matches(document) { see(key, document) } else { Ok(true) }
-    };
-    match AccessPath::of(filter) {
-        AccessPath::Keys(keys) => {
-            for key in keys {
-                if let Some(found) = table.get(key.as_slice())?
-                    && !offer(&key, found.value())?
-                {
-                    break;
-                }
-            }
-        }
-        AccessPath::Range(from, to) if crossed(&from, &to) => {}
-        AccessPath::Range(from, to) => {
-            let bounds = (from.as_ref().map(Vec::as_slice), to.as_ref().map(Vec::as_slice));
-            for entry in table.range::<&[u8]>(bounds)? {
-                let (key, value) = entry?;
-                if !offer(key.value(), value.value())? {
-                    break;
-                }
-            }
-        }
-    }
-    Ok(())
 }
