@@ -60,6 +60,11 @@ impl Sort {
         Ok(Self { parts })
     }
 
+    /// Whether any order will do.
+    pub fn is_natural(&self) -> bool {
+        self.parts.is_empty()
+    }
+
     /// The direction of a walk over `_id` that already gives this order, if there is one.
     pub fn walk(&self) -> Option<Direction> {
         match &self.parts[..] {

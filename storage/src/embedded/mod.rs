@@ -15,6 +15,7 @@ mod file;
 mod house;
 mod pool;
 mod scan;
+mod view;
 mod write;
 mod writer;
 
@@ -40,6 +41,7 @@ use cursor::OpenCursor;
 use file::{Availability, File};
 use house::House;
 use scan::{Query, Scan};
+use view::View;
 use write::{Modification, Task, Write};
 
 /// How much the store may use. [`Options::default`] takes the numbers of [`crate::limits`].
@@ -112,10 +114,10 @@ impl Embedded {
         let (reply, answer) = oneshot::channel();
         let house = Arc::clone(&self.house);
         let submitted = self.house.readers.submit(Box::new(move || {
-            let scan = house.opened(&file, false).and_then(|opened| match opened {
-                Some(opened) => Scan::begin(&file, opened, &collection, query),
-                None => Ok(None),
-            });
+            let scan = house
+                .opened(&file, false)
+                .and_then(|opened| View::now(&file, opened))
+                .and_then(|view| Scan::begin(view, &collection, query));
             match scan {
                 Ok(Some(scan)) => run(house, scan, reply),
                 // Nobody waits any more when these cannot be sent.
@@ -151,7 +153,7 @@ impl Store for Embedded {
             Availability::Nothing => return ready(Ok(OpenCursor::of(Vec::new()))).boxed(),
             Availability::Open(opened) if query.is_point() => {
                 file.touch(&self.house);
-                let found = scan::point(&file, &opened, &collection, &query);
+                let found = View::now(&file, Some(opened)).and_then(|view| scan::point(&view, &collection, &query));
                 return ready(found.map(|found| OpenCursor::of(found.into_iter().collect()))).boxed();
             }
             Availability::Open(_) | Availability::Unknown => {}

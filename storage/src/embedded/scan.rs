@@ -7,19 +7,18 @@ use std::ops::Bound;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 
-use bson::raw::{RawDocument, RawDocumentBuf};
-use redb::{Range, ReadOnlyTable, ReadableDatabase, ReadableTableMetadata, TableError};
+use bson::raw::{RawBsonRef, RawDocument, RawDocumentBuf};
+use redb::{AccessGuard, Range, ReadableTableMetadata};
 
 use super::access_path::AccessPath;
-use super::file::{File, Opened, table};
+use super::view::{OwnDocuments, Table, View};
 use crate::error::StoreError;
 use crate::filter::{self, Filter};
 use crate::limits;
 use crate::projection::Projection;
 use crate::sort::{Direction, Sort};
 use crate::store::{Batch, Find};
-
-type Table = ReadOnlyTable<&'static [u8], &'static [u8]>;
+use crate::value::key;
 
 /// A `Find`, understood.
 pub struct Query {
@@ -73,15 +72,18 @@ pub struct Scan {
     batch: Vec<RawDocumentBuf>,
     batch_bytes: usize,
     counted: u64,
-    file: Arc<File>,
+    /// What the scan's own transaction wrote here. Takes the place of what the snapshot has under the same keys, and comes
+    /// after it.
+    own: Option<Arc<OwnDocuments>>,
     /// Keeps the file open as long as its snapshot is read.
-    _opened: Arc<Opened>,
+    view: View,
 }
 
 enum Source {
     Keys { table: Table, keys: std::vec::IntoIter<Vec<u8>> },
     Range { range: Range<'static, &'static [u8], &'static [u8]>, direction: Direction },
     Sorted(std::vec::IntoIter<RawDocumentBuf>),
+    Own(std::vec::IntoIter<Arc<RawDocumentBuf>>),
     Ended,
 }
 
@@ -95,77 +97,64 @@ struct Sorting {
 
 /// One document by its `_id`, where it is asked for. redb panics on pages that contradict each other; that must not end
 /// the caller's thread, which is nobody's of ours.
-pub fn point(
-    file: &File,
-    opened: &Opened,
-    collection: &str,
-    query: &Query,
-) -> Result<Option<RawDocumentBuf>, StoreError> {
-    let found = catch_unwind(AssertUnwindSafe(|| find_point(file, opened, collection, query)));
-    found.unwrap_or_else(|_| Err(read_failure(file, &"the storage engine panicked")))
+pub fn point(view: &View, collection: &str, query: &Query) -> Result<Option<RawDocumentBuf>, StoreError> {
+    let found = catch_unwind(AssertUnwindSafe(|| find_point(view, collection, query)));
+    found.unwrap_or_else(|_| Err(view.failure(&"the storage engine panicked")))
 }
 
-fn find_point(
-    file: &File,
-    opened: &Opened,
-    collection: &str,
-    query: &Query,
-) -> Result<Option<RawDocumentBuf>, StoreError> {
+fn find_point(view: &View, collection: &str, query: &Query) -> Result<Option<RawDocumentBuf>, StoreError> {
     let AccessPath::Keys(keys) = &query.access else { return Ok(None) };
     let (Some(key), 0) = (keys.first(), query.skip) else { return Ok(None) };
-    let Some(table) = open_table(file, opened, collection)? else { return Ok(None) };
-    let found = table.get(key.as_slice()).map_err(|error| read_failure(file, &error))?;
+    let shown = |document: &RawDocument| query.filter.matches(document).then(|| query.project(document));
+    if let Some(own) = view.own(collection).and_then(|own| own.get(key).cloned()) {
+        return Ok(own.and_then(|document| shown(&document)));
+    }
+    let Some(table) = view.table(collection)? else { return Ok(None) };
+    let found = table.get(key.as_slice()).map_err(|error| view.failure(&error))?;
     let Some(found) = found else { return Ok(None) };
-    let document = stored(file, found.value())?;
-    Ok(query.filter.matches(document).then(|| query.project(document)))
+    Ok(shown(stored(view, found.value())?))
 }
 
 impl Scan {
     /// `None` when the collection does not exist.
-    pub fn begin(
-        file: &Arc<File>,
-        opened: Arc<Opened>,
-        collection: &str,
-        query: Query,
-    ) -> Result<Option<Self>, StoreError> {
-        let Some(table) = open_table(file, &opened, collection)? else { return Ok(None) };
+    pub fn begin(view: View, collection: &str, query: Query) -> Result<Option<Self>, StoreError> {
+        let own = view.own(collection).filter(|own| !own.is_empty());
+        let table = match view.table(collection)? {
+            None if own.is_none() => return Ok(None),
+            table => table,
+        };
+        let failed = |error: redb::StorageError| view.failure(&error);
         let mut counted = 0;
         let walk = query.sort.walk();
-        let source = match &query.access {
-            _ if query.counting && query.filter.is_everything() => {
-                let all = table.len().map_err(|error| read_failure(file, &error))?;
+        let source = match (&query.access, table) {
+            (_, None) => Source::Ended,
+            (_, Some(table)) if query.counting && query.filter.is_everything() && own.is_none() => {
+                let all = table.len().map_err(failed)?;
                 counted = all.saturating_sub(query.skip).min(query.limit.unwrap_or(u64::MAX));
                 Source::Ended
             }
-            AccessPath::Keys(keys) => {
+            (AccessPath::Keys(keys), Some(table)) => {
                 let mut keys = keys.clone();
                 if walk == Some(Direction::Down) {
                     keys.reverse();
                 }
                 Source::Keys { table, keys: keys.into_iter() }
             }
-            AccessPath::Range(from, to) if crossed(from, to) => Source::Ended,
-            AccessPath::Range(from, to) => {
+            (AccessPath::Range(from, to), _) if crossed(from, to) => Source::Ended,
+            (AccessPath::Range(from, to), Some(table)) => {
                 let bounds = (from.as_ref().map(Vec::as_slice), to.as_ref().map(Vec::as_slice));
-                let range = table.range::<&[u8]>(bounds).map_err(|error| read_failure(file, &error))?;
+                let range = table.range::<&[u8]>(bounds).map_err(failed)?;
                 Source::Range { range, direction: walk.unwrap_or(Direction::Up) }
             }
         };
-        let sorting = walk.is_none().then(|| Sorting {
+        // The walk gives the order of the snapshot alone.
+        let sorts = walk.is_none() || (own.is_some() && !query.sort.is_natural());
+        let sorting = sorts.then(|| Sorting {
             found: Vec::new(),
             bytes: 0,
             keep: query.limit.map(|limit| usize::try_from(limit.saturating_add(query.skip)).unwrap_or(usize::MAX)),
         });
-        Ok(Some(Self {
-            source,
-            query,
-            sorting,
-            batch: Vec::new(),
-            batch_bytes: 0,
-            counted,
-            file: Arc::clone(file),
-            _opened: opened,
-        }))
+        Ok(Some(Self { source, query, sorting, batch: Vec::new(), batch_bytes: 0, counted, own, view }))
     }
 
     /// Looks at some more documents. After an error the scan is over.
@@ -202,9 +191,15 @@ impl Scan {
 
     /// The next document of the source, if it counts: matching, behind what is skipped, projected.
     fn next_match(&mut self) -> Result<Option<Found>, StoreError> {
-        let failed = |error: redb::StorageError| read_failure(&self.file, &error);
-        let guard = match &mut self.source {
-            Source::Ended => return Ok(None),
+        let failed = |error: redb::StorageError| self.view.failure(&error);
+        let item = match &mut self.source {
+            Source::Ended => match self.own.take() {
+                None => return Ok(None),
+                Some(own) => {
+                    self.source = Source::Own(own.values().flatten().cloned().collect::<Vec<_>>().into_iter());
+                    return Ok(Some(Found::Passed));
+                }
+            },
             Source::Sorted(documents) => {
                 let Some(document) = documents.next() else { return Ok(None) };
                 if !self.query.counts() {
@@ -212,18 +207,33 @@ impl Scan {
                 }
                 return Ok(Some(Found::Document(self.query.project(&document))));
             }
-            Source::Keys { table, keys } => {
-                let Some(key) = keys.next() else { return Ok(None) };
-                let Some(value) = table.get(key.as_slice()).map_err(failed)? else { return Ok(Some(Found::Passed)) };
-                value
-            }
+            Source::Own(documents) => documents.next().map(Item::Own),
+            Source::Keys { table, keys } => match keys.next() {
+                None => None,
+                Some(key) => match table.get(key.as_slice()).map_err(failed)? {
+                    None => return Ok(Some(Found::Passed)),
+                    Some(value) => Some(Item::Stored(value)),
+                },
+            },
             Source::Range { range, direction } => {
                 let next = if *direction == Direction::Up { range.next() } else { range.next_back() };
-                let Some(entry) = next else { return Ok(None) };
-                entry.map_err(failed)?.1
+                next.transpose().map_err(failed)?.map(|(_, value)| Item::Stored(value))
             }
         };
-        let document = stored(&self.file, guard.value())?;
+        let document = match &item {
+            None => {
+                self.source = Source::Ended;
+                return Ok(self.own.is_some().then_some(Found::Passed));
+            }
+            Some(Item::Own(document)) => document,
+            Some(Item::Stored(value)) => {
+                let document = stored(&self.view, value.value())?;
+                if self.own.as_ref().is_some_and(|own| own.contains_key(&key_of(document))) {
+                    return Ok(Some(Found::Passed));
+                }
+                document
+            }
+        };
         if !self.query.filter.matches(document) {
             return Ok(Some(Found::Passed));
         }
@@ -244,6 +254,17 @@ impl Scan {
 enum Found {
     Document(RawDocumentBuf),
     Passed,
+}
+
+/// What a source has next.
+enum Item {
+    Stored(AccessGuard<'static, &'static [u8]>),
+    Own(Arc<RawDocumentBuf>),
+}
+
+/// Under which key a stored document lies.
+pub fn key_of(document: &RawDocument) -> Vec<u8> {
+    key::encode(document.get("_id").ok().flatten().unwrap_or(RawBsonRef::Null))
 }
 
 impl Query {
@@ -303,23 +324,9 @@ impl Sorting {
     }
 }
 
-fn open_table(file: &File, opened: &Opened, collection: &str) -> Result<Option<Table>, StoreError> {
-    let snapshot = opened.database.begin_read().map_err(|error| read_failure(file, &error))?;
-    match snapshot.open_table(table(collection)) {
-        Ok(table) => Ok(Some(table)),
-        Err(TableError::TableDoesNotExist(_)) => Ok(None),
-        Err(error) => Err(read_failure(file, &error)),
-    }
-}
-
 /// Stored documents were checked when they were written.
-fn stored<'a>(file: &File, bytes: &'a [u8]) -> Result<&'a RawDocument, StoreError> {
-    RawDocument::from_bytes(bytes).map_err(|error| read_failure(file, &error))
-}
-
-fn read_failure(file: &File, error: &dyn std::fmt::Display) -> StoreError {
-    file.fail();
-    file.failure("read", error)
+fn stored<'a>(view: &View, bytes: &'a [u8]) -> Result<&'a RawDocument, StoreError> {
+    RawDocument::from_bytes(bytes).map_err(|error| view.failure(&error))
 }
 
 /// A range that ends before it begins is empty; redb would panic on it.
