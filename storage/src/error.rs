@@ -25,7 +25,36 @@ pub struct StoreError {
     pub index: Option<usize>,
 }
 
+/// A code of MongoDB's with its name, where tables hold one; written `code!(16020)` for those that are named by number.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Code(pub i32, pub &'static str);
+
+/// A [`Code`] that is named by its number, `Location16020`.
+macro_rules! code {
+    ($number:literal) => {
+        $crate::error::Code($number, concat!("Location", $number))
+    };
+}
+pub(crate) use code;
+
+/// The caller's fault, with a code that is named by its number: `location!(16020, "{name} takes …")`.
+macro_rules! location {
+    ($number:literal, $($text:tt)+) => {
+        $crate::error::StoreError::coded($crate::error::code!($number), format!($($text)+))
+    };
+}
+pub(crate) use location;
+
 impl StoreError {
+    pub fn coded(code: Code, message: impl Into<String>) -> Self {
+        Self::caller(code.0, code.1, message)
+    }
+
+    /// An operand of a type the operator cannot work with.
+    pub fn type_mismatch(message: impl Into<String>) -> Self {
+        Self::caller(14, "TypeMismatch", message)
+    }
+
     pub fn caller(code: i32, code_name: &'static str, message: impl Into<String>) -> Self {
         Self { fault: Fault::Caller, code, code_name, message: message.into(), index: None }
     }

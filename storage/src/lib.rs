@@ -10,6 +10,7 @@ pub mod access;
 pub mod catalog;
 pub mod embedded;
 pub mod error;
+pub mod expression;
 pub mod filter;
 pub mod limits;
 pub mod model;
