@@ -9,6 +9,7 @@ use super::tree::{self, Write};
 use super::{Bit, Occasion, Operator};
 use crate::error::StoreError;
 use crate::filter::type_name;
+use crate::value::decimal;
 use crate::value::number::{Number, Overflow};
 use crate::value::path::Path;
 
@@ -65,7 +66,7 @@ fn arithmetic(operator: &str, id: &Bson, path: &Path, found: Option<&Bson>, by: 
                 Number::Int32(_) => Number::Int32(0),
                 Number::Int64(_) => Number::Int64(0),
                 Number::Double(_) => Number::Double(0.0),
-                Number::Decimal(_) => return Err(no_decimals(operator)),
+                Number::Decimal(_) => Number::Decimal(decimal::of_integer(0)),
             }
         };
         return Ok(Write::Put(bson_of(value)));
@@ -85,9 +86,8 @@ fn arithmetic(operator: &str, id: &Bson, path: &Path, found: Option<&Bson>, by: 
     };
     let result = if operator == "$inc" { number.plus(by) } else { number.times(by) };
     match result {
-        None => Err(no_decimals(operator)),
-        Some(Ok(result)) => Ok(Write::Put(bson_of(result))),
-        Some(Err(Overflow)) => Err(StoreError::bad_value(format!(
+        Ok(result) => Ok(Write::Put(bson_of(result))),
+        Err(Overflow) => Err(StoreError::bad_value(format!(
             "Failed to apply {operator} operations to current value ({found}) for document {{_id: {id}}}: the result does \
              not fit a 64-bit integer"
         ))),
@@ -129,10 +129,6 @@ fn bitwise(bits: &[(Bit, RawBson)], path: &Path, found: Option<&Bson>) -> Result
         };
     }
     Ok(Write::Put(value))
-}
-
-fn no_decimals(operator: &str) -> StoreError {
-    StoreError::unsupported(format!("{operator} with Decimal128 is not supported"))
 }
 
 fn bson_of(number: Number) -> Bson {

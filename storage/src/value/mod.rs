@@ -5,9 +5,11 @@
 //! way, elements found along a path. Nothing here decodes a document into a tree.
 
 pub mod check;
+pub mod decimal;
 pub mod key;
 pub mod number;
 pub mod order;
 pub mod path;
+pub mod sum;
 
 pub use order::{Class, class_of, compare, same};

@@ -1,12 +1,14 @@
 //! Numbers of the four BSON types, compared by value and never through a lossy conversion.
 //!
-//! In: int, long, double, decimal. Out: an ordering, exact decimal digits for keys, and the arithmetic of updates.
+//! In: int, long, double, decimal. Out: an ordering, exact decimal digits for keys, and the four kinds of arithmetic.
 //! The common pairs (integers, doubles) never leave the processor's own comparisons.
 
 use std::cmp::Ordering;
 
 use bson::Decimal128;
 use bson::raw::{RawBson, RawBsonRef};
+
+use super::decimal::{self, Parts};
 
 #[derive(Debug, Clone, Copy)]
 pub enum Number {
@@ -60,7 +62,7 @@ impl Number {
     pub fn is_nan(self) -> bool {
         match self {
             Self::Double(value) => value.is_nan(),
-            Self::Decimal(value) => decimal_parts(value) == DecimalParts::NaN,
+            Self::Decimal(value) => decimal::parts(value) == Parts::NaN,
             Self::Int32(_) | Self::Int64(_) => false,
         }
     }
@@ -106,45 +108,110 @@ impl Number {
         self.compare(Self::Int64(whole)).is_eq().then_some(whole)
     }
 
-    /// None when one side is a decimal: this build has no decimal arithmetic.
-    pub fn plus(self, other: Self) -> Option<Result<Self, Overflow>> {
-        self.combine(other, i64::checked_add, |left, right| left + right)
+    /// The sum, in the wider of the two types; two ints that do not fit an int give a long.
+    pub fn plus(self, other: Self) -> Result<Self, Overflow> {
+        self.combine(other, i64::checked_add, |left, right| left + right, decimal::plus)
     }
 
-    /// As [`Number::plus`].
-    pub fn times(self, other: Self) -> Option<Result<Self, Overflow>> {
-        self.combine(other, i64::checked_mul, |left, right| left * right)
+    /// The difference, as [`Number::plus`].
+    pub fn minus(self, other: Self) -> Result<Self, Overflow> {
+        self.combine(other, i64::checked_sub, |left, right| left - right, decimal::minus)
+    }
+
+    /// The product, as [`Number::plus`].
+    pub fn times(self, other: Self) -> Result<Self, Overflow> {
+        self.combine(other, i64::checked_mul, |left, right| left * right, decimal::times)
+    }
+
+    /// The quotient: a decimal where one side is one, else a double. None for a division by zero.
+    pub fn over(self, other: Self) -> Option<Self> {
+        if other.is_zero() {
+            return None;
+        }
+        Some(match (self, other) {
+            (Self::Decimal(_), _) | (_, Self::Decimal(_)) => {
+                Self::Decimal(decimal::over(self.to_decimal(), other.to_decimal()))
+            }
+            _ => Self::Double(self.to_double() / other.to_double()),
+        })
+    }
+
+    /// The remainder, with the sign of `self`, in the wider of the two types. None for a division by zero.
+    pub fn remainder(self, other: Self) -> Option<Self> {
+        if other.is_zero() {
+            return None;
+        }
+        Some(match (self, other) {
+            (Self::Decimal(_), _) | (_, Self::Decimal(_)) => {
+                Self::Decimal(decimal::remainder(self.to_decimal(), other.to_decimal()))
+            }
+            (Self::Double(_), _) | (_, Self::Double(_)) => Self::Double(self.to_double() % other.to_double()),
+            (Self::Int32(left), Self::Int32(right)) => Self::Int32(left.wrapping_rem(right)),
+            _ => Self::Int64(self.integer()?.wrapping_rem(other.integer()?)),
+        })
+    }
+
+    fn is_zero(self) -> bool {
+        match self {
+            Self::Int32(value) => value == 0,
+            Self::Int64(value) => value == 0,
+            Self::Double(value) => value == 0.0,
+            Self::Decimal(value) => matches!(decimal::parts(value), Parts::Finite { coefficient: 0, .. }),
+        }
+    }
+
+    /// The nearest double.
+    pub fn to_double(self) -> f64 {
+        match self {
+            Self::Int32(value) => value.into(),
+            Self::Int64(value) => value as f64,
+            Self::Double(value) => value,
+            Self::Decimal(value) => decimal::to_double(value),
+        }
+    }
+
+    /// As arithmetic with decimals sees it: of a double, 15 digits.
+    pub fn to_decimal(self) -> Decimal128 {
+        match self {
+            Self::Int32(value) => decimal::of_integer(value.into()),
+            Self::Int64(value) => decimal::of_integer(value),
+            Self::Double(value) => decimal::of_double(value),
+            Self::Decimal(value) => value,
+        }
+    }
+
+    /// An int where it fits, else a long.
+    pub fn of_integer(value: i64) -> Self {
+        i32::try_from(value).map_or(Self::Int64(value), Self::Int32)
     }
 
     /// Two ints stay an int where the result fits and become a long where not; a long stays a long or overflows; a double
-    /// makes the result a double.
+    /// makes the result a double, a decimal a decimal.
     fn combine(
         self,
         other: Self,
         whole: fn(i64, i64) -> Option<i64>,
         floating: fn(f64, f64) -> f64,
-    ) -> Option<Result<Self, Overflow>> {
-        let double = |number: Self| match number {
-            Self::Double(value) => value,
-            Self::Int32(value) => value.into(),
-            Self::Int64(value) => value as f64,
-            Self::Decimal(_) => f64::NAN,
-        };
-        Some(match (self, other) {
-            (Self::Decimal(_), _) | (_, Self::Decimal(_)) => return None,
-            (Self::Double(_), _) | (_, Self::Double(_)) => Ok(Self::Double(floating(double(self), double(other)))),
-            _ => {
-                let result = whole(self.integer()?, other.integer()?);
-                let both_ints = matches!((self, other), (Self::Int32(_), Self::Int32(_)));
-                match result {
-                    Some(result) => match i32::try_from(result) {
-                        Ok(result) if both_ints => Ok(Self::Int32(result)),
-                        _ => Ok(Self::Int64(result)),
-                    },
-                    None => Err(Overflow),
-                }
+        decimal: fn(Decimal128, Decimal128) -> Decimal128,
+    ) -> Result<Self, Overflow> {
+        match (self, other) {
+            (Self::Int32(left), Self::Int32(right)) => {
+                // The product of two ints always fits a long.
+                whole(left.into(), right.into()).map(Self::of_integer).ok_or(Overflow)
             }
-        })
+            (Self::Decimal(_), _) | (_, Self::Decimal(_)) => {
+                Ok(Self::Decimal(decimal(self.to_decimal(), other.to_decimal())))
+            }
+            (Self::Double(_), _) | (_, Self::Double(_)) => {
+                Ok(Self::Double(floating(self.to_double(), other.to_double())))
+            }
+            _ => self
+                .integer()
+                .zip(other.integer())
+                .and_then(|(left, right)| whole(left, right))
+                .map(Self::Int64)
+                .ok_or(Overflow),
+        }
     }
 
     pub fn exact(self) -> Exact {
@@ -255,40 +322,10 @@ fn exact_double(value: f64) -> Exact {
 }
 
 fn exact_decimal(value: Decimal128) -> Exact {
-    match decimal_parts(value) {
-        DecimalParts::NaN => Exact::NaN,
-        DecimalParts::Infinity { negative: true } => Exact::NegativeInfinity,
-        DecimalParts::Infinity { negative: false } => Exact::Infinity,
-        DecimalParts::Finite { negative, coefficient, power } => exact_digits(negative, coefficient, power),
-    }
-}
-
-#[derive(PartialEq, Eq)]
-enum DecimalParts {
-    NaN,
-    Infinity { negative: bool },
-    Finite { negative: bool, coefficient: u128, power: i32 },
-}
-
-/// IEEE 754 decimal128 in its binary integer form.
-fn decimal_parts(value: Decimal128) -> DecimalParts {
-    const BIAS: i32 = 6176;
-    const COEFFICIENT_MAX: u128 = 10u128.pow(34) - 1;
-    let bits = u128::from_le_bytes(value.bytes());
-    let negative = bits >> 127 == 1;
-    match (bits >> 122) & 0b1_1111 {
-        0b1_1111 => DecimalParts::NaN,
-        0b1_1110 => DecimalParts::Infinity { negative },
-        // The second form can only spell coefficients above the largest, which count as zero.
-        combination if combination >> 3 == 0b11 => {
-            let power = ((bits >> 111) & 0x3fff) as i32 - BIAS;
-            DecimalParts::Finite { negative, coefficient: 0, power }
-        }
-        _ => {
-            let coefficient = bits & ((1 << 113) - 1);
-            let power = ((bits >> 113) & 0x3fff) as i32 - BIAS;
-            let coefficient = if coefficient > COEFFICIENT_MAX { 0 } else { coefficient };
-            DecimalParts::Finite { negative, coefficient, power }
-        }
+    match decimal::parts(value) {
+        Parts::NaN => Exact::NaN,
+        Parts::Infinity { negative: true } => Exact::NegativeInfinity,
+        Parts::Infinity { negative: false } => Exact::Infinity,
+        Parts::Finite { negative, coefficient, power } => exact_digits(negative, coefficient, power),
     }
 }
