@@ -23,6 +23,26 @@ pub struct StoreError {
     pub message: String,
     /// For an ordered or unordered batch of writes: which element failed.
     pub index: Option<usize>,
+    /// For what failed in a transaction: what may be tried again.
+    pub label: Option<Label>,
+}
+
+/// What MongoDB calls an error label.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Label {
+    /// Nothing of the transaction was kept. The whole of it, run again, may succeed.
+    TransientTransaction,
+    /// Whether the commit took place is not known. It can be asked for again.
+    UnknownCommitResult,
+}
+
+impl Label {
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::TransientTransaction => "TransientTransactionError",
+            Self::UnknownCommitResult => "UnknownTransactionCommitResult",
+        }
+    }
 }
 
 /// A code of MongoDB's with its name, where tables hold one; written `code!(16020)` for those that are named by number.
@@ -56,7 +76,7 @@ impl StoreError {
     }
 
     pub fn caller(code: i32, code_name: &'static str, message: impl Into<String>) -> Self {
-        Self { fault: Fault::Caller, code, code_name, message: message.into(), index: None }
+        Self { fault: Fault::Caller, code, code_name, message: message.into(), index: None, label: None }
     }
 
     /// Bad value: an operand or option of the wrong form.
@@ -75,7 +95,19 @@ impl StoreError {
 
     /// The store itself failed. The text goes to the operator's log as well.
     pub fn store(message: impl Into<String>) -> Self {
-        Self { fault: Fault::Store, code: 8, code_name: "UnknownError", message: message.into(), index: None }
+        Self {
+            fault: Fault::Store,
+            code: 8,
+            code_name: "UnknownError",
+            message: message.into(),
+            index: None,
+            label: None,
+        }
+    }
+
+    pub fn labelled(mut self, label: Label) -> Self {
+        self.label = Some(label);
+        self
     }
 
     pub fn at(mut self, index: usize) -> Self {

@@ -18,11 +18,13 @@ pub mod namespace;
 pub mod projection;
 pub mod sort;
 pub mod store;
+pub mod transaction;
 pub mod update;
 pub mod value;
 
 pub use catalog::Catalog;
 pub use embedded::Embedded;
-pub use error::{Fault, StoreError};
+pub use error::{Fault, Label, StoreError};
 pub use namespace::{Namespace, Tenant};
 pub use store::{Batch, Cursor, Delete, Find, Inserted, Modified, Modify, Store, Update, Updated};
+pub use transaction::Transaction;

@@ -1,5 +1,7 @@
 //! The numbers of this crate: unit, default, reason, and what the client sees when one is reached.
 
+use std::time::Duration;
+
 /// Bytes the catalog reads at a time when it lists apps. Large enough that ten thousand apps are a handful of batches;
 /// nobody outside sees it.
 pub const CATALOG_BATCH_BYTES: usize = 4 * 1024 * 1024;
@@ -71,3 +73,21 @@ pub const FIRST_BATCH_BYTES: usize = 256 * 1024;
 /// Bytes one compiled regular expression may take. Counted repetitions make small patterns large: without a bound one
 /// filter could take all memory. Refused with `Location51091`.
 pub const REGEX_BYTES_MAX: usize = 1024 * 1024;
+
+/// Bytes of documents and keys one transaction may have written at its commit: they wait in memory, and go into one
+/// commit of the file. Twice the largest document, so that a change of one always fits beside others. MongoDB's own limit
+/// was 16 MB, one entry of its log, until it could split them. Refused with `TransactionTooLarge` (257).
+pub const TRANSACTION_BYTES_MAX: usize = 2 * DOCUMENT_BYTES_MAX;
+
+/// The same for all transactions of one app that are open at once, as many as plain writes may wait with. Refused with
+/// `TemporarilyUnavailable` (365) and the label that asks to run the transaction again.
+pub const TRANSACTIONS_BYTES_MAX: usize = 64 * 1024 * 1024;
+const _: () = assert!(TRANSACTION_BYTES_MAX <= TRANSACTIONS_BYTES_MAX);
+
+/// Transactions of one app open at once. Each pins the pages of its snapshot, so the file grows by what is written while
+/// the oldest is open. Refused as above.
+pub const OPEN_TRANSACTIONS_MAX: usize = 256;
+
+/// How long a transaction may stay open, as MongoDB's `transactionLifetimeLimitSeconds`: it bounds how long pages stay
+/// pinned. Past it the transaction is aborted, and what comes next in it is answered with `NoSuchTransaction` (251).
+pub const TRANSACTION_LIFETIME: Duration = Duration::from_secs(60);

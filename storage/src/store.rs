@@ -6,11 +6,15 @@
 //! Not here: who may do what (`access`), what a deployed function calls these operations (`isolate-pool`), and any thread:
 //! a future may be polled from any executor, resolves without blocking it, and is ready at once when the answer is.
 
+use std::sync::Arc;
+
 use bson::raw::{RawBson, RawDocumentBuf};
-use futures_util::future::BoxFuture;
+use futures_util::FutureExt;
+use futures_util::future::{BoxFuture, ready};
 
 use crate::error::StoreError;
 use crate::namespace::{Namespace, Tenant};
+use crate::transaction::Transaction;
 
 pub type Answer<'a, T> = BoxFuture<'a, Result<T, StoreError>>;
 
@@ -119,6 +123,10 @@ pub trait Store: Send + Sync + 'static {
     ) -> Answer<'a, Vec<RawBson>>;
     /// How many documents were deleted.
     fn delete<'a>(&'a self, namespace: &'a Namespace, delete: Delete) -> Answer<'a, u64>;
+    /// Begins a transaction on a tenant's documents. Its snapshot is taken by the first operation in it.
+    fn begin(&self, _tenant: Tenant) -> Answer<'_, Arc<dyn Transaction>> {
+        ready(Err(StoreError::unsupported("transactions are not supported here"))).boxed()
+    }
     /// Everything a tenant has, gone. For a deleted app.
     fn drop_tenant(&self, tenant: Tenant) -> Answer<'_, ()>;
 }

@@ -4,7 +4,7 @@
 //! leaves nothing behind. Whatever has to follow a change in the same commit (an index, a log of changes) hooks in here.
 //! Not here: which documents are meant, and what becomes of them (`write`).
 
-use bson::raw::{RawBson, RawBsonRef, RawDocument};
+use bson::raw::{RawBson, RawBsonRef, RawDocument, RawDocumentBuf};
 use redb::{ReadableTable, Table, WriteTransaction};
 
 use super::access_path::AccessPath;
@@ -40,6 +40,11 @@ impl<'txn> Collection<'txn> {
         Ok(Self { name, documents: transaction.open_table(table(name))? })
     }
 
+    pub fn get(&self, key: &[u8]) -> Result<Option<RawDocumentBuf>, Stop> {
+        let found = self.documents.get(key)?;
+        found.map(|found| RawDocumentBuf::from_bytes(found.value().to_vec()).map_err(damaged)).transpose()
+    }
+
     /// A checked document that has an `_id`, which is the answer.
     pub fn insert(&mut self, document: &RawDocument) -> Result<RawBson, Stop> {
         let id = document.get("_id").ok().flatten().unwrap_or(RawBsonRef::Null);
@@ -70,8 +75,7 @@ impl<'txn> Collection<'txn> {
         mut see: impl FnMut(&[u8], &RawDocument) -> Result<bool, Stop>,
     ) -> Result<(), Stop> {
         let mut offer = |key: &[u8], bytes: &[u8]| {
-            let document = RawDocument::from_bytes(bytes)
-                .map_err(|error| Stop::Refused(StoreError::store(format!("a stored document is damaged: {error}"))))?;
+            let document = RawDocument::from_bytes(bytes).map_err(damaged)?;
             if filter.matches(document) { see(key, document) } else { Ok(true) }
         };
         match AccessPath::of(filter) {
@@ -99,9 +103,13 @@ impl<'txn> Collection<'txn> {
     }
 }
 
-fn duplicate(collection: &str, id: RawBsonRef<'_>) -> StoreError {
+pub fn duplicate(collection: &str, id: RawBsonRef<'_>) -> StoreError {
     let shown = bson::Bson::try_from(id).map(|id| id.to_string()).unwrap_or_default();
     StoreError::duplicate_key(format!(
         "Duplicate key error: E11000 duplicate key error collection: {collection} index: _id_ dup key: {{ _id: {shown} }}"
     ))
+}
+
+fn damaged(error: bson::error::Error) -> Stop {
+    Stop::Refused(StoreError::store(format!("a stored document is damaged: {error}")))
 }

@@ -98,6 +98,33 @@ pub fn count(house: Arc<House>, scan: Scan, reply: oneshot::Sender<Result<u64, S
     });
 }
 
+/// Shows `see` everything a query finds, on readers' threads, a batch at a time; `done` gets the state that it made.
+pub fn fold<T: Send + 'static>(
+    house: Arc<House>,
+    scan: Box<Scan>,
+    mut state: T,
+    mut see: impl FnMut(&mut T, Vec<RawDocumentBuf>) -> Result<(), StoreError> + Send + 'static,
+    done: impl FnOnce(Result<T, StoreError>) + Send + 'static,
+) {
+    run(house, scan, limits::FIRST_BATCH_BYTES, move |house, scan, outcome| {
+        let batch = match outcome {
+            Ok(Step::Batch(batch)) => batch,
+            Ok(Step::Count(_) | Step::Unfinished) => {
+                return done(Err(StoreError::store("the query was not one for documents")));
+            }
+            Err(error) => return done(Err(error)),
+        };
+        match see(&mut state, batch.documents) {
+            Err(error) => done(Err(error)),
+            Ok(()) if batch.exhausted => done(Ok(state)),
+            Ok(()) => {
+                let again = Arc::clone(&house);
+                again.readers.resubmit(Box::new(move || fold(house, scan, state, see, done)));
+            }
+        }
+    });
+}
+
 /// A `distinct`, on readers' threads, a batch at a time.
 pub fn distinct(
     house: Arc<House>,

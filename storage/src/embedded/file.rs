@@ -12,6 +12,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
 use redb::{Builder, Database, TableDefinition};
 
 use super::house::House;
+use super::transaction::Ledger;
 use super::write::Write;
 use crate::error::StoreError;
 use crate::limits;
@@ -22,6 +23,7 @@ pub struct File {
     state: RwLock<State>,
     writes: Mutex<Writes>,
     last_use: AtomicU64,
+    pub transactions: Ledger,
 }
 
 enum State {
@@ -65,6 +67,7 @@ impl File {
             state: RwLock::new(State::Closed),
             writes: Mutex::new(Writes { waiting: VecDeque::new(), bytes: 0, scheduled: false }),
             last_use: AtomicU64::new(0),
+            transactions: Ledger::default(),
         }
     }
 

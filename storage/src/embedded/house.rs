@@ -7,6 +7,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
+use std::time::Duration;
 
 use super::Options;
 use super::file::{File, Opened, sync_directory};
@@ -79,6 +80,10 @@ impl House {
             self.keep_few_open(file);
         }
         Ok(opened)
+    }
+
+    pub fn transaction_lifetime(&self) -> Duration {
+        self.options.transaction_lifetime
     }
 
     pub fn write(self: &Arc<Self>, tenant: Tenant, write: Write) -> Result<(), StoreError> {

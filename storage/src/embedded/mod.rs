@@ -15,12 +15,14 @@ mod file;
 mod house;
 mod pool;
 mod scan;
+mod transaction;
 mod view;
 mod write;
 mod writer;
 
 use std::path::Path;
 use std::sync::Arc;
+use std::time::Duration;
 
 use bson::raw::{RawBson, RawDocumentBuf};
 use futures_channel::oneshot;
@@ -28,11 +30,11 @@ use futures_util::FutureExt;
 use futures_util::future::ready;
 
 use crate::error::StoreError;
+use crate::filter::Filter;
 use crate::limits;
 use crate::namespace::{Namespace, Tenant};
-use crate::projection::Projection;
-use crate::sort::Sort;
 use crate::store::{Answer, Cursor, Delete, Find, Inserted, Modified, Modify, Store, Update, Updated};
+use crate::transaction::Transaction;
 use crate::update::Change;
 use crate::value::path;
 use crate::{filter, update};
@@ -41,6 +43,7 @@ use cursor::OpenCursor;
 use file::{Availability, File};
 use house::House;
 use scan::{Query, Scan};
+use transaction::OpenTransaction;
 use view::View;
 use write::{Modification, Task, Write};
 
@@ -52,6 +55,8 @@ pub struct Options {
     pub open_files_max: usize,
     pub app_cache_bytes: usize,
     pub catalog_cache_bytes: usize,
+    /// How long a transaction may stay open.
+    pub transaction_lifetime: Duration,
 }
 
 impl Default for Options {
@@ -62,6 +67,7 @@ impl Default for Options {
             open_files_max: limits::OPEN_FILES_MAX,
             app_cache_bytes: limits::APP_CACHE_BYTES,
             catalog_cache_bytes: limits::CATALOG_CACHE_BYTES,
+            transaction_lifetime: limits::TRANSACTION_LIFETIME,
         }
     }
 }
@@ -184,32 +190,22 @@ impl Store for Embedded {
     }
 
     fn update<'a>(&'a self, namespace: &'a Namespace, update: Update) -> Answer<'a, Updated> {
-        let Update { filter, update, array_filters, multi, upsert } = update;
-        let bytes = filter.as_bytes().len() + update.as_bytes().len() + bytes_of(&array_filters);
-        let parsed = filter::parse(&filter).and_then(|filter| Ok((filter, update::parse(&update, &array_filters)?)));
-        match parsed {
+        let Update { filter, update: change, array_filters, .. } = &update;
+        let bytes = filter.as_bytes().len() + change.as_bytes().len() + bytes_of(array_filters);
+        match understood(update) {
             Err(error) => ready(Err(error)).boxed(),
-            Ok((_, Change::Replace(_))) if multi => {
-                let text = "multi update is not supported for replacement-style update";
-                ready(Err(StoreError::caller(9, "FailedToParse", text))).boxed()
-            }
-            Ok((filter, change)) => {
+            Ok(Understood { filter, change, multi, upsert }) => {
                 self.write(namespace, bytes, |reply| Task::Update { filter, change, multi, upsert, reply })
             }
         }
     }
 
     fn modify<'a>(&'a self, namespace: &'a Namespace, modify: Modify) -> Answer<'a, Modified> {
-        let Modify { filter, sort, projection, update, array_filters, upsert, after } = modify;
+        let Modify { filter, update, array_filters, .. } = &modify;
         let bytes = filter.as_bytes().len()
             + update.as_ref().map_or(0, |update| update.as_bytes().len())
-            + bytes_of(&array_filters);
-        let parsed = filter::parse(&filter).and_then(|filter| {
-            let change = update.map(|update| update::parse(&update, &array_filters)).transpose()?;
-            let (sort, projection) = (Sort::parse(&sort)?, Projection::parse(&projection)?);
-            Ok(Modification { filter, sort, projection, change, upsert, after })
-        });
-        match parsed {
+            + bytes_of(array_filters);
+        match Modification::parse(modify) {
             Err(error) => ready(Err(error)).boxed(),
             Ok(modification) => {
                 let modification = Box::new(modification);
@@ -250,6 +246,11 @@ impl Store for Embedded {
         }
     }
 
+    fn begin(&self, tenant: Tenant) -> Answer<'_, Arc<dyn Transaction>> {
+        let begun = OpenTransaction::begin(&self.house, tenant);
+        ready(begun.map(|transaction| Arc::new(transaction) as Arc<dyn Transaction>)).boxed()
+    }
+
     fn drop_tenant(&self, tenant: Tenant) -> Answer<'_, ()> {
         let (reply, answer) = oneshot::channel();
         let write = Write { collection: String::new(), bytes: WRITE_BYTES, task: Task::DropFile { reply } };
@@ -268,9 +269,30 @@ fn bytes_of(documents: &[RawDocumentBuf]) -> usize {
 }
 
 fn arrival<'a, T: Send + 'static>(answer: oneshot::Receiver<Result<T, StoreError>>) -> Answer<'a, T> {
-    answer
-        .map(|answer| answer.unwrap_or_else(|_| Err(StoreError::store("the store gave up on this operation"))))
-        .boxed()
+    answer.map(|answer| answer.unwrap_or_else(|_| Err(gave_up()))).boxed()
+}
+
+fn gave_up() -> StoreError {
+    StoreError::store("the store gave up on this operation")
+}
+
+/// An `Update`, understood.
+#[derive(Clone)]
+struct Understood {
+    filter: Filter,
+    change: Change,
+    multi: bool,
+    upsert: bool,
+}
+
+fn understood(update: Update) -> Result<Understood, StoreError> {
+    let Update { filter, update, array_filters, multi, upsert } = update;
+    let (filter, change) = (filter::parse(&filter)?, update::parse(&update, &array_filters)?);
+    if multi && change.is_replacement() {
+        let text = "multi update is not supported for replacement-style update";
+        return Err(StoreError::caller(9, "FailedToParse", text));
+    }
+    Ok(Understood { filter, change, multi, upsert })
 }
 
 fn check_path(path: &str) -> Result<(), StoreError> {

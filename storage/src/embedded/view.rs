@@ -34,7 +34,7 @@ pub struct View {
 struct Snapshot {
     read: ReadTransaction,
     /// Behind the snapshot, since fields are dropped in this order.
-    _opened: Arc<Opened>,
+    opened: Arc<Opened>,
 }
 
 impl View {
@@ -42,9 +42,19 @@ impl View {
     pub fn now(file: &Arc<File>, opened: Option<Arc<Opened>>) -> Result<Self, StoreError> {
         let snapshot = opened.map(|opened| {
             let read = opened.database.begin_read().map_err(|error| failure(file, &error))?;
-            Ok(Arc::new(Snapshot { read, _opened: opened }))
+            Ok(Arc::new(Snapshot { read, opened }))
         });
         Ok(Self { file: Arc::clone(file), snapshot: snapshot.transpose()?, own: None })
+    }
+
+    /// The same snapshot with these writes on top.
+    pub fn with(&self, own: Arc<OwnWrites>) -> Self {
+        Self { own: Some(own), ..self.clone() }
+    }
+
+    /// The database it reads from.
+    pub fn opened(&self) -> Option<&Arc<Opened>> {
+        self.snapshot.as_ref().map(|snapshot| &snapshot.opened)
     }
 
     /// `None` when the snapshot has no such collection.

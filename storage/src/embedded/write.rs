@@ -8,13 +8,14 @@ use futures_channel::oneshot;
 use redb::WriteTransaction;
 
 use super::collection::{Collection, Stop};
+use super::transaction::Commit;
 use crate::error::StoreError;
-use crate::filter::Filter;
+use crate::filter::{self, Filter};
 use crate::limits;
 use crate::projection::Projection;
 use crate::sort::{Direction, Sort};
-use crate::store::{Inserted, Modified, Updated};
-use crate::update::Change;
+use crate::store::{Inserted, Modified, Modify, Updated};
+use crate::update::{self, Change};
 use crate::value::check;
 
 type Reply<T> = oneshot::Sender<Result<T, StoreError>>;
@@ -28,11 +29,35 @@ pub struct Write {
 }
 
 pub enum Task {
-    Insert { documents: Vec<RawDocumentBuf>, ordered: bool, reply: Reply<Inserted> },
-    Update { filter: Filter, change: Change, multi: bool, upsert: bool, reply: Reply<Updated> },
-    Modify { modification: Box<Modification>, reply: Reply<Modified> },
-    Delete { filter: Filter, multi: bool, reply: Reply<u64> },
-    DropFile { reply: Reply<()> },
+    Insert {
+        documents: Vec<RawDocumentBuf>,
+        ordered: bool,
+        reply: Reply<Inserted>,
+    },
+    Update {
+        filter: Filter,
+        change: Change,
+        multi: bool,
+        upsert: bool,
+        reply: Reply<Updated>,
+    },
+    Modify {
+        modification: Box<Modification>,
+        reply: Reply<Modified>,
+    },
+    Delete {
+        filter: Filter,
+        multi: bool,
+        reply: Reply<u64>,
+    },
+    /// Everything a transaction wrote.
+    Commit {
+        commit: Commit,
+        reply: Reply<()>,
+    },
+    DropFile {
+        reply: Reply<()>,
+    },
 }
 
 /// A `Modify`, understood.
@@ -44,6 +69,24 @@ pub struct Modification {
     pub change: Option<Change>,
     pub upsert: bool,
     pub after: bool,
+}
+
+impl Modification {
+    pub fn parse(modify: Modify) -> Result<Self, StoreError> {
+        let Modify { filter, sort, projection, update, array_filters, upsert, after } = modify;
+        let filter = filter::parse(&filter)?;
+        let change = update.map(|update| update::parse(&update, &array_filters)).transpose()?;
+        let (sort, projection) = (Sort::parse(&sort)?, Projection::parse(&projection)?);
+        Ok(Self { filter, sort, projection, change, upsert, after })
+    }
+
+    /// As much of a document as is asked for.
+    pub fn shown(&self, document: RawDocumentBuf) -> RawDocumentBuf {
+        match &self.projection {
+            Some(projection) => projection.apply(&document),
+            None => document,
+        }
+    }
 }
 
 /// To be called once the commit's fate is known.
@@ -63,7 +106,7 @@ impl Write {
     /// Whether it may bring a document into a file that does not exist yet.
     pub fn may_insert(&self) -> bool {
         match &self.task {
-            Task::Insert { .. } | Task::Update { upsert: true, .. } => true,
+            Task::Insert { .. } | Task::Update { upsert: true, .. } | Task::Commit { .. } => true,
             Task::Modify { modification, .. } => modification.upsert,
             _ => false,
         }
@@ -90,6 +133,11 @@ impl Write {
                 let outcome = delete(transaction, collection, &filter, multi);
                 settle(outcome, reply, |deleted| *deleted > 0)
             }
+            Task::Commit { commit, reply } => {
+                let mut changed = false;
+                let outcome = commit.perform(transaction).map(|different| changed = different);
+                settle(outcome, reply, |()| changed)
+            }
             Task::DropFile { reply } => {
                 drop(reply.send(Err(StoreError::store("a file cannot be removed inside a transaction"))));
                 Ok(Performed { changed: false, acknowledge: Box::new(|_| {}) })
@@ -104,7 +152,7 @@ impl Write {
             Task::Update { reply, .. } => drop(reply.send(Ok(Updated::default()))),
             Task::Modify { reply, .. } => drop(reply.send(Ok(Modified::default()))),
             Task::Delete { reply, .. } => drop(reply.send(Ok(0))),
-            Task::DropFile { reply } => drop(reply.send(Ok(()))),
+            Task::Commit { reply, .. } | Task::DropFile { reply } => drop(reply.send(Ok(()))),
         }
     }
 
@@ -114,7 +162,7 @@ impl Write {
             Task::Update { reply, .. } => drop(reply.send(Err(error))),
             Task::Modify { reply, .. } => drop(reply.send(Err(error))),
             Task::Delete { reply, .. } => drop(reply.send(Err(error))),
-            Task::DropFile { reply } => drop(reply.send(Err(error))),
+            Task::Commit { reply, .. } | Task::DropFile { reply } => drop(reply.send(Err(error))),
         }
     }
 }
@@ -198,12 +246,9 @@ fn update(
 }
 
 fn modify(transaction: &WriteTransaction, name: &str, modification: &Modification) -> Result<Modified, Stop> {
-    let Modification { filter, sort, projection, change, upsert, after } = modification;
+    let Modification { filter, sort, change, upsert, after, .. } = modification;
     let mut collection = Collection::open(transaction, name)?;
-    let shown = |document: RawDocumentBuf| match projection {
-        Some(projection) => projection.apply(&document),
-        None => document,
-    };
+    let shown = |document| modification.shown(document);
     let mut first: Option<(Vec<u8>, Vec<u8>, RawDocumentBuf)> = None;
     let in_order = sort.walk() == Some(Direction::Up);
     collection.each_match(filter, |key, document| {

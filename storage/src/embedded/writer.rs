@@ -16,6 +16,8 @@ use crate::error::StoreError;
 
 /// Writes the next group of a file. Runs on a writer's thread.
 pub fn write_group(house: &Arc<House>, file: &Arc<File>) {
+    // What is replaced from now on would be kept for them.
+    file.transactions.sweep();
     let group = file.next_group();
     // A panic in the middle (redb finding the file damaged) must not leave the file without its thread.
     if catch_unwind(AssertUnwindSafe(|| perform(house, file, group))).is_err() {

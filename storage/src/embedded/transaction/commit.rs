@@ -1,0 +1,101 @@
+//! A transaction's writes, all in one commit of the file.
+//!
+//! In: what it wrote, the snapshot it read, and the open write transaction it shares with its neighbours. Out: everything
+//! changed, or nothing and the reason. What a neighbour in the same group changed before counts as changed.
+
+use std::sync::Arc;
+
+use bson::raw::{RawDocument, RawDocumentBuf};
+use redb::WriteTransaction;
+
+use super::super::collection::{Collection, Stop};
+use super::super::view::{OwnWrites, Table, View};
+use super::write_conflict;
+
+pub struct Commit {
+    pub view: View,
+    pub own: Arc<OwnWrites>,
+    pub bytes: usize,
+}
+
+/// One change of one document, with the way back.
+struct Step<'c> {
+    collection: &'c str,
+    key: &'c [u8],
+    before: Option<RawDocumentBuf>,
+    after: Option<&'c RawDocument>,
+}
+
+impl Commit {
+    /// Whether anything is different now.
+    pub fn perform(&self, transaction: &WriteTransaction) -> Result<bool, Stop> {
+        let mut steps = self.plan(transaction)?;
+        // What is deleted may make room in a unique index for what comes.
+        steps.sort_by_key(|step| (step.after.is_some(), step.before.is_none()));
+        for at in 0..steps.len() {
+            match steps[at].take(transaction) {
+                Ok(()) => {}
+                Err(Stop::Refused(error)) => {
+                    // The way back passes through states that were all valid.
+                    for step in steps[..at].iter().rev() {
+                        step.take_back(transaction)?;
+                    }
+                    return Err(Stop::Refused(error));
+                }
+                Err(broken) => return Err(broken),
+            }
+        }
+        Ok(!steps.is_empty())
+    }
+
+    /// Refused when a document is not any more what the snapshot has.
+    fn plan(&self, transaction: &WriteTransaction) -> Result<Vec<Step<'_>>, Stop> {
+        let mut steps = Vec::new();
+        for (name, documents) in self.own.iter().filter(|(_, documents)| !documents.is_empty()) {
+            let seen = self.view.table(name).map_err(Stop::Refused)?;
+            let collection = Collection::open(transaction, name)?;
+            for (key, after) in documents.iter() {
+                let after = after.as_ref().map(|document| &***document);
+                let before = collection.get(key)?;
+                if before.as_ref().map(|document| document.as_bytes().to_vec()) != self.seen(seen.as_ref(), key)? {
+                    return Err(Stop::Refused(write_conflict(name)));
+                }
+                if before.as_deref().map(RawDocument::as_bytes) != after.map(RawDocument::as_bytes) {
+                    steps.push(Step { collection: name, key, before, after });
+                }
+            }
+        }
+        Ok(steps)
+    }
+
+    fn seen(&self, table: Option<&Table>, key: &[u8]) -> Result<Option<Vec<u8>>, Stop> {
+        let found = table.map(|table| table.get(key)).transpose();
+        let found = found.map_err(|error| Stop::Refused(self.view.failure(&error)))?;
+        Ok(found.flatten().map(|found| found.value().to_vec()))
+    }
+}
+
+impl Step<'_> {
+    fn take(&self, transaction: &WriteTransaction) -> Result<(), Stop> {
+        self.change(transaction, self.before.as_deref(), self.after)
+    }
+
+    fn take_back(&self, transaction: &WriteTransaction) -> Result<(), Stop> {
+        self.change(transaction, self.after, self.before.as_deref())
+    }
+
+    fn change(
+        &self,
+        transaction: &WriteTransaction,
+        before: Option<&RawDocument>,
+        after: Option<&RawDocument>,
+    ) -> Result<(), Stop> {
+        let mut collection = Collection::open(transaction, self.collection)?;
+        match (before, after) {
+            (None, Some(after)) => collection.insert(after).map(drop),
+            (Some(_), Some(after)) => collection.replace(self.key, after),
+            (Some(_), None) => collection.remove(self.key),
+            (None, None) => Ok(()),
+        }
+    }
+}
