@@ -9,7 +9,7 @@ use std::collections::BTreeMap;
 use bson::raw::{RawArray, RawArrayBuf, RawBsonRef, RawDocument, RawDocumentBuf};
 
 use crate::error::StoreError;
-use crate::filter::{self, Predicate};
+use crate::filter::{self, Filter, Predicate};
 use crate::value::check;
 use crate::value::number::Number;
 
@@ -90,8 +90,9 @@ impl Projection {
         Ok(Some(Self { tree, unnamed }))
     }
 
-    pub fn apply(&self, document: &RawDocument) -> RawDocumentBuf {
-        self.fields(document, &self.tree)
+    /// `filter` is what found the document: it says which member of an array was meant.
+    pub fn apply(&self, document: &RawDocument, _filter: &Filter) -> Result<RawDocumentBuf, StoreError> {
+        Ok(self.fields(document, &self.tree))
     }
 
     fn fields(&self, document: &RawDocument, tree: &Tree) -> RawDocumentBuf {

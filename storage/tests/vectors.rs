@@ -21,6 +21,7 @@ const KNOWN: &[(&str, &str)] = &[];
 const PASSING: &[(&str, usize)] = &[
     ("count", 7),
     ("distinct", 12),
+    ("jsonschema", 71),
     ("projection", 42),
     ("query", 227),
     ("roundtrip", 16),

@@ -76,7 +76,7 @@ impl<'txn> Collection<'txn> {
     ) -> Result<(), Stop> {
         let mut offer = |key: &[u8], bytes: &[u8]| {
             let document = RawDocument::from_bytes(bytes).map_err(damaged)?;
-            if filter.matches(document) { see(key, document) } else { Ok(true) }
+            if filter.matches(document).map_err(Stop::Refused)? { see(key, document) } else { Ok(true) }
         };
         match AccessPath::of(filter) {
             AccessPath::Keys(keys) => {

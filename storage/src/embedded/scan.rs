@@ -105,14 +105,17 @@ pub fn point(view: &View, collection: &str, query: &Query) -> Result<Option<RawD
 fn find_point(view: &View, collection: &str, query: &Query) -> Result<Option<RawDocumentBuf>, StoreError> {
     let AccessPath::Keys(keys) = &query.access else { return Ok(None) };
     let (Some(key), 0) = (keys.first(), query.skip) else { return Ok(None) };
-    let shown = |document: &RawDocument| query.filter.matches(document).then(|| query.project(document));
+    let shown = |document: &RawDocument| match query.filter.matches(document)? {
+        true => query.project(document).map(Some),
+        false => Ok(None),
+    };
     if let Some(own) = view.own(collection).and_then(|own| own.get(key).cloned()) {
-        return Ok(own.and_then(|document| shown(&document)));
+        return own.map_or(Ok(None), |document| shown(&document));
     }
     let Some(table) = view.table(collection)? else { return Ok(None) };
     let found = table.get(key.as_slice()).map_err(|error| view.failure(&error))?;
     let Some(found) = found else { return Ok(None) };
-    Ok(shown(stored(view, found.value())?))
+    shown(stored(view, found.value())?)
 }
 
 impl Scan {
@@ -205,7 +208,7 @@ impl Scan {
                 if !self.query.counts() {
                     return Ok(Some(Found::Passed));
                 }
-                return Ok(Some(Found::Document(self.query.project(&document))));
+                return Ok(Some(Found::Document(self.query.project(&document)?)));
             }
             Source::Own(documents) => documents.next().map(Item::Own),
             Source::Keys { table, keys } => match keys.next() {
@@ -234,7 +237,7 @@ impl Scan {
                 document
             }
         };
-        if !self.query.filter.matches(document) {
+        if !self.query.filter.matches(document)? {
             return Ok(Some(Found::Passed));
         }
         if self.sorting.is_some() {
@@ -247,7 +250,7 @@ impl Scan {
             self.counted += 1;
             return Ok(Some(Found::Passed));
         }
-        Ok(Some(Found::Document(self.query.project(document))))
+        Ok(Some(Found::Document(self.query.project(document)?)))
     }
 }
 
@@ -268,10 +271,10 @@ pub fn key_of(document: &RawDocument) -> Vec<u8> {
 }
 
 impl Query {
-    fn project(&self, document: &RawDocument) -> RawDocumentBuf {
+    fn project(&self, document: &RawDocument) -> Result<RawDocumentBuf, StoreError> {
         match &self.projection {
-            Some(projection) => projection.apply(document),
-            None => document.to_owned(),
+            Some(projection) => projection.apply(document, &self.filter),
+            None => Ok(document.to_owned()),
         }
     }
 

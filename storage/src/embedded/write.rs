@@ -3,7 +3,7 @@
 //! In: a task and the open transaction. Out: an answer to give once the commit is on disk. A task first finds out all it
 //! will change and only then changes it, so one that fails leaves nothing behind and its neighbours stay whole.
 
-use bson::raw::RawDocumentBuf;
+use bson::raw::{RawDocument, RawDocumentBuf};
 use futures_channel::oneshot;
 use redb::WriteTransaction;
 
@@ -81,10 +81,10 @@ impl Modification {
     }
 
     /// As much of a document as is asked for.
-    pub fn shown(&self, document: RawDocumentBuf) -> RawDocumentBuf {
+    pub fn shown(&self, document: &RawDocument) -> Result<RawDocumentBuf, StoreError> {
         match &self.projection {
-            Some(projection) => projection.apply(&document),
-            None => document,
+            Some(projection) => projection.apply(document, &self.filter),
+            None => Ok(document.to_owned()),
         }
     }
 }
@@ -248,7 +248,8 @@ fn update(
 fn modify(transaction: &WriteTransaction, name: &str, modification: &Modification) -> Result<Modified, Stop> {
     let Modification { filter, sort, change, upsert, after, .. } = modification;
     let mut collection = Collection::open(transaction, name)?;
-    let shown = |document| modification.shown(document);
+    // Before anything is changed, since a projection may fail.
+    let shown = |document: &RawDocument| modification.shown(document).map_err(Stop::Refused);
     let mut first: Option<(Vec<u8>, Vec<u8>, RawDocumentBuf)> = None;
     let in_order = sort.walk() == Some(Direction::Up);
     collection.each_match(filter, |key, document| {
@@ -261,22 +262,23 @@ fn modify(transaction: &WriteTransaction, name: &str, modification: &Modificatio
     match (first, change) {
         (None, Some(change)) if *upsert => {
             let document = change.upsert(filter).map_err(Stop::Refused)?;
+            let answer = after.then(|| shown(&document)).transpose()?;
             collection.insert(&document)?;
-            Ok(Modified { document: after.then(|| shown(document)), changed: true })
+            Ok(Modified { document: answer, changed: true })
         }
         (None, _) => Ok(Modified::default()),
         (Some((_, key, before)), None) => {
+            let answer = shown(&before)?;
             collection.remove(&key)?;
-            Ok(Modified { document: Some(shown(before)), changed: true })
+            Ok(Modified { document: Some(answer), changed: true })
         }
         (Some((_, key, before)), Some(change)) => {
             let changed = change.apply(&before, filter).map_err(Stop::Refused)?;
+            let answer = shown(changed.as_ref().filter(|_| *after).unwrap_or(&before))?;
             if let Some(document) = &changed {
                 collection.replace(&key, document)?;
             }
-            let is_different = changed.is_some();
-            let document = if *after { changed.unwrap_or(before) } else { before };
-            Ok(Modified { document: Some(shown(document)), changed: is_different })
+            Ok(Modified { document: Some(answer), changed: changed.is_some() })
         }
     }
 }

@@ -5,19 +5,43 @@ use std::cmp::Ordering;
 use bson::raw::{RawArray, RawBsonRef, RawDocument};
 
 use super::{Comparison, Filter, Predicate};
+use crate::error::StoreError;
 use crate::value::number::Number;
 use crate::value::path::{self, Leaf, Path};
 use crate::value::{Class, class_of, compare, same};
 
 impl Filter {
-    pub fn matches(&self, document: &RawDocument) -> bool {
+    /// An error is that of an expression, which ends the query.
+    pub fn matches(&self, document: &RawDocument) -> Result<bool, StoreError> {
         match self {
-            Self::And(all) => all.iter().all(|one| one.matches(document)),
-            Self::Or(any) => any.iter().any(|one| one.matches(document)),
-            Self::Nor(none) => !none.iter().any(|one| one.matches(document)),
-            Self::Field(path, predicate) => predicate.at(document, path),
+            Self::And(all) => {
+                for one in all {
+                    if !one.matches(document)? {
+                        return Ok(false);
+                    }
+                }
+                Ok(true)
+            }
+            Self::Or(any) => any_matches(any, document),
+            Self::Nor(none) => any_matches(none, document).map(|any| !any),
+            Self::Field(path, predicate) => Ok(predicate.at(document, path)),
+            Self::Schema(schema) => Ok(schema.holds(document)),
         }
     }
+
+    /// What a filter without expressions answers: one on members of an array, where they are refused when it is parsed.
+    pub fn matches_plain(&self, member: &RawDocument) -> bool {
+        self.matches(member).unwrap_or(false)
+    }
+}
+
+fn any_matches(filters: &[Filter], document: &RawDocument) -> Result<bool, StoreError> {
+    for one in filters {
+        if one.matches(document)? {
+            return Ok(true);
+        }
+    }
+    Ok(false)
 }
 
 impl Predicate {
@@ -75,10 +99,10 @@ impl Predicate {
     pub(super) fn is_element(&self, element: RawBsonRef<'_>) -> bool {
         match self {
             Self::ElementIs(filter) => match element {
-                RawBsonRef::Document(document) => filter.matches(document),
+                RawBsonRef::Document(document) => filter.matches_plain(document),
                 // An array inside an array is a document whose names are its indexes.
                 RawBsonRef::Array(inner) => {
-                    RawDocument::from_bytes(inner.as_bytes()).is_ok_and(|document| filter.matches(document))
+                    RawDocument::from_bytes(inner.as_bytes()).is_ok_and(|document| filter.matches_plain(document))
                 }
                 _ => false,
             },
@@ -94,7 +118,8 @@ impl Predicate {
 }
 
 impl Comparison {
-    fn holds(self, found: Option<RawBsonRef<'_>>, operand: RawBsonRef<'_>) -> bool {
+    /// Whether a value, or nothing, stands so to the operand. Only values of one class compare.
+    pub(crate) fn holds(self, found: Option<RawBsonRef<'_>>, operand: RawBsonRef<'_>) -> bool {
         let null = matches!(operand, RawBsonRef::Null);
         let Some(found) = found else {
             // What is not there equals null, and nothing else.

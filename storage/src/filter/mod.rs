@@ -15,11 +15,12 @@ mod types;
 
 use bson::raw::RawBson;
 
+use crate::schema::Schema;
 use crate::value::path::Path;
 
-pub use parse::{parse, parse_predicates};
+pub use parse::{parse, parse_plain, parse_predicates};
 pub use regex::Pattern;
-pub use types::type_name;
+pub use types::{TypeSet, type_name};
 
 /// A query. An empty `And` means every document.
 #[derive(Debug, Clone)]
@@ -28,6 +29,8 @@ pub enum Filter {
     Or(Vec<Filter>),
     Nor(Vec<Filter>),
     Field(Path, Predicate),
+    /// A `$jsonSchema`.
+    Schema(Box<Schema>),
 }
 
 /// What is asked of the value, or of the values, at one path.
@@ -80,7 +83,7 @@ impl Filter {
             Self::And(all) => all.iter().for_each(|one| one.required(see)),
             Self::Field(path, predicate) => see(path, predicate),
             Self::Or(any) if any.len() == 1 => any[0].required(see),
-            Self::Or(_) | Self::Nor(_) => {}
+            Self::Or(_) | Self::Nor(_) | Self::Schema(_) => {}
         }
     }
 }

@@ -6,6 +6,7 @@ use super::bits::Bits;
 use super::types::TypeSet;
 use super::{Comparison, Filter, Pattern, Predicate};
 use crate::error::StoreError;
+use crate::schema::Schema;
 use crate::value::check;
 use crate::value::number::Number;
 use crate::value::path::Path;
@@ -13,18 +14,64 @@ use crate::value::path::Path;
 /// A whole query. The document is checked first, so that nothing after meets malformed bytes.
 pub fn parse(query: &RawDocument) -> Result<Filter, StoreError> {
     check::document(query)?;
-    filter(query)
+    filter(query, Place::Document)
 }
 
-fn filter(query: &RawDocument) -> Result<Filter, StoreError> {
+/// A condition on members of an array in an update: `arrayFilters` and `$pull`. What asks about a document as a whole has
+/// no place there.
+pub fn parse_plain(condition: &RawDocument) -> Result<Filter, StoreError> {
+    check::document(condition)?;
+    filter(condition, Place::Update)
+}
+
+/// Where a query stands.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Place {
+    /// It is asked of a stored document.
+    Document,
+    /// It is asked of the members of an array, in an `$elemMatch`.
+    Members,
+    /// It belongs to an update.
+    Update,
+}
+
+impl Place {
+    /// Refuses an operator that asks about a document as a whole where there is none.
+    fn whole(self, operator: &str) -> Result<(), StoreError> {
+        match self {
+            Self::Document => Ok(()),
+            Self::Members => {
+                Err(StoreError::bad_value(format!("{operator} can only be applied to the top-level document")))
+            }
+            Self::Update => {
+                let text = format!("{operator} is not allowed in this context");
+                Err(StoreError::caller(224, "QueryFeatureNotAllowed", text))
+            }
+        }
+    }
+}
+
+fn filter(query: &RawDocument, place: Place) -> Result<Filter, StoreError> {
     let mut all = Vec::new();
     for (name, value) in query.iter().map_while(Result::ok) {
         match name.as_str() {
-            "$and" => all.push(Filter::And(filters("$and", value)?)),
-            "$or" => all.push(Filter::Or(filters("$or", value)?)),
-            "$nor" => all.push(Filter::Nor(filters("$nor", value)?)),
+            "$and" => all.push(Filter::And(filters("$and", value, place)?)),
+            "$or" => all.push(Filter::Or(filters("$or", value, place)?)),
+            "$nor" => all.push(Filter::Nor(filters("$nor", value, place)?)),
             "$comment" => {}
-            name @ ("$expr" | "$where" | "$text" | "$jsonSchema" | "$sampleRate" | "$alwaysTrue" | "$alwaysFalse") => {
+            "$jsonSchema" => {
+                place.whole("$jsonSchema")?;
+                let RawBsonRef::Document(schema) = value else {
+                    return Err(StoreError::caller(14, "TypeMismatch", "$jsonSchema must be an object"));
+                };
+                all.push(Filter::Schema(Box::new(Schema::parse(schema)?)));
+            }
+            "$alwaysTrue" => only_one("$alwaysTrue", value)?,
+            "$alwaysFalse" => {
+                only_one("$alwaysFalse", value)?;
+                all.push(Filter::Or(Vec::new()));
+            }
+            name @ ("$expr" | "$where" | "$text" | "$sampleRate") => {
                 return Err(not_here(name));
             }
             name if name.starts_with('$') => {
@@ -44,12 +91,12 @@ fn filter(query: &RawDocument) -> Result<Filter, StoreError> {
     Ok(if all.len() == 1 { all.remove(0) } else { Filter::And(all) })
 }
 
-fn filters(operator: &str, operand: RawBsonRef<'_>) -> Result<Vec<Filter>, StoreError> {
+fn filters(operator: &str, operand: RawBsonRef<'_>, place: Place) -> Result<Vec<Filter>, StoreError> {
     let RawBsonRef::Array(array) = operand else {
         return Err(StoreError::bad_value(format!("{operator} must be an array")));
     };
     let filters = array.into_iter().map_while(Result::ok).map(|one| match one {
-        RawBsonRef::Document(query) => filter(query),
+        RawBsonRef::Document(query) => filter(query, place),
         _ => Err(StoreError::bad_value(format!("{operator} argument's entries must be objects"))),
     });
     let filters: Vec<_> = filters.collect::<Result<_, _>>()?;
@@ -57,6 +104,17 @@ fn filters(operator: &str, operand: RawBsonRef<'_>) -> Result<Vec<Filter>, Store
         return Err(StoreError::bad_value(format!("{operator} argument must be a non-empty array")));
     }
     Ok(filters)
+}
+
+/// What the operators that need no operand are written with.
+fn only_one(operator: &str, operand: RawBsonRef<'_>) -> Result<(), StoreError> {
+    match Number::of(operand).and_then(Number::whole) {
+        Some(1) => Ok(()),
+        _ => {
+            let text = format!("{operator} must be an integer value of 1");
+            Err(StoreError::caller(9, "FailedToParse", text))
+        }
+    }
 }
 
 /// What a field's value in a query asks: operators when the first name begins with `$`, else equality.
@@ -256,12 +314,24 @@ fn element_match(operand: RawBsonRef<'_>) -> Result<Predicate, StoreError> {
     };
     let first = document.iter().next().and_then(Result::ok);
     let of_values = first.is_some_and(|(name, _)| {
-        name.as_str().starts_with('$') && !matches!(name.as_str(), "$and" | "$or" | "$nor" | "$where" | "$expr")
+        name.as_str().starts_with('$')
+            && !matches!(
+                name.as_str(),
+                "$and"
+                    | "$or"
+                    | "$nor"
+                    | "$where"
+                    | "$expr"
+                    | "$jsonSchema"
+                    | "$comment"
+                    | "$alwaysTrue"
+                    | "$alwaysFalse"
+            )
     });
     if of_values {
         parse_predicates(document).map(Predicate::ElementHas)
     } else {
-        Ok(Predicate::ElementIs(Box::new(filter(document)?)))
+        Ok(Predicate::ElementIs(Box::new(filter(document, Place::Members)?)))
     }
 }
 

@@ -118,7 +118,7 @@ impl Unwanted {
         match self {
             Self::Equal(values) => values.iter().any(|value| crate::value::same(value.as_raw_bson_ref(), element)),
             Self::Documents(filter) => match element {
-                RawBsonRef::Document(document) => filter.matches(document),
+                RawBsonRef::Document(document) => filter.matches_plain(document),
                 _ => false,
             },
             Self::Values(predicates) => predicates.iter().all(|predicate| predicate.holds_value(element)),

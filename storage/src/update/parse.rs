@@ -311,7 +311,7 @@ fn unwanted(operand: RawBsonRef<'_>) -> Result<Unwanted, StoreError> {
     if of_values {
         filter::parse_predicates(condition).map(Unwanted::Values)
     } else {
-        filter::parse(condition).map(Unwanted::Documents)
+        filter::parse_plain(condition).map(Unwanted::Documents)
     }
 }
 

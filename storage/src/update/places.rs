@@ -19,7 +19,7 @@ impl ArrayFilters {
     pub fn parse(filters: &[RawDocumentBuf]) -> Result<Self, StoreError> {
         let mut named: Vec<(String, Filter)> = Vec::with_capacity(filters.len());
         for one in filters {
-            let parsed = filter::parse(one)?;
+            let parsed = filter::parse_plain(one)?;
             let mut name = None;
             only_name(one, &mut name)?;
             let Some(name) = name else {
@@ -80,7 +80,7 @@ impl ArrayFilters {
         if let Ok(name) = bson::raw::CString::try_from(name.to_owned()) {
             document.append(name, raw(member));
         }
-        filter.matches(&document)
+        filter.matches_plain(&document)
     }
 }
 

@@ -160,23 +160,24 @@ fn modified(
     match (first, change) {
         (None, Some(change)) if *upsert => {
             let document = change.upsert(filter)?;
-            let shown = after.then(|| modification.shown(document.clone()));
+            let shown = after.then(|| modification.shown(&document)).transpose()?;
             insert_one(operation, document)?;
             Ok(Modified { document: shown, changed: true })
         }
         (None, _) => Ok(Modified::default()),
         (Some(before), None) => {
+            let shown = modification.shown(&before)?;
             operation.write(vec![(key_of(&before), None)])?;
-            Ok(Modified { document: Some(modification.shown(before)), changed: true })
+            Ok(Modified { document: Some(shown), changed: true })
         }
         (Some(before), Some(change)) => {
             let changed = change.apply(&before, filter)?;
-            if let Some(document) = &changed {
-                operation.write(vec![(key_of(&before), Some(document.clone()))])?;
-            }
+            let shown = modification.shown(changed.as_ref().filter(|_| *after).unwrap_or(&before))?;
             let is_different = changed.is_some();
-            let document = if *after { changed.unwrap_or(before) } else { before };
-            Ok(Modified { document: Some(modification.shown(document)), changed: is_different })
+            if let Some(document) = changed {
+                operation.write(vec![(key_of(&before), Some(document))])?;
+            }
+            Ok(Modified { document: Some(shown), changed: is_different })
         }
     }
 }
