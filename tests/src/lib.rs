@@ -16,6 +16,7 @@ pub mod history;
 pub mod http;
 pub mod load;
 pub mod origin;
+pub mod origin_http2;
 pub mod process;
 pub mod registry;
 pub mod server;
@@ -30,6 +31,7 @@ pub use command::{Command, Ran};
 pub use http::{Answer, Connection, Request};
 pub use load::{Load, Sample};
 pub use origin::{Origin, Received};
+pub use origin_http2::Http2Origin;
 pub use registry::Registry;
 pub use server::{Server, Setup};
 

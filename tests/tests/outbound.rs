@@ -4,7 +4,7 @@
 use std::sync::LazyLock;
 use std::time::{Duration, Instant};
 
-use portico_tests::{App, Backend, Origin, Request, Server, Setup};
+use portico_tests::{App, Backend, Http2Origin, Origin, Request, Server, Setup};
 use serde_json::{Value as Json, json};
 
 static ORIGIN: LazyLock<Origin> = LazyLock::new(Origin::start);
@@ -486,6 +486,77 @@ fn nodes_http_client_sends_streams_and_hears_of_errors() {
 }
 
 #[test]
+fn nodes_http2_client_asks_and_is_answered() {
+    let origin = Http2Origin::start();
+    let results = run(
+        "node-http2",
+        &"const http2 = require('http2');
+         const asked = (session, headers, body, options) => new Promise((resolve, reject) => {
+           const stream = session.request(headers, options), seen = {};
+           stream.on('response', (headers) => { seen.headers = headers; });
+           stream.on('trailers', (trailers) => { seen.trailers = trailers; });
+           const parts = [];
+           stream.on('data', (part) => parts.push(part)).on('end', () => { seen.body = Buffer.concat(parts).toString(); });
+           stream.on('error', reject).on('close', () => resolve(seen));
+           for (const part of body ?? []) stream.write(part);
+           stream.end();
+         });
+         const session = http2.connect('http://127.0.0.1:PLAIN');
+         const connected = await new Promise((resolve) => session.on('connect', () => resolve([session.connecting, session.encrypted, session.alpnProtocol])));
+         const posted = await asked(session, { ':method': 'POST', ':path': '/echo?x=1', 'X-Mine': 'yes', 'x-many': ['1', '2'] }, ['in ', Buffer.from('two parts')]);
+         const unary = await asked(session, { ':method': 'POST', ':path': '/unary', te: 'trailers', 'content-type': 'application/grpc' }, ['framed']);
+         const cookies = await asked(session, { ':path': '/cookies' });
+         const together = await Promise.all(Array.from({ length: 30 }, (_, at) => asked(session, { ':path': '/echo?' + at })));
+         const reset = await asked(session, { ':path': '/reset' }).catch((error) => error.code);
+         const given = await new Promise((resolve) => { const stream = session.request({ ':path': '/hang' }); stream.on('aborted', () => resolve([stream.closed, stream.aborted])); setTimeout(() => stream.close(http2.constants.NGHTTP2_CANCEL), 20); });
+         const timed = await new Promise((resolve) => { const stream = session.request({ ':path': '/hang' }); stream.setTimeout(20, () => { stream.close(); resolve('timeout'); }); });
+         const forbidden = []; for (const headers of [{ connection: 'close' }, { ':nonsense': 'x' }, { ':authority': 'b.example' }, { ':method': 'CONNECT' }]) try { session.request(headers); } catch (error) { forbidden.push(error.code); }
+         const closed = await new Promise((resolve) => session.close(() => resolve([session.closed, session.destroyed])));
+         let after; try { session.request({}); } catch (error) { after = error.code; }
+         const unverified = await new Promise((resolve) => { const one = http2.connect('https://127.0.0.1:SECURE'); one.on('error', (error) => resolve(error.code)); one.request({}).on('error', () => {}); });
+         const secure = http2.connect('https://127.0.0.1:SECURE', { rejectUnauthorized: false });
+         const sealed = await asked(secure, { ':path': '/echo' });
+         secure.destroy();
+         const failed = await new Promise((resolve) => { const one = http2.connect('http://127.0.0.1:1'), codes = []; one.on('error', (error) => codes.push(error.code)); one.on('close', () => resolve(codes)); one.request({}).on('error', (error) => codes.push(error.code)); });
+         const away = await new Promise((resolve) => { const one = http2.connect('http://10.0.0.1'); one.on('error', (error) => resolve(error.code)); one.request({}).on('error', () => {}); });
+         const old = await new Promise((resolve) => { const one = http2.connect('URL/'.slice(0, -1)); one.on('error', () => {}); one.request({}).on('error', (error) => resolve(error.code)); });
+         return { connected, posted: { ...JSON.parse(posted.body), status: posted.headers[':status'] }, unary, cookies: [cookies.headers, cookies.body], together: together.every((one, at) => JSON.parse(one.body).headers[':path'] === '/echo?' + at), reset, given, timed, forbidden, closed, after, unverified, sealed: JSON.parse(sealed.body).session, failed, away, old };"
+            .replace("PLAIN", &origin.plain_port.to_string())
+            .replace("SECURE", &origin.secure_port.to_string()),
+    );
+    assert_eq!(results["connected"], json!([false, false, "h2c"]));
+    let posted = &results["posted"];
+    assert_eq!((&posted["status"], &posted["body"]), (&json!(200), &json!("in two parts")));
+    assert_eq!(posted["headers"][":method"], "POST");
+    assert_eq!(posted["headers"][":path"], "/echo?x=1");
+    assert_eq!((&posted["headers"]["x-mine"], &posted["headers"]["x-many"]), (&json!("yes"), &json!("1, 2")));
+    let unary = &results["unary"];
+    assert_eq!((&unary["body"], &unary["headers"]["content-type"]), (&json!("framed"), &json!("application/grpc")));
+    assert_eq!(unary["trailers"], json!({ "grpc-status": "0", "grpc-message": "fine", "te": "trailers" }));
+    let (headers, body) = (&results["cookies"][0], &results["cookies"][1]);
+    assert_eq!((&headers[":status"], body), (&json!(404), &json!("none")));
+    assert_eq!((&headers["set-cookie"], &headers["x-many"]), (&json!(["a=1", "b=2"]), &json!("1, 2")));
+    assert_eq!(results["together"], true);
+    assert_eq!(results["reset"], "ERR_HTTP2_ERROR");
+    assert_eq!(results["given"], json!([true, true]));
+    assert_eq!(results["timed"], "timeout");
+    let refusals = [
+        "ERR_HTTP2_INVALID_CONNECTION_HEADERS",
+        "ERR_HTTP2_INVALID_PSEUDOHEADER",
+        "ERR_NOT_AVAILABLE",
+        "ERR_NOT_AVAILABLE",
+    ];
+    assert_eq!(results["forbidden"], json!(refusals));
+    assert_eq!(results["closed"], json!([true, true]));
+    assert_eq!(results["after"], "ERR_HTTP2_INVALID_SESSION");
+    assert_eq!(results["unverified"], "ECONNFAILED", "nobody vouches for its certificate");
+    assert_eq!(results["sealed"], true);
+    assert_eq!(results["failed"], json!(["ERR_HTTP2_STREAM_CANCEL", "ECONNREFUSED"]));
+    assert_eq!(results["away"], "RestrictedHost");
+    assert_eq!(results["old"], "ERR_HTTP2_ERROR", "a server of HTTP/1.1 only");
+}
+
+#[test]
 fn a_node_request_nobody_awaits_is_finished_too() {
     let before = ORIGIN.received("/slow/200/node").len();
     let answer = run(
@@ -520,7 +591,7 @@ fn connections_of_ones_own() {
              const tooMany = await new Promise((resolve) => net.connect({port}, '127.0.0.1').on('error', (error) => resolve(error.message)));
              let server; try {{ net.createServer(); }} catch (error) {{ server = error.message; }}
              let datagrams; try {{ require('dgram').createSocket('udp4'); }} catch (error) {{ datagrams = error.message; }}
-             let two; try {{ require('http2').connect('https://a.example'); }} catch (error) {{ two = error.message; }}
+             let two; try {{ require('http2').createServer(); }} catch (error) {{ two = error.message; }}
              const plain = await new Promise((resolve) => require('tls').connect({port}, '127.0.0.1').on('error', (error) => resolve(error.code)));
              return {{ talked, refused, closed, tooMany, server, datagrams, two, plain, ip: [net.isIP('1.2.3.4'), net.isIP('::1'), net.isIP('x'), net.isIPv6('fe80::1%eth0'), net.isIPv4('01.2.3.4')] }};"
         ),
@@ -534,7 +605,7 @@ fn connections_of_ones_own() {
     for (key, said) in [
         ("server", "net.createServer is not available: functions connect to others and cannot listen"),
         ("datagrams", "dgram.createSocket is not available: functions have no datagram sockets"),
-        ("two", "http2.connect is not available in functions: use https, which reaches the same servers"),
+        ("two", "http2.createServer is not available: functions connect to others and cannot listen"),
     ] {
         assert_eq!(results[key], said);
     }

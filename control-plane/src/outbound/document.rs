@@ -31,7 +31,7 @@ impl Outbound {
     async fn document(&self, address: &str) -> Result<Vec<u8>, String> {
         let url = Url::parse(address).map_err(|error| error.to_string())?;
         exchange::check(&self.settings.guard, &url).map_err(|refusal| refusal.message)?;
-        let client = self.client(false).map_err(|refusal| refusal.message)?;
+        let client = self.client(false, false).map_err(|refusal| refusal.message)?;
         let mut response =
             client.get(url.clone()).send().await.map_err(|error| exchange::explained(&error, &url).message)?;
         if response.status() != http::StatusCode::OK {

@@ -18,6 +18,7 @@ use bson::{Binary, rawdoc, spec::BinarySubtype};
 use bytes::Bytes;
 use http::header::{self, HeaderMap, HeaderName, HeaderValue};
 use http::{Method, StatusCode};
+use http_body_util::BodyExt;
 use isolate_pool::services::Refusal;
 use url::{Host, Url};
 
@@ -50,6 +51,7 @@ pub struct Request {
     redirects_max: usize,
     decode: bool,
     pub insecure: bool,
+    pub http2: bool,
     pub timeout: Option<Duration>,
     digest: Option<(String, String)>,
 }
@@ -70,7 +72,8 @@ impl Request {
         if body.is_some_and(|body| body.len() > OUTBOUND_REQUEST_BYTES_MAX) {
             return Err(wrong(format!("the body of the request is larger than {OUTBOUND_REQUEST_BYTES_MAX} bytes")));
         }
-        let mut headers = headers(&fields.texts("headers", OUTBOUND_HEADERS_MAX * 2)?)?;
+        let http2 = fields.flag("http2")?;
+        let mut headers = headers(&fields.texts("headers", OUTBOUND_HEADERS_MAX * 2)?, http2)?;
         let digest = match fields.document("digest")? {
             Some(digest) => Some((digest.text("username")?.to_owned(), digest.text("password")?.to_owned())),
             None => None,
@@ -106,6 +109,7 @@ impl Request {
             redirects_max,
             decode: fields.flag("decode")?,
             insecure: fields.flag("insecure")?,
+            http2,
             timeout: fields.number("timeoutMs")?.map(Duration::from_millis),
             digest,
         })
@@ -130,7 +134,7 @@ const NOT_SENT: &[&str] = &[
     "upgrade",
 ];
 
-fn headers(flat: &[&str]) -> Result<HeaderMap, Refusal> {
+fn headers(flat: &[&str], http2: bool) -> Result<HeaderMap, Refusal> {
     if flat.iter().map(|text| text.len()).sum::<usize>() > OUTBOUND_HEADER_BYTES_MAX {
         return Err(wrong(format!("the headers of the request are longer than {OUTBOUND_HEADER_BYTES_MAX} bytes")));
     }
@@ -139,7 +143,9 @@ fn headers(flat: &[&str]) -> Result<HeaderMap, Refusal> {
         let [name, value] = pair else { return Err(wrong("a header has no value")) };
         let parsed = HeaderName::from_bytes(name.as_bytes());
         let parsed = parsed.map_err(|_| wrong(format!("'{name}' is not the name of a header")))?;
-        if NOT_SENT.contains(&parsed.as_str()) {
+        // The one value that HTTP/2 leaves to `te` (RFC 9113, 8.2.2), and that gRPC's servers insist on.
+        let takes_trailers = http2 && parsed == header::TE && *value == "trailers";
+        if NOT_SENT.contains(&parsed.as_str()) && !takes_trailers {
             continue;
         }
         let value = header_value(value).ok_or_else(|| wrong(format!("the value of header '{name}' cannot be sent")))?;
@@ -187,6 +193,7 @@ pub struct Way<'a> {
 pub struct Answer {
     status: StatusCode,
     headers: HeaderMap,
+    trailers: HeaderMap,
     url: Url,
     redirected: bool,
     /// The body's encoding was undone.
@@ -196,23 +203,29 @@ pub struct Answer {
 
 impl Answer {
     pub fn document(mut self) -> RawDocumentBuf {
-        let mut headers = RawArrayBuf::new();
-        for (name, value) in &self.headers {
-            headers.push(name.as_str());
-            headers.push(header_text(value.as_bytes()));
-        }
         let bytes = std::mem::take(&mut self.body.bytes);
         let body = RawBson::Binary(Binary { subtype: BinarySubtype::Generic, bytes });
         rawdoc! {
             "status": i32::from(self.status.as_u16()),
             "reason": self.status.canonical_reason().unwrap_or_default(),
-            "headers": headers,
+            "headers": flat(&self.headers),
+            "trailers": flat(&self.trailers),
             "url": self.url.as_str(),
             "redirected": self.redirected,
             "decoded": self.decoded,
             "body": body,
         }
     }
+}
+
+/// Names and values in turn, as they cross.
+fn flat(headers: &HeaderMap) -> RawArrayBuf {
+    let mut all = RawArrayBuf::new();
+    for (name, value) in headers {
+        all.push(name.as_str());
+        all.push(header_text(value.as_bytes()));
+    }
+    all
 }
 
 fn header_text(bytes: &[u8]) -> String {
@@ -370,18 +383,17 @@ async fn receive(
         return Err(told(BodyError::TooLarge));
     }
     let mut collector = Collector::new(way.held.clone(), encoding.as_deref());
-    while let Some(piece) = response.chunk().await.map_err(|error| explained(&error, &request.url))? {
-        collector.take(&piece).map_err(told)?;
+    let (status, headers) = (response.status(), std::mem::take(response.headers_mut()));
+    let mut trailers = HeaderMap::new();
+    let mut arriving = reqwest::Body::from(response);
+    while let Some(frame) = arriving.frame().await {
+        match frame.map_err(|error| explained(&error, &request.url))?.into_data() {
+            Ok(piece) => collector.take(&piece).map_err(told)?,
+            Err(frame) => trailers = frame.into_trailers().unwrap_or_default(),
+        }
     }
     let body = collector.finish().map_err(told)?;
-    Ok(Answer {
-        status: response.status(),
-        headers: std::mem::take(response.headers_mut()),
-        url: request.url.clone(),
-        redirected,
-        decoded: encoding.is_some(),
-        body,
-    })
+    Ok(Answer { status, headers, trailers, url: request.url.clone(), redirected, decoded: encoding.is_some(), body })
 }
 
 /// The client's error in the words and codes that JavaScript libraries know.

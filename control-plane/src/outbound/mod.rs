@@ -3,7 +3,7 @@
 //! In: operations of a call, as documents from a host. A host may be owned by an attacker, so they are hostile input: read
 //! totally, bounded, every destination judged by [`guard`]. Out: answers as documents, or why not.
 //!
-//! One HTTP client serves a node, on the side runtime. It takes no proxy from the environment, keeps no cookies, follows no
+//! A node has one HTTP client of each kind, on the side runtime. It takes no proxy from the environment, keeps no cookies, follows no
 //! redirect by itself and sends nothing of ours but a `User-Agent`. What is in progress for a call ends with the call.
 //!
 //! Not here: what functions call these things (the runtime's JavaScript). The platform's own requests are small and go
@@ -68,8 +68,7 @@ pub struct Outbound {
     names: Arc<GuardedNames>,
     runtime: tokio::runtime::Handle,
     /// Made when first needed: reading the system's certificates takes milliseconds.
-    client: OnceLock<Result<reqwest::Client, String>>,
-    insecure: OnceLock<Result<reqwest::Client, String>>,
+    clients: [OnceLock<Result<reqwest::Client, String>>; 4],
     tls: tls::Tls,
     service: lookup::NameService,
     held: Arc<body::Held>,
@@ -84,8 +83,7 @@ impl Outbound {
             names: Arc::new(GuardedNames { names: Arc::new(SystemNames), guard }),
             settings,
             runtime: tokio::runtime::Handle::current(),
-            client: OnceLock::new(),
-            insecure: OnceLock::new(),
+            clients: Default::default(),
             tls: tls::Tls::default(),
             service: lookup::NameService::default(),
             held: Arc::default(),
@@ -116,10 +114,14 @@ impl Outbound {
         new
     }
 
-    fn client(&self, insecure: bool) -> Result<&reqwest::Client, Refusal> {
-        let cell = if insecure { &self.insecure } else { &self.client };
+    /// `insecure`: certificates are not checked. `http2`: HTTP/2 from the first byte on, else HTTP/1.1, which is what
+    /// functions were written against.
+    fn client(&self, insecure: bool, http2: bool) -> Result<&reqwest::Client, Refusal> {
+        let cell = &self.clients[usize::from(insecure) + 2 * usize::from(http2)];
         let made = cell.get_or_init(|| {
-            let builder = reqwest::Client::builder()
+            let builder = reqwest::Client::builder();
+            let builder = if http2 { builder.http2_prior_knowledge() } else { builder.http1_only() };
+            let builder = builder
                 .no_proxy()
                 .redirect(reqwest::redirect::Policy::none())
                 .retry(reqwest::retry::never())
@@ -266,7 +268,7 @@ impl Inner {
             // Neither is ever closed.
             let _of_call = self.exchanges.acquire().await.map_err(|_| refused("Cancelled", "the call is over"))?;
             let _of_app = self.connections.acquire().await.map_err(|_| refused("Cancelled", "the call is over"))?;
-            let client = self.outbound.client(request.insecure)?;
+            let client = self.outbound.client(request.insecure, request.http2)?;
             let way = exchange::Way { client, guard: &self.outbound.settings.guard, held: &self.outbound.held };
             let timed = tokio::time::timeout(limit, exchange::perform(&way, request)).await;
             timed.map_err(|_| refused("ETIMEDOUT", what))?.map(exchange::Answer::document)
