@@ -29,6 +29,10 @@ pub const LOG_SEGMENT_BYTES: u64 = 64 * 1024 * 1024;
 /// look through, larger ones more lines to read for one that is found.
 pub const LOG_BLOCK_BYTES: usize = 128 * 1024;
 
+/// Apps whose newest segment the log's writer remembers, with the block at its end: about five kilobytes each. For another
+/// app it looks at the files again, which takes a fraction of a millisecond.
+pub const LOG_APPS_REMEMBERED: usize = 2_000;
+
 /// Bytes of a block's Bloom filter. Eight bits for each of the four thousand different triples that a block of talkative
 /// entries has.
 pub const LOG_BLOOM_BYTES: usize = 4 * 1024;

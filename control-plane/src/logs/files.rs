@@ -1,7 +1,7 @@
 //! Log files: per app, segments of lines in the order in which requests were completed. A segment belongs to one UTC day;
 //! a day with much to say has several.
 //!
-//! In: whole lines. Out: segments, and pieces of them as whole lines. A last line that a crash cut short is not a line:
+//! In: whole lines, with what the index keeps of each. Out: segments, and pieces of them as whole lines. A last line that a crash cut short is not a line:
 //! the next append ends it, and readers pass over what is not JSON. What an app keeps is bounded in days and in bytes;
 //! past either, its oldest segments go.
 
@@ -14,8 +14,9 @@ use std::time::UNIX_EPOCH;
 
 use storage::model::AppId;
 
-use super::{LogSettings, index};
-use crate::limits::{LOG_BLOCK_BYTES, LOG_LINE_BYTES_MAX, LOG_SEGMENT_BYTES};
+use super::LogSettings;
+use super::index::{self, Described, Filling};
+use crate::limits::{LOG_APPS_REMEMBERED, LOG_BLOCK_BYTES, LOG_LINE_BYTES_MAX, LOG_SEGMENT_BYTES};
 
 const DAY_MS: i64 = 24 * 3600 * 1000;
 
@@ -84,11 +85,44 @@ pub struct Writer {
     apps: HashMap<AppId, Kept>,
 }
 
+/// Lines on their way into a segment.
+#[derive(Default)]
+pub struct Lines {
+    pub bytes: Vec<u8>,
+    /// Where each ends, and what the index keeps of it.
+    ends: Vec<(usize, Described)>,
+}
+
+impl Lines {
+    /// What was written to `bytes` since the last call was this line.
+    pub fn end_line(&mut self, described: Described) {
+        self.ends.push((self.bytes.len(), described));
+    }
+
+    /// Lines as they are in a file.
+    #[cfg(test)]
+    pub fn of(text: &[u8]) -> Self {
+        let mut lines = Self::default();
+        for line in text.split_inclusive(|byte| *byte == b'\n') {
+            lines.bytes.extend_from_slice(line);
+            lines.end_line(Described::of(line).unwrap_or_default());
+        }
+        lines
+    }
+
+    fn each(&self) -> impl Iterator<Item = (&[u8], &Described)> {
+        let mut start = 0;
+        self.ends
+            .iter()
+            .map(move |(end, described)| (&self.bytes[std::mem::replace(&mut start, *end)..*end], described))
+    }
+}
+
 /// What the writer remembers of an app's files.
 struct Kept {
     newest: Segment,
-    /// How much of the newest is indexed.
-    indexed: u64,
+    /// The block at the newest's end.
+    filling: Filling,
     /// Bytes of all its segments.
     bytes: u64,
 }
@@ -98,22 +132,35 @@ impl Writer {
         Self { folder, settings, apps: HashMap::new() }
     }
 
-    pub fn append(&mut self, app: AppId, day: i64, lines: &[u8]) -> io::Result<()> {
+    pub fn append(&mut self, app: AppId, day: i64, lines: &Lines) -> io::Result<()> {
         let mut kept = match self.apps.remove(&app) {
             Some(kept) if kept.newest.day == day => kept,
             _ => self.open(app, day)?,
         };
-        if kept.newest.bytes > 0 && kept.newest.bytes + lines.len() as u64 > LOG_SEGMENT_BYTES {
-            index::extend(&kept.newest.path, kept.indexed, kept.newest.bytes, true)?;
+        let mut records = Vec::new();
+        if kept.newest.bytes > 0 && kept.newest.bytes + lines.bytes.len() as u64 > LOG_SEGMENT_BYTES {
+            kept.filling.seal(&mut records);
+            index::append(&kept.newest.path, &records)?;
+            records.clear();
             kept.newest = self.empty(app, day, kept.newest.number + 1);
-            kept.indexed = 0;
+            kept.filling = Filling::at(0);
         }
-        let written = append(&kept.newest.path, lines)?;
+        let written = append(&kept.newest.path, &lines.bytes)?;
+        // A line that a crash cut short was ended first.
+        kept.filling.pass(written - lines.bytes.len() as u64 - kept.filling.end());
         kept.bytes += written - kept.newest.bytes;
         kept.newest.bytes = written;
-        kept.indexed = index::extend(&kept.newest.path, kept.indexed, written, false)?;
+        for (line, described) in lines.each() {
+            kept.filling.take(line, Some(described), &mut records);
+        }
+        index::append(&kept.newest.path, &records)?;
         if kept.bytes > self.settings.app_bytes_max {
             kept.bytes = self.shrink(app)?;
+        }
+        if self.apps.len() >= LOG_APPS_REMEMBERED
+            && let Some(any) = self.apps.keys().next().copied()
+        {
+            self.apps.remove(&any);
         }
         // On failure nothing is remembered, and the next append looks at the files again.
         self.apps.insert(app, kept);
@@ -127,11 +174,12 @@ impl Writer {
         let newest = segments.iter().rfind(|segment| segment.day == day).cloned();
         let newest = newest.unwrap_or_else(|| self.empty(app, day, 0));
         for sealed in segments.iter().filter(|segment| **segment != newest) {
-            let indexed = index::mend(&sealed.path, sealed.bytes)?;
-            index::extend(&sealed.path, indexed, sealed.bytes, true)?;
+            let mut records = Vec::new();
+            index::extend(&sealed.path, index::mend(&sealed.path, sealed.bytes)?, sealed.bytes)?.seal(&mut records);
+            index::append(&sealed.path, &records)?;
         }
-        let indexed = index::mend(&newest.path, newest.bytes)?;
-        Ok(Kept { indexed, newest, bytes: segments.iter().map(|segment| segment.bytes).sum() })
+        let filling = index::extend(&newest.path, index::mend(&newest.path, newest.bytes)?, newest.bytes)?;
+        Ok(Kept { filling, newest, bytes: segments.iter().map(|segment| segment.bytes).sum() })
     }
 
     fn empty(&self, app: AppId, day: i64, number: u32) -> Segment {
@@ -268,7 +316,7 @@ mod tests {
         let app = AppId::new();
         let mut expected: Vec<String> = (0..20_000).map(|number| format!("line {number}")).collect();
         expected.insert(500, "x".repeat(LOG_BLOCK_BYTES * 3));
-        writer(folder.path()).append(app, 20_000, (expected.join("\n") + "\n").as_bytes()).unwrap();
+        writer(folder.path()).append(app, 20_000, &Lines::of((expected.join("\n") + "\n").as_bytes())).unwrap();
         assert!(read_all(&segments(folder.path(), app)[0]) == expected);
     }
 
@@ -277,8 +325,8 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let app = AppId::new();
         let mut writer = writer(folder.path());
-        writer.append(app, 20_000, b"one\ntw").unwrap();
-        writer.append(app, 20_000, b"three\n").unwrap();
+        writer.append(app, 20_000, &Lines::of(b"one\ntw")).unwrap();
+        writer.append(app, 20_000, &Lines::of(b"three\n")).unwrap();
         assert_eq!(read_all(&segments(folder.path(), app)[0]), ["one", "tw", "three"]);
     }
 
@@ -289,11 +337,11 @@ mod tests {
         let settings = LogSettings { app_bytes_max: LOG_SEGMENT_BYTES * 2, ..LogSettings::default() };
         let mut writer = Writer::new(folder.path().to_owned(), settings);
         for day in [20_000, 20_005, 20_011] {
-            writer.append(app, day, b"x\n").unwrap();
+            writer.append(app, day, &Lines::of(b"x\n")).unwrap();
         }
         let much = format!("{}\n", "x".repeat(1023)).repeat(LOG_SEGMENT_BYTES as usize / 2048 + 1);
         for _ in 0..5 {
-            writer.append(loud, 20_011, much.as_bytes()).unwrap();
+            writer.append(loud, 20_011, &Lines::of(much.as_bytes())).unwrap();
         }
         writer.expire(20_011).unwrap();
         let kept = |app| segments(folder.path(), app).iter().map(|one| (one.day, one.number)).collect::<Vec<_>>();

@@ -1,7 +1,7 @@
 //! What is known of a segment's lines without reading them: one record for each block of about
 //! [`LOG_BLOCK_BYTES`](crate::limits::LOG_BLOCK_BYTES), beside the segment in a file of the same name ending in `.idx`.
 //!
-//! In: lines that lie in a segment. Out: where each block lies, when its entries started, whether it holds errors, and a
+//! In: lines on their way into a segment, with what their writer knows of them, or lines that lie in one. Out: where each block lies, when its entries started, whether it holds errors, and a
 //! Bloom filter of its ids and of every three letters that follow one another in its messages and errors. A search for a
 //! word reads the blocks whose filters have all of the word's triples, which of a rare word are few.
 //!
@@ -15,7 +15,7 @@ use std::path::{Path, PathBuf};
 
 use crate::limits::{LOG_BLOCK_BYTES, LOG_BLOOM_BYTES, LOG_LINE_BYTES_MAX};
 
-const MAGIC: u32 = 0x3149_4c50;
+const MAGIC: u32 = 0x3249_4c50;
 
 /// Bytes of a record before its filter.
 const HEAD_BYTES: usize = 40;
@@ -53,7 +53,7 @@ impl Facts {
         self.0 & other.0 != 0
     }
 
-    fn add(&mut self, other: Self) {
+    pub fn add(&mut self, other: Self) {
         self.0 |= other.0;
     }
 }
@@ -105,11 +105,7 @@ impl Token {
 
     /// The item a filter has for this value, which is written as in the line, escapes and all.
     pub fn item(self, value: &[u8]) -> u64 {
-        let mut hash = 0xcbf2_9ce4_8422_2325 ^ u64::from(self as u8);
-        for byte in value {
-            hash = (hash ^ u64::from(*byte)).wrapping_mul(0x0000_0100_0000_01b3);
-        }
-        mixed(hash)
+        mixed(checksum(value) ^ u64::from(self as u8) << 56)
     }
 }
 
@@ -293,24 +289,35 @@ pub fn mend(segment: &Path, length: u64) -> io::Result<u64> {
     Ok(end)
 }
 
-/// Indexes what lies between `indexed` and `length`, in whole blocks; with `last`, the rest too. Gives the new end.
-pub fn extend(segment: &Path, indexed: u64, length: u64, last: bool) -> io::Result<u64> {
-    if length - indexed < if last { 1 } else { LOG_BLOCK_BYTES as u64 } {
-        return Ok(indexed);
-    }
-    let file = File::open(segment)?;
+/// Indexes what lies between `indexed` and `length`, in whole blocks, and gives the block after them as far as it is
+/// filled. For what was written while nobody was describing it.
+pub fn extend(segment: &Path, indexed: u64, length: u64) -> io::Result<Filling> {
     let mut records = Vec::new();
-    let mut end = indexed;
-    while length - end >= if last { 1 } else { LOG_BLOCK_BYTES as u64 } {
-        let block = whole_lines(&file, end, length)?;
-        if block.is_empty() {
-            break;
+    let mut filling = Filling::at(indexed);
+    if length > indexed {
+        let file = File::open(segment)?;
+        let mut end = indexed;
+        while end < length {
+            let lines = whole_lines(&file, end, length)?;
+            if lines.is_empty() {
+                break;
+            }
+            for line in lines.split_inclusive(|byte| *byte == b'\n') {
+                filling.take(line, Described::of(line).as_ref(), &mut records);
+            }
+            end += lines.len() as u64;
         }
-        describe(&mut records, end, &block);
-        end += block.len() as u64;
     }
-    OpenOptions::new().append(true).create(true).open(path_of(segment))?.write_all(&records)?;
-    Ok(end)
+    append(segment, &records)?;
+    Ok(filling)
+}
+
+/// Adds records to a segment's index.
+pub fn append(segment: &Path, records: &[u8]) -> io::Result<()> {
+    if records.is_empty() {
+        return Ok(());
+    }
+    OpenOptions::new().append(true).create(true).open(path_of(segment))?.write_all(records)
 }
 
 /// About a block's worth of whole lines from `offset` on; nothing when no line ends before `length`.
@@ -331,62 +338,130 @@ fn whole_lines(file: &File, offset: u64, length: u64) -> io::Result<Vec<u8>> {
     }
 }
 
-fn describe(records: &mut Vec<u8>, offset: u64, lines: &[u8]) {
-    let mut bloom = [0; LOG_BLOOM_BYTES];
-    let mut put = |item: u64| places(item).for_each(|bit| bloom[bit / 8] |= 1 << (bit % 8));
-    let (mut min, mut max) = (i64::MAX, i64::MIN);
-    let mut facts = Facts::default();
-    // Entries that follow one another often started in the same millisecond, and parsing a time is not cheap.
-    let mut known: (&[u8], Option<i64>) = (b"", None);
-    let mut rest = lines;
-    while let Some(end) = memchr::memchr(b'\n', rest) {
-        let line = &rest[..end];
-        rest = &rest[end + 1..];
-        let mut started = None;
-        let mut status = 0;
-        let mut of_line = Facts::default();
-        let mut texts = false;
+/// What the index keeps of one line. Whoever writes the line knows it all; walking the line again would cost as much as
+/// writing it did.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Described {
+    /// Epoch milliseconds.
+    pub started_ms: i64,
+    pub facts: Facts,
+    /// Whether it has messages or an error, which are searched for words.
+    pub texts: bool,
+    /// By token; 0 where it has none.
+    items: [u64; TOKENS],
+}
+
+const TOKENS: usize = 6;
+
+impl Described {
+    pub fn begun(started_ms: i64) -> Self {
+        Self { started_ms, ..Self::default() }
+    }
+
+    /// Notes an id, which is written as in the line.
+    pub fn note(&mut self, token: Token, written: &[u8]) {
+        self.items[token as usize] = token.item(written);
+    }
+
+    /// What a line that lies in a segment says of itself; `None` when it is not one of ours.
+    pub fn of(line: &[u8]) -> Option<Self> {
+        let mut of_line = Self::default();
+        let (mut begun, mut status) = (None, 0);
         for (name, value) in fields(line) {
             match name {
-                b"started" => {
-                    if known.0 != value {
-                        known = (value, time(value));
-                    }
-                    started = known.1;
-                }
+                b"started" => begun = time(value),
                 b"status" => status = number(value),
-                b"type" => of_line.add(Facts::of_type(value)),
+                b"type" => of_line.facts.add(Facts::of_type(value)),
                 b"error" => {
-                    of_line.add(Facts::ERROR);
-                    texts = true;
+                    of_line.facts.add(Facts::ERROR);
+                    of_line.texts = true;
                 }
-                b"messages" => texts |= value.get(1) == Some(&b'"'),
+                b"messages" => of_line.texts |= value.get(1) == Some(&b'"'),
                 name => {
                     if let Some(token) = Token::of(name) {
-                        put(token.item(value));
+                        of_line.note(token, value);
                     }
                 }
             }
         }
-        let Some(started) = started else { continue };
-        (min, max) = (min.min(started), max.max(started));
-        facts.add(Facts::status(status));
-        facts.add(of_line);
-        if texts {
+        of_line.facts.add(Facts::status(status));
+        of_line.started_ms = begun?;
+        Some(of_line)
+    }
+}
+
+/// A block that is not full yet.
+pub struct Filling {
+    block: Block,
+    bloom: Box<[u8; LOG_BLOOM_BYTES]>,
+    /// The items of the line before, which most lines share but for one.
+    last: [u64; TOKENS],
+}
+
+impl Filling {
+    /// An empty one, whose first line will lie at `offset`.
+    pub fn at(offset: u64) -> Self {
+        let (min_started, max_started) = (i64::MAX, i64::MIN);
+        Self {
+            block: Block { offset, length: 0, min_started, max_started, facts: Facts::default() },
+            bloom: Box::new([0; LOG_BLOOM_BYTES]),
+            last: [0; TOKENS],
+        }
+    }
+
+    /// Takes a line, whatever it is; a block that is full with it gone before goes into `records`.
+    pub fn take(&mut self, line: &[u8], described: Option<&Described>, records: &mut Vec<u8>) {
+        if self.block.length as usize + line.len() > LOG_BLOCK_BYTES {
+            self.seal(records);
+        }
+        self.block.length += line.len() as u32;
+        let Some(described) = described else { return };
+        let Block { min_started, max_started, facts, .. } = &mut self.block;
+        *min_started = described.started_ms.min(*min_started);
+        *max_started = described.started_ms.max(*max_started);
+        facts.add(described.facts);
+        let bloom = &mut *self.bloom;
+        let mut put = |item: u64| places(item).for_each(|bit| bloom[bit / 8] |= 1 << (bit % 8));
+        for (item, last) in described.items.iter().zip(&mut self.last) {
+            if *item != 0 && item != last {
+                put(*item);
+                *last = *item;
+            }
+        }
+        if described.texts {
             searched(line).for_each(|text| triples(text).for_each(&mut put));
         }
     }
-    let start = records.len();
-    records.extend_from_slice(&MAGIC.to_le_bytes());
-    records.extend_from_slice(&(lines.len() as u32).to_le_bytes());
-    records.extend_from_slice(&offset.to_le_bytes());
-    records.extend_from_slice(&min.to_le_bytes());
-    records.extend_from_slice(&max.to_le_bytes());
-    records.extend_from_slice(&facts.0.to_le_bytes());
-    records.extend_from_slice(&[0; 4]);
-    records.extend_from_slice(&bloom);
-    let sum = checksum(&records[start..]);
-    records.extend_from_slice(&sum.to_le_bytes());
+
+    /// Where the next line will lie.
+    pub fn end(&self) -> u64 {
+        self.block.offset + u64::from(self.block.length)
+    }
+
+    /// Takes bytes that are no line: what a crash cut short.
+    pub fn pass(&mut self, bytes: u64) {
+        self.block.length += bytes as u32;
+    }
+
+    /// Writes the record of what it has, if it has anything, and begins anew behind it.
+    pub fn seal(&mut self, records: &mut Vec<u8>) {
+        let Block { offset, length, min_started, max_started, facts } = self.block;
+        if length == 0 {
+            return;
+        }
+        let start = records.len();
+        records.extend_from_slice(&MAGIC.to_le_bytes());
+        records.extend_from_slice(&length.to_le_bytes());
+        records.extend_from_slice(&offset.to_le_bytes());
+        records.extend_from_slice(&min_started.to_le_bytes());
+        records.extend_from_slice(&max_started.to_le_bytes());
+        records.extend_from_slice(&facts.0.to_le_bytes());
+        records.extend_from_slice(&[0; 4]);
+        records.extend_from_slice(&*self.bloom);
+        let sum = checksum(&records[start..]);
+        records.extend_from_slice(&sum.to_le_bytes());
+        *self = Self::at(self.end());
+    }
 }
 
 fn parse(record: &[u8]) -> Option<(Block, Bloom<'_>)> {
@@ -453,7 +528,13 @@ mod tests {
     fn a_block_knows_what_is_in_it_and_forgets_nothing() {
         let mut records = Vec::new();
         let lines: Vec<u8> = [LINE, b"\nnot a line of ours\n"].concat();
-        describe(&mut records, 10, &lines);
+        let mut filling = Filling::at(10);
+        for line in lines.split_inclusive(|byte| *byte == b'\n') {
+            filling.take(line, Described::of(line).as_ref(), &mut records);
+        }
+        assert!(records.is_empty());
+        filling.seal(&mut records);
+        filling.seal(&mut records);
         assert_eq!(records.len(), RECORD_BYTES);
         let (block, bloom) = parse(&records).unwrap();
         assert_eq!((block.offset, block.length as usize), (10, lines.len()));

@@ -13,6 +13,7 @@ use storage::model::SecretText;
 
 use super::LogSettings;
 use super::entry::{LogEntry, LogKind, RequestRecord};
+use super::index::{Described, Facts, Token};
 use super::redact::{self, REDACTED};
 
 impl LogKind {
@@ -25,13 +26,16 @@ impl LogKind {
 }
 
 /// Appends an entry's line. Written straight into the batch: an entry is made for every request, and building a JSON tree
-/// for it first was measured to cost as much as serving the request.
-pub fn write_line(out: &mut Vec<u8>, entry: LogEntry, secrets: &[SecretText], settings: &LogSettings) {
+/// for it first was measured to cost as much as serving the request. Gives what the index keeps of it.
+pub fn write_line(out: &mut Vec<u8>, entry: LogEntry, secrets: &[SecretText], settings: &LogSettings) -> Described {
     let app = &entry.app;
+    let mut described = Described::begun(entry.started_ms);
     let mut line = Object::open(out);
     line.id("_id", &ObjectId::new().bytes());
     line.id("co_id", &entry.correlation.bytes());
+    described.note(Token::CoId, line.last());
     line.text("type", entry.kind.as_str());
+    described.facts.add(Facts::of_type(line.last()));
     line.id("domain_id", &app.domain.bytes());
     line.id("app_id", &app.id.bytes());
     line.id("group_id", &app.group.bytes());
@@ -41,11 +45,15 @@ pub fn write_line(out: &mut Vec<u8>, entry: LogEntry, secrets: &[SecretText], se
     line.text("completed", &time_text(entry.completed_ms));
     if let Some(user) = &entry.user_id {
         line.text("user_id", user);
+        described.note(Token::UserId, line.last());
     }
     line.text("remote_ip_address", &entry.remote_ip);
     line.number("status", entry.status.into());
+    described.facts.add(Facts::status(entry.status.into()));
     if let Some(error) = entry.error {
         line.text("error", &redact::text(error.message, secrets));
+        described.facts.add(Facts::ERROR);
+        described.texts = true;
         if !error.code.is_empty() {
             line.text("error_code", &error.code);
         }
@@ -64,14 +72,18 @@ pub fn write_line(out: &mut Vec<u8>, entry: LogEntry, secrets: &[SecretText], se
         line.text("function_call_location", &app.location);
         line.text("function_call_provider_region", &app.provider_region.to_string());
         line.id("function_id", &function.id.bytes());
+        described.note(Token::FunctionId, line.last());
         line.text("function_name", &function.name);
     }
     if let Some(endpoint) = &entry.endpoint {
         line.id("endpoint_id", &endpoint.id.bytes());
+        described.note(Token::EndpointId, line.last());
         line.text("endpoint_route", &endpoint.route);
+        described.note(Token::Route, line.last());
     }
     line.number("mem_time_usage", entry.mem_time_usage);
     let (messages, dropped) = kept(entry.messages, entry.kind, settings);
+    described.texts |= !messages.is_empty();
     line.texts("messages", messages.into_iter().map(|message| cut(redact::text(message, secrets), settings)));
     if dropped > 0 {
         line.number("messages_dropped", dropped as u64);
@@ -95,6 +107,7 @@ pub fn write_line(out: &mut Vec<u8>, entry: LogEntry, secrets: &[SecretText], se
     }
     line.close();
     out.push(b'\n');
+    described
 }
 
 /// The console lines that are kept, and how many are not: an endpoint's first ones, a function's last ones, as App Services
@@ -209,12 +222,14 @@ fn capitalised(name: &str) -> String {
 struct Object<'a> {
     out: &'a mut Vec<u8>,
     first: bool,
+    /// Where the value of the field last written begins.
+    value: usize,
 }
 
 impl<'a> Object<'a> {
     fn open(out: &'a mut Vec<u8>) -> Self {
         out.push(b'{');
-        Self { out, first: true }
+        Self { value: out.len(), out, first: true }
     }
 
     fn key(&mut self, key: &str) {
@@ -223,6 +238,12 @@ impl<'a> Object<'a> {
         }
         string(self.out, key);
         self.out.push(b':');
+        self.value = self.out.len();
+    }
+
+    /// The inside of the string last written, as it stands in the line.
+    fn last(&self) -> &[u8] {
+        &self.out[self.value + 1..self.out.len() - 1]
     }
 
     fn text(&mut self, key: &str, value: &str) -> &mut Self {

@@ -22,6 +22,8 @@ pub use query::{Entries, LogPage, LogQuery, StatusFilter};
 pub use sink::LogSink;
 
 pub(crate) use sink::now_ms;
+#[cfg(test)]
+pub(crate) use {index::Described, line::write_line};
 
 /// How much is kept, decided by the operator.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -354,7 +354,7 @@ impl LogQuery {
 mod tests {
     use super::*;
     use crate::logs::LogSettings;
-    use crate::logs::files::Writer;
+    use crate::logs::files::{Lines, Writer};
     use serde_json::json;
 
     const BEGIN_MS: i64 = 1_700_000_000_000;
@@ -378,10 +378,10 @@ mod tests {
             lines.push_str(&entry.to_string());
             lines.push('\n');
             if lines.len() > 10_000 {
-                writer.append(app, files::day_of(BEGIN_MS), std::mem::take(&mut lines).as_bytes()).unwrap();
+                writer.append(app, files::day_of(BEGIN_MS), &Lines::of(std::mem::take(&mut lines).as_bytes())).unwrap();
             }
         }
-        writer.append(app, files::day_of(BEGIN_MS), lines.as_bytes()).unwrap();
+        writer.append(app, files::day_of(BEGIN_MS), &Lines::of(lines.as_bytes())).unwrap();
     }
 
     fn ids(page: &LogPage) -> Vec<String> {

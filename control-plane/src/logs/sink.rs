@@ -14,7 +14,7 @@ use std::time::{Instant, SystemTime, UNIX_EPOCH};
 use storage::model::{AppId, SecretText};
 
 use super::entry::LogEntry;
-use super::files::Writer;
+use super::files::{Lines, Writer};
 use super::line::write_line;
 use super::query::{Entries, LogPage, LogQuery};
 use super::{LogSettings, files, query};
@@ -183,7 +183,7 @@ fn write(common: &Common, queue: &Receiver<Job>) {
 /// Takes jobs until the batch is full, old enough or asked for, then writes it.
 fn gather(common: &Common, queue: &Receiver<Job>, writer: &mut Writer, first: Job) {
     let until = Instant::now() + LOG_GATHER;
-    let mut batch: HashMap<(AppId, i64), Vec<u8>> = HashMap::new();
+    let mut batch: HashMap<(AppId, i64), Lines> = HashMap::new();
     let mut batch_bytes = 0;
     let mut held_bytes = 0;
     let mut waiting = None;
@@ -196,10 +196,11 @@ fn gather(common: &Common, queue: &Receiver<Job>, writer: &mut Writer, first: Jo
                     let (app, day) = (entry.app.id, files::day_of(entry.completed_ms));
                     let secrets = secrets_of(common, app);
                     let lines = batch.entry((app, day)).or_default();
-                    let before = lines.len();
-                    write_line(lines, entry, &secrets, &common.settings);
-                    common.show(app, &lines[before..]);
-                    batch_bytes += lines.len() - before;
+                    let before = lines.bytes.len();
+                    let described = write_line(&mut lines.bytes, entry, &secrets, &common.settings);
+                    lines.end_line(described);
+                    common.show(app, &lines.bytes[before..]);
+                    batch_bytes += lines.bytes.len() - before;
                 }
             }
             Job::Flush(done) => waiting = Some(done),

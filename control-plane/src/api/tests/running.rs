@@ -6,7 +6,7 @@ use bson::raw::RawDocumentBuf;
 use bson::rawdoc;
 
 use super::*;
-use crate::logs::{LogEntry, LogKind, LoggedError};
+use crate::logs::{Described, LogEntry, LogKind, LogSettings, LoggedError, write_line};
 use isolate_pool::Bundle;
 use isolate_pool::services::{Refusal, Services, Session};
 use storage::model::CorrelationId;
@@ -239,6 +239,11 @@ async fn an_entry_is_in_the_log_as_soon_as_it_is_asked_for_and_without_secrets()
         messages: vec!["the secret is tell-nobody".to_owned()],
         request: None,
     };
+    for one in [entry(200, CorrelationId::new()), entry(400, correlation)] {
+        let mut line = Vec::new();
+        let described = write_line(&mut line, one, &[], &LogSettings::default());
+        assert_eq!(Some(described), Described::of(&line), "what is known while writing is what the line says");
+    }
     stage.control.logs().append(vec![entry(200, CorrelationId::new()), entry(400, correlation)]);
 
     let logs = stage.get(&format!("{app}/logs?errors_only=false")).await.expect(200);
