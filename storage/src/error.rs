@@ -110,6 +110,12 @@ impl StoreError {
         self
     }
 
+    /// The disk is full. The words are for whoever wrote as well, who may delete something or wait.
+    pub fn out_of_disk_space() -> Self {
+        let text = "the disk of the document store is full: reads go on, and writes when there is space again";
+        Self { code: 14031, code_name: "OutOfDiskSpace", ..Self::store(text) }
+    }
+
     pub fn at(mut self, index: usize) -> Self {
         self.index = Some(index);
         self

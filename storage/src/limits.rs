@@ -52,6 +52,14 @@ pub const WAITING_WRITES_MAX: usize = 16 * 1024;
 /// Bytes of documents that may wait for one file; a single write may be larger. Refused as above.
 pub const WAITING_BYTES_MAX: usize = 64 * 1024 * 1024;
 
+/// Bytes of the disk that writes leave free, for deletes and for everybody else on the machine. With less, writes other
+/// than deletes are refused with `OutOfDiskSpace` (14031); reads go on.
+pub const DISK_RESERVE_BYTES: u64 = 8 * 1024 * 1024;
+
+/// Bytes a commit may need for one write beside its documents: the pages from the root of the tree to the leaf are
+/// written anew. Counted when the end of the disk is near.
+pub const COMMIT_BYTES_PER_WRITE: usize = 16 * 1024;
+
 /// Bytes that one update or delete may change, since it is planned in memory before it is applied. Refused with
 /// `ExceededMemoryLimit` (146).
 pub const UPDATE_BYTES_MAX: usize = 100 * 1024 * 1024;

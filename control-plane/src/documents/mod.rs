@@ -294,6 +294,10 @@ fn refusal(code: &str, message: String) -> Refusal {
 fn told(error: StoreError) -> Refusal {
     match error.fault {
         Fault::Caller => Refusal { code: error.code_name.to_owned(), message: error.message, number: error.code },
+        // Said in words that are for everybody, and logged where it was noticed.
+        Fault::Store if error == StoreError::out_of_disk_space() => {
+            Refusal { code: error.code_name.to_owned(), message: error.message, number: error.code }
+        }
         Fault::Store => {
             tracing::error!(%error, "the document store failed");
             Refusal {

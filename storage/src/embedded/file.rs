@@ -4,13 +4,14 @@
 
 use std::collections::VecDeque;
 use std::fmt;
-use std::fs;
-use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::io;
+use std::path::PathBuf;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
 
-use redb::{Builder, Database, TableDefinition};
+use redb::{Builder, Database, StorageBackend, TableDefinition};
 
+use super::disk::{Disk, Lease};
 use super::house::House;
 use super::transaction::Ledger;
 use super::write::Write;
@@ -19,11 +20,14 @@ use crate::limits;
 
 pub struct File {
     path: PathBuf,
+    disk: Arc<dyn Disk>,
     cache_bytes: usize,
     state: RwLock<State>,
     writes: Mutex<Writes>,
     last_use: AtomicU64,
     pub transactions: Ledger,
+    /// Whether the last write was refused for want of space, so that the log tells it once.
+    full: AtomicBool,
 }
 
 enum State {
@@ -32,8 +36,7 @@ enum State {
     /// Not on disk. Only this process makes files, so this stays true until it does.
     Absent,
     Open(Arc<Opened>),
-    /// A read, write or sync failed. The next use opens the file anew and walks all of it, since what is in the file may
-    /// not be what was thought to be.
+    /// It was open and failed, and could not be opened anew yet.
     Failed,
     /// The store was closed.
     Shut(StoreError),
@@ -49,6 +52,21 @@ struct Writes {
 /// An open database. Whoever holds one keeps the file from being closed as idle.
 pub struct Opened {
     pub database: Database,
+    lease: Lease,
+    failed: AtomicBool,
+}
+
+impl Opened {
+    /// A read, write or sync of this database failed. Nothing is acknowledged through it any more: the next use of the
+    /// file takes it away from this database, opens it anew from the disk and walks all of it, since what is in the file
+    /// may not be what was thought to be. Never blocks.
+    pub fn fail(&self) {
+        self.failed.store(true, Ordering::Release);
+    }
+
+    fn has_failed(&self) -> bool {
+        self.failed.load(Ordering::Acquire)
+    }
 }
 
 /// What a caller that must not block can learn about a file.
@@ -60,14 +78,16 @@ pub enum Availability {
 }
 
 impl File {
-    pub fn new(path: PathBuf, cache_bytes: usize) -> Self {
+    pub fn new(disk: Arc<dyn Disk>, path: PathBuf, cache_bytes: usize) -> Self {
         Self {
             path,
+            disk,
             cache_bytes,
             state: RwLock::new(State::Closed),
             writes: Mutex::new(Writes { waiting: VecDeque::new(), bytes: 0, scheduled: false }),
             last_use: AtomicU64::new(0),
             transactions: Ledger::default(),
+            full: AtomicBool::new(false),
         }
     }
 
@@ -75,48 +95,83 @@ impl File {
         // While a thread opens the file the lock is taken, and the caller goes the way through the threads.
         let Ok(state) = self.state.try_read() else { return Availability::Unknown };
         match &*state {
-            State::Open(opened) => Availability::Open(Arc::clone(opened)),
+            State::Open(opened) if !opened.has_failed() => Availability::Open(Arc::clone(opened)),
             State::Absent => Availability::Nothing,
-            State::Closed | State::Failed | State::Shut(_) => Availability::Unknown,
+            State::Open(_) | State::Closed | State::Failed | State::Shut(_) => Availability::Unknown,
         }
     }
 
     /// The database, and whether this call opened it.
     pub fn open(&self, create: bool) -> Result<(Option<Arc<Opened>>, bool), StoreError> {
-        if let State::Open(opened) = &*self.state.read().unwrap_or_else(PoisonError::into_inner) {
+        if let State::Open(opened) = &*self.state.read().unwrap_or_else(PoisonError::into_inner)
+            && !opened.has_failed()
+        {
             return Ok((Some(Arc::clone(opened)), false));
         }
         let mut state = self.state.write().unwrap_or_else(PoisonError::into_inner);
-        let failed = match &*state {
+        match &*state {
+            State::Open(opened) if opened.has_failed() => {
+                opened.lease.end();
+                *state = State::Failed;
+            }
             State::Open(opened) => return Ok((Some(Arc::clone(opened)), false)),
             State::Shut(error) => return Err(error.clone()),
             State::Absent if !create => return Ok((None, false)),
-            State::Failed => true,
-            State::Absent | State::Closed => false,
-        };
-        let present = self.path.try_exists().map_err(|error| self.failure("looked for", &error))?;
+            State::Failed | State::Absent | State::Closed => {}
+        }
+        let anew = matches!(&*state, State::Failed);
+        let present = self.disk.exists(&self.path).map_err(|error| self.disk_failure("looked for", &error))?;
         if !present && !create {
             *state = State::Absent;
             return Ok((None, false));
         }
-        let database = Builder::new()
-            .set_cache_size(self.cache_bytes)
-            .set_check_integrity_on_open(failed)
-            .create(&self.path)
-            .map_err(|error| match error {
-                redb::DatabaseError::DatabaseAlreadyOpen => StoreError::store(format!(
-                    "{} is in use: another process, or an unfinished query, has it open",
-                    self.path.display()
-                )),
-                error => self.failure("opened", &error),
-            })?;
-        if !present {
-            // The name of a new file must survive power loss as its content does.
-            sync_directory(&self.path).map_err(|error| self.failure("made", &error))?;
-        }
-        let opened = Arc::new(Opened { database });
+        let opened = if present { self.open_present(anew) } else { self.make() };
+        let opened = match opened {
+            Ok(opened) => Arc::new(opened),
+            Err(error) => {
+                // What was begun may be half done.
+                *state = State::Failed;
+                return Err(error);
+            }
+        };
         *state = State::Open(Arc::clone(&opened));
         Ok((Some(opened), true))
+    }
+
+    fn open_present(&self, anew: bool) -> Result<Opened, StoreError> {
+        let backend = self.disk.open(&self.path, anew).map_err(|error| self.disk_failure("opened", &error))?;
+        if anew {
+            // It may have failed between getting its name and keeping it.
+            self.disk.sync_name(&self.path).map_err(|error| self.disk_failure("opened", &error))?;
+        }
+        self.database(backend, anew)
+    }
+
+    /// A file that is not complete, as a crash in the middle would leave it, must not have the name: redb refuses it for
+    /// good. So it gets its name when it is complete, and one that was left behind is begun anew.
+    fn make(&self) -> Result<Opened, StoreError> {
+        let unfinished = self.path.with_extension("unfinished");
+        let failure = |error: &io::Error| self.disk_failure("made", error);
+        let backend = self.disk.make(&unfinished).map_err(|error| failure(&error))?;
+        let opened = self.database(backend, false)?;
+        self.disk.rename(&unfinished, &self.path).map_err(|error| failure(&error))?;
+        self.disk.sync_name(&self.path).map_err(|error| failure(&error))?;
+        Ok(opened)
+    }
+
+    fn database(&self, backend: Box<dyn StorageBackend>, check: bool) -> Result<Opened, StoreError> {
+        let lease = Lease::on(backend);
+        let database = Builder::new()
+            .set_cache_size(self.cache_bytes)
+            .set_check_integrity_on_open(check)
+            .create_with_backend(lease.clone())
+            .map_err(|error| match error {
+                redb::DatabaseError::DatabaseAlreadyOpen => {
+                    StoreError::store(format!("{} is in use: another process has it open", self.path.display()))
+                }
+                error => self.failed("opened", error.into()),
+            })?;
+        Ok(Opened { database, lease, failed: AtomicBool::new(false) })
     }
 
     pub fn touch(&self, house: &House) {
@@ -140,6 +195,11 @@ impl File {
         match &*state {
             // The one here: references are only made under the lock that is held now.
             State::Open(opened) if Arc::strong_count(opened) > 1 => false,
+            State::Open(opened) if opened.has_failed() => {
+                opened.lease.end();
+                *state = State::Failed;
+                true
+            }
             State::Open(_) => {
                 *state = State::Closed;
                 true
@@ -148,22 +208,14 @@ impl File {
         }
     }
 
-    /// Something that should have been on disk is not known to be. Nothing is acknowledged through this database again.
-    pub fn fail(&self) {
-        let mut state = self.state.write().unwrap_or_else(PoisonError::into_inner);
-        if matches!(&*state, State::Open(_)) {
-            *state = State::Failed;
-        }
-    }
-
     /// Removes the file. Cursors that still read from it keep what they see.
     pub fn remove(&self) -> Result<(), StoreError> {
         let mut state = self.state.write().unwrap_or_else(PoisonError::into_inner);
         *state = State::Closed;
-        match fs::remove_file(&self.path) {
-            Ok(()) => sync_directory(&self.path).map_err(|error| self.failure("removed", &error))?,
-            Err(error) if error.kind() == std::io::ErrorKind::NotFound => {}
-            Err(error) => return Err(self.failure("removed", &error)),
+        match self.disk.remove(&self.path) {
+            Ok(()) => self.disk.sync_name(&self.path).map_err(|error| self.disk_failure("removed", &error))?,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+            Err(error) => return Err(self.disk_failure("removed", &error)),
         }
         *state = State::Absent;
         Ok(())
@@ -187,6 +239,30 @@ impl File {
         writes.bytes += bytes;
         writes.waiting.push_back(write);
         Ok(!std::mem::replace(&mut writes.scheduled, true))
+    }
+
+    /// Refuses what the disk may have no room for. Asked before every commit: running into the end of the disk costs the
+    /// open database, and this costs one look.
+    pub fn check_space(&self, group: &[Write]) -> Result<(), StoreError> {
+        let needed = group.iter().map(|write| 2 * write.bytes + limits::COMMIT_BYTES_PER_WRITE).sum::<usize>();
+        let needed = limits::DISK_RESERVE_BYTES + needed as u64;
+        let full = match self.disk.free(&self.path) {
+            Ok(free) => free < needed,
+            Err(error) => {
+                // A disk that does not tell may still have room.
+                tracing::debug!(file = %self.path.display(), %error, "how full the disk is could not be asked");
+                false
+            }
+        };
+        if full != self.full.swap(full, Ordering::Relaxed) {
+            let file = self.path.display();
+            if full {
+                tracing::error!(%file, needed, "the disk is full: writes are refused until there is space");
+            } else {
+                tracing::info!(%file, "the disk has space again: writes go on");
+            }
+        }
+        if full { Err(StoreError::out_of_disk_space()) } else { Ok(()) }
     }
 
     /// The writes that go into the next commit together.
@@ -224,6 +300,19 @@ impl File {
         StoreError::store(format!("the store's file could not be {what}: {error}"))
     }
 
+    /// An error of redb, told as what it is: when the disk is full, whoever waits can do something about it.
+    pub fn failed(&self, what: &str, error: redb::Error) -> StoreError {
+        match error {
+            redb::Error::Io(error) => self.disk_failure(what, &error),
+            error => self.failure(what, &error),
+        }
+    }
+
+    fn disk_failure(&self, what: &str, error: &io::Error) -> StoreError {
+        let told = self.failure(what, error);
+        if is_full(error) { StoreError::out_of_disk_space() } else { told }
+    }
+
     fn lock_writes(&self) -> MutexGuard<'_, Writes> {
         self.writes.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -240,11 +329,8 @@ impl fmt::Debug for File {
     }
 }
 
-/// Makes the entry of `path` in its directory survive power loss.
-pub fn sync_directory(path: &Path) -> std::io::Result<()> {
-    match path.parent() {
-        Some(parent) if parent.as_os_str().is_empty() => fs::File::open(".")?.sync_all(),
-        Some(parent) => fs::File::open(parent)?.sync_all(),
-        None => Ok(()),
-    }
+/// Whether the disk, or what the process may use of it, is used up.
+fn is_full(error: &io::Error) -> bool {
+    use io::ErrorKind::{FileTooLarge, QuotaExceeded, StorageFull};
+    matches!(error.kind(), StorageFull | QuotaExceeded | FileTooLarge)
 }

@@ -3,14 +3,13 @@
 //! In: a tenant. Out: its [`File`]. Not here: what is read or written.
 
 use std::collections::HashMap;
-use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
 use std::time::Duration;
 
 use super::Options;
-use super::file::{File, Opened, sync_directory};
+use super::file::{File, Opened};
 use super::pool::{Pool, closed};
 use super::write::Write;
 use super::writer;
@@ -33,9 +32,10 @@ pub struct House {
 impl House {
     pub fn open(dir: &Path, options: Options) -> Result<Arc<Self>, StoreError> {
         let apps = dir.join("apps");
-        fs::create_dir_all(&apps)
-            .and_then(|()| sync_directory(&apps))
-            .and_then(|()| sync_directory(dir))
+        options
+            .disk
+            .make_directory(&apps)
+            .and_then(|()| options.disk.sync_name(dir))
             .map_err(|error| StoreError::store(format!("cannot make the directory {}: {error}", apps.display())))?;
         let house = Arc::new(Self {
             dir: dir.to_owned(),
@@ -67,8 +67,9 @@ impl House {
                 (self.dir.join("apps").join(format!("{}.users.redb", id.to_hex())), self.options.app_cache_bytes)
             }
         };
+        let disk = Arc::clone(&self.options.disk);
         let mut files = self.files.write().unwrap_or_else(PoisonError::into_inner);
-        Ok(Arc::clone(files.entry(tenant).or_insert_with(|| Arc::new(File::new(path, cache)))))
+        Ok(Arc::clone(files.entry(tenant).or_insert_with(|| Arc::new(File::new(disk, path, cache)))))
     }
 
     /// The file's database, opened if need be: a file that is missing is made when `create`, else it is `None`.

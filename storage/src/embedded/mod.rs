@@ -11,6 +11,7 @@
 mod access_path;
 mod collection;
 mod cursor;
+mod disk;
 mod file;
 mod house;
 mod pool;
@@ -39,6 +40,8 @@ use crate::update::Change;
 use crate::value::path;
 use crate::{filter, update};
 
+pub use disk::{Disk, FileSystem};
+
 use cursor::OpenCursor;
 use file::{Availability, File};
 use house::House;
@@ -57,6 +60,8 @@ pub struct Options {
     pub catalog_cache_bytes: usize,
     /// How long a transaction may stay open.
     pub transaction_lifetime: Duration,
+    /// Where the files lie: the file system, except in tests.
+    pub disk: Arc<dyn Disk>,
 }
 
 impl Default for Options {
@@ -68,6 +73,7 @@ impl Default for Options {
             app_cache_bytes: limits::APP_CACHE_BYTES,
             catalog_cache_bytes: limits::CATALOG_CACHE_BYTES,
             transaction_lifetime: limits::TRANSACTION_LIFETIME,
+            disk: Arc::new(FileSystem),
         }
     }
 }

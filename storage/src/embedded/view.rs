@@ -41,7 +41,7 @@ impl View {
     /// What is committed at this moment.
     pub fn now(file: &Arc<File>, opened: Option<Arc<Opened>>) -> Result<Self, StoreError> {
         let snapshot = opened.map(|opened| {
-            let read = opened.database.begin_read().map_err(|error| failure(file, &error))?;
+            let read = opened.database.begin_read().map_err(|error| failure(file, &opened, &error))?;
             Ok(Arc::new(Snapshot { read, opened }))
         });
         Ok(Self { file: Arc::clone(file), snapshot: snapshot.transpose()?, own: None })
@@ -74,11 +74,14 @@ impl View {
 
     /// The snapshot could not be read.
     pub fn failure(&self, error: &dyn fmt::Display) -> StoreError {
-        failure(&self.file, error)
+        match &self.snapshot {
+            Some(snapshot) => failure(&self.file, &snapshot.opened, error),
+            None => self.file.failure("read", error),
+        }
     }
 }
 
-fn failure(file: &File, error: &dyn fmt::Display) -> StoreError {
-    file.fail();
+fn failure(file: &File, opened: &Opened, error: &dyn fmt::Display) -> StoreError {
+    opened.fail();
     file.failure("read", error)
 }

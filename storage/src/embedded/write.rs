@@ -98,6 +98,13 @@ pub struct Performed {
     pub acknowledge: Acknowledge,
 }
 
+/// The file cannot be written; nothing of the transaction can be kept.
+pub struct Broken {
+    pub error: redb::Error,
+    /// To be told with the others.
+    pub acknowledge: Acknowledge,
+}
+
 impl Write {
     pub fn stands_alone(&self) -> bool {
         matches!(self.task, Task::DropFile { .. })
@@ -112,9 +119,17 @@ impl Write {
         }
     }
 
-    /// Does its changes in the transaction. An error is the file's: the whole transaction is lost, and it has been told
-    /// to the one who waits for this write.
-    pub fn perform(self, transaction: &WriteTransaction) -> Result<Performed, StoreError> {
+    /// Whether it can only make the data smaller, and so may use the last of a disk.
+    pub fn only_removes(&self) -> bool {
+        match &self.task {
+            Task::Delete { .. } => true,
+            Task::Modify { modification, .. } => modification.change.is_none(),
+            _ => false,
+        }
+    }
+
+    /// Does its changes in the transaction. An error is the file's: the whole transaction is lost.
+    pub fn perform(self, transaction: &WriteTransaction) -> Result<Performed, Broken> {
         let collection = self.collection.as_str();
         match self.task {
             Task::Insert { documents, ordered, reply } => {
@@ -171,14 +186,15 @@ fn settle<T: Send + 'static>(
     outcome: Result<T, Stop>,
     reply: Reply<T>,
     changed: impl FnOnce(&T) -> bool,
-) -> Result<Performed, StoreError> {
+) -> Result<Performed, Broken> {
     let (changed, answer) = match outcome {
         Ok(answer) => (changed(&answer), Ok(answer)),
         Err(Stop::Refused(error)) => (false, Err(error)),
         Err(Stop::Broken(error)) => {
-            let error = StoreError::store(format!("the store's file could not be written: {error}"));
-            drop(reply.send(Err(error.clone())));
-            return Err(error);
+            let lost = || StoreError::store("the store's file could not be written");
+            let acknowledge =
+                Box::new(move |fate: Result<(), StoreError>| drop(reply.send(fate.and_then(|()| Err(lost())))));
+            return Err(Broken { error, acknowledge });
         }
     };
     // Whoever stopped waiting does not hear it; the write stands all the same.

@@ -2,6 +2,9 @@
 //! canonical Extended JSON.
 #![allow(dead_code, reason = "each test binary uses its own part")]
 
+pub mod faulty;
+pub mod workload;
+
 use std::future::Future;
 use std::pin::pin;
 use std::sync::Arc;
