@@ -10,16 +10,20 @@
 mod arithmetic;
 mod array;
 mod binding;
+mod bits;
 mod choice;
 mod compare;
 mod evaluate;
 mod field;
+mod math;
 mod operator;
 mod parse;
 mod scope;
+mod string;
 #[cfg(test)]
 mod tests;
 mod tree;
+mod trigonometry;
 mod types;
 pub mod value;
 

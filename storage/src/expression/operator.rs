@@ -7,7 +7,7 @@ use std::collections::HashMap;
 use std::sync::LazyLock;
 
 use super::value::Value;
-use super::{arithmetic, array, compare, types};
+use super::{arithmetic, array, bits, compare, math, string, trigonometry, types};
 use crate::error::{Code, StoreError};
 
 /// One operator. The function is given the row, so that one function can serve several.
@@ -44,7 +44,16 @@ pub type Apply = for<'a> fn(&'static Operator, &mut [Option<Value<'a>>]) -> Resu
 /// Of a list without an upper bound.
 pub const MANY: usize = usize::MAX;
 
-const TABLES: &[&[Operator]] = &[arithmetic::OPERATORS, array::OPERATORS, compare::OPERATORS, types::OPERATORS];
+const TABLES: &[&[Operator]] = &[
+    arithmetic::OPERATORS,
+    array::OPERATORS,
+    bits::OPERATORS,
+    compare::OPERATORS,
+    math::OPERATORS,
+    string::OPERATORS,
+    trigonometry::OPERATORS,
+    types::OPERATORS,
+];
 
 pub(super) fn find(name: &str) -> Option<&'static Operator> {
     static BY_NAME: LazyLock<HashMap<&str, &Operator>> =

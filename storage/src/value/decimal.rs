@@ -43,6 +43,10 @@ pub fn parts(value: Decimal128) -> Parts {
     }
 }
 
+pub fn is_nan(value: Decimal128) -> bool {
+    parts(value) == Parts::NaN
+}
+
 pub fn nan() -> Decimal128 {
     bytes(0b1_1111 << 122)
 }
@@ -233,7 +237,7 @@ pub fn common_logarithm(value: Decimal128) -> Decimal128 {
 
 /// The logarithm of `value` to a base, with one rounding for both logarithms.
 pub fn logarithm(value: Decimal128, base: Decimal128) -> Decimal128 {
-    let mut base = Wide::from(quad(base));
+    let mut base: Wide = wide(base);
     widely(value, |context, number| {
         context.log10(number);
         context.log10(&mut base);
@@ -242,23 +246,36 @@ pub fn logarithm(value: Decimal128, base: Decimal128) -> Decimal128 {
 }
 
 pub fn power(base: Decimal128, exponent: Decimal128) -> Decimal128 {
-    let exponent = Wide::from(quad(exponent));
+    let exponent: Wide = wide(exponent);
     widely(base, |context, number| context.pow(number, &exponent))
 }
 
 /// 48 digits: 14 more than are kept.
-pub(super) type Wide = Decimal<16>;
+type Wide = Decimal<16>;
 
 /// Works on a number with 48 digits and exponents beyond those of decimals, and rounds what comes of it.
-pub(super) fn widely(value: Decimal128, work: impl FnOnce(&mut Context<Wide>, &mut Wide)) -> Decimal128 {
-    /// The widest exponents decNumber's logarithms and powers work with.
+fn widely(value: Decimal128, work: impl FnOnce(&mut Context<Wide>, &mut Wide)) -> Decimal128 {
+    let mut number = wide(value);
+    work(&mut wide_context(), &mut number);
+    of_wide(&number)
+}
+
+/// A context for `N × 3` digits in which decNumber's logarithms and powers work.
+pub(super) fn wide_context<const N: usize>() -> Context<Decimal<N>> {
+    /// The widest exponents they allow.
     const EXPONENT_MAX: isize = 999_999;
-    let mut context = Context::<Wide>::default();
+    let mut context = Context::<Decimal<N>>::default();
     context.set_max_exponent(EXPONENT_MAX).expect("the exponent is within decNumber's limits");
     context.set_min_exponent(-EXPONENT_MAX).expect("the exponent is within decNumber's limits");
-    let mut number = Wide::from(quad(value));
-    work(&mut context, &mut number);
-    of_quad(Context::<Quad>::default().from_decimal(&number))
+    context
+}
+
+pub(super) fn wide<const N: usize>(value: Decimal128) -> Decimal<N> {
+    Decimal::from(quad(value))
+}
+
+pub(super) fn of_wide<const N: usize>(number: &Decimal<N>) -> Decimal128 {
+    of_quad(Context::<Quad>::default().from_decimal(number))
 }
 
 fn bytes(bits: u128) -> Decimal128 {

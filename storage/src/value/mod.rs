@@ -11,5 +11,7 @@ pub mod number;
 pub mod order;
 pub mod path;
 pub mod sum;
+pub mod text;
+pub mod trigonometry;
 
 pub use order::{Class, class_of, compare, same};

@@ -151,7 +151,7 @@ impl Number {
         })
     }
 
-    fn is_zero(self) -> bool {
+    pub fn is_zero(self) -> bool {
         match self {
             Self::Int32(value) => value == 0,
             Self::Int64(value) => value == 0,
