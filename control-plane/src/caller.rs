@@ -47,6 +47,7 @@ impl Session for CallerSession {
     }
 
     fn end(&self) {
+        self.documents.end();
         if let Some(outside) = self.outside.get() {
             outside.end();
         }

@@ -150,6 +150,9 @@ pub const OPENING_APPS_MAX: usize = 16;
 /// names it.
 pub const READ_DOCUMENTS_MAX: u64 = 50_000;
 
+/// Sessions in which one call may have had transactions and that it has not ended. Past it: an error that says so.
+pub const SESSIONS_MAX: usize = 64;
+
 /// Cursors one call may have open. Past it: an error that names the number.
 pub const OPEN_CURSORS_MAX: usize = 64;
 

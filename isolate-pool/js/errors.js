@@ -7,7 +7,7 @@
   const { Error, RangeError, TypeError } = portico.globals;
   const { ArrayJoin, ArrayPush, ErrorCapture, JSONStringify, StringIncludes, StringIndexOf, StringSlice, StringSplit } =
     portico;
-  const { StringStartsWith, WeakMapGet, WeakMapSet } = portico;
+  const { ArrayIncludes, ArrayIsArray, ObjectDefine, StringStartsWith, WeakMapGet, WeakMapSet } = portico;
 
   /** Platform errors and their code. Tenants cannot put an error of theirs in here. */
   const codes = new WeakMap();
@@ -24,14 +24,29 @@
     return error;
   }
 
-  /** The error a refused document operation rejects with. `number` is the server's error number when there is one. */
-  function refusal(code, message, number) {
+  /**
+   * The error a refused document operation rejects with. `number` is the server's error number when there is one, `label`
+   * what may be tried again.
+   */
+  function refusal(code, message, number, label) {
     const error = fail(code, message);
     error.name = "MongoError";
     error.code = number === undefined ? code : number;
     error.codeName = code;
+    if (label !== undefined) error.errorLabels = [label];
+    ObjectDefine(error, "hasErrorLabel", HAS_LABEL);
     return error;
   }
+
+  const HAS_LABEL = {
+    __proto__: null,
+    value: function hasErrorLabel(label) {
+      return ArrayIsArray(this.errorLabels) && ArrayIncludes(this.errorLabels, label);
+    },
+    writable: true,
+    enumerable: false,
+    configurable: true,
+  };
 
   /** Gives a refusal the stack of the function that waits for it; it was made by the host, outside of any function. */
   function placed(error) {

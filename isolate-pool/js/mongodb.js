@@ -7,11 +7,13 @@
 // projection?, upsert, arrayFilters?, returnNewDocument}, findOneAndReplace likewise with {replacement}, findOneAndDelete
 // {filter, sort?, projection?}, distinct {path, filter}, bulkWrite {operations, ordered}, getMore and closeCursor {cursor}.
 //
-// Absent: aggregation, sessions. They exist as methods that say so.
+// An operation with the option `session`, in a transaction of it, has {session: {id, transaction}} among its arguments.
+//
+// Absent: aggregation, and change streams, which the platform has for clients. They exist as methods that say so.
 (function (portico) {
   "use strict";
   const { Number } = portico.globals;
-  const { ArrayIsArray, NumberIsInteger, ObjectKeys, PromiseReject, WeakSetAdd, fail, kind, placed, shown } =
+  const { ArrayIsArray, NumberIsInteger, ObjectKeys, PromiseReject, Session, WeakSetAdd, fail, kind, placed, shown } =
     portico;
 
   /** Promises of `count`: put un-awaited into a result they become a 64-bit integer, as the platform always did. */
@@ -27,6 +29,8 @@
       this.#service = service;
       this.#as = as;
     }
+
+    startSession() { return new Session(this.#call, this.#service, this.#as); }
 
     db(name) { return new Database(this.#call, this.#service, this.#as, checkName("database", name)); }
   }
@@ -65,22 +69,24 @@
     }
 
     /** Async, so that whatever is wrong with the arguments rejects; the operation still starts before it returns. */
-    async #run(operation, args) {
+    async #run(operation, args, options) {
       try {
-        return (await this.#ask(operation, args)).v;
+        return (await this.#ask(operation, args, options?.session)).v;
       } catch (error) {
         throw placed(error);
       }
     }
 
-    #ask(operation, args) {
+    #ask(operation, args, session) {
       const { documents } = portico.natives;
+      const transaction = Session.claim(operation, session, this.#call, this.#service);
+      if (transaction !== undefined) args = { ...args, session: transaction };
       return documents(this.#call, this.#service, this.#database, this.#name, operation, args, this.#as);
     }
 
     async insertOne(document, options) {
       allow("insertOne", options, NONE);
-      return this.#run("insertOne", { document: checkDocument("insertOne", "the document", document) });
+      return this.#run("insertOne", { document: checkDocument("insertOne", "the document", document) }, options);
     }
 
     async insertMany(documents, options) {
@@ -92,7 +98,7 @@
       for (let index = 0; index < documents.length; index++) {
         checkDocument("insertMany", `document ${index}`, documents[index]);
       }
-      return this.#run("insertMany", { documents, ordered: options?.ordered !== false });
+      return this.#run("insertMany", { documents, ordered: options?.ordered !== false }, options);
     }
 
     find(filter, projection, options) {
@@ -100,7 +106,7 @@
       const args = { filter: checkFilter("find", filter) };
       const fields = projection ?? options?.projection;
       if (fields !== undefined && fields !== null) args.projection = checkDocument("find", "the projection", fields);
-      const cursor = new Cursor((operation, args) => this.#ask(operation, args), args);
+      const cursor = new Cursor((operation, args, session) => this.#ask(operation, args, session), args, options?.session);
       if (options?.sort !== undefined) cursor.sort(options.sort);
       if (options?.skip !== undefined) cursor.skip(options.skip);
       if (options?.limit !== undefined) cursor.limit(options.limit);
@@ -112,7 +118,7 @@
       const args = { filter: checkFilter("findOne", filter) };
       const fields = projection ?? options?.projection;
       if (fields !== undefined && fields !== null) args.projection = checkDocument("findOne", "the projection", fields);
-      return this.#run("findOne", args);
+      return this.#run("findOne", args, options);
     }
 
     count(filter, options) {
@@ -131,7 +137,7 @@
       allow(method, options, ["limit"]);
       const args = { filter: checkFilter(method, filter) };
       if (options?.limit !== undefined) args.limit = checkAmount("limit", options.limit);
-      return Number(await this.#run("count", args));
+      return Number(await this.#run("count", args, options));
     }
 
     async updateOne(filter, update, options) { return this.#update("updateOne", filter, update, options); }
@@ -143,14 +149,14 @@
       if (ArrayIsArray(update)) throw unavailable(`collection.${operation} with an update made of aggregation stages`);
       checkDocument(operation, "the update", update);
       const args = { filter: checkFilter(operation, filter), update, upsert: options?.upsert === true };
-      return this.#run(operation, withFilters(operation, args, options));
+      return this.#run(operation, withFilters(operation, args, options), options);
     }
 
     async replaceOne(filter, replacement, options) {
       allow("replaceOne", options, ["upsert"]);
       checkDocument("replaceOne", "the replacement", replacement);
       const upsert = options?.upsert === true;
-      return this.#run("replaceOne", { filter: checkFilter("replaceOne", filter), replacement, upsert });
+      return this.#run("replaceOne", { filter: checkFilter("replaceOne", filter), replacement, upsert }, options);
     }
 
     async findOneAndUpdate(filter, update, options) {
@@ -169,12 +175,12 @@
       const upsert = options?.upsert === true;
       const returnNewDocument = options?.returnNewDocument === true;
       const args = { ...this.#chosen(operation, filter, options), ...change, upsert, returnNewDocument };
-      return this.#run(operation, withFilters(operation, args, options));
+      return this.#run(operation, withFilters(operation, args, options), options);
     }
 
     async findOneAndDelete(filter, options) {
       allow("findOneAndDelete", options, ["sort", "projection"]);
-      return this.#run("findOneAndDelete", this.#chosen("findOneAndDelete", filter, options));
+      return this.#run("findOneAndDelete", this.#chosen("findOneAndDelete", filter, options), options);
     }
 
     /** Which document, and what of it is returned. */
@@ -194,7 +200,7 @@
       if (typeof path !== "string" || path === "") {
         throw wrong(`collection.distinct: the field must be a string, but got ${shown(path)}`);
       }
-      return this.#run("distinct", { path, filter: checkFilter("distinct", filter) });
+      return this.#run("distinct", { path, filter: checkFilter("distinct", filter) }, options);
     }
 
     async bulkWrite(operations, options) {
@@ -205,21 +211,26 @@
       if (operations.length === 0) throw wrong("must provide at least one element");
       const read = [];
       for (let index = 0; index < operations.length; index++) read[index] = bulkOperation(operations[index], index);
-      return this.#run("bulkWrite", { operations: read, ordered: options?.ordered !== false });
+      return this.#run("bulkWrite", { operations: read, ordered: options?.ordered !== false }, options);
     }
 
-    initializeOrderedBulkOp() { return new Bulk((operations) => this.bulkWrite(operations, { ordered: true })); }
+    initializeOrderedBulkOp() { return this.#bulk(true); }
 
-    initializeUnorderedBulkOp() { return new Bulk((operations) => this.bulkWrite(operations, { ordered: false })); }
+    initializeUnorderedBulkOp() { return this.#bulk(false); }
+
+    #bulk(ordered) { return new Bulk((operations, options) => this.bulkWrite(operations, { ...options, ordered })); }
 
     async deleteOne(filter, options) {
       allow("deleteOne", options, NONE);
-      return this.#run("deleteOne", { filter: checkFilter("deleteOne", filter) });
+      return this.#run("deleteOne", { filter: checkFilter("deleteOne", filter) }, options);
     }
+
+    /** Clients watch; a function ends, and a stream would end with it. */
+    watch() { throw fail("NotAvailable", "collection.watch is not available in functions, only to clients"); }
 
     async deleteMany(filter, options) {
       allow("deleteMany", options, NONE);
-      return this.#run("deleteMany", { filter: checkFilter("deleteMany", filter) });
+      return this.#run("deleteMany", { filter: checkFilter("deleteMany", filter) }, options);
     }
   }
 
@@ -262,10 +273,10 @@
       return chosen(false);
     }
 
-    execute() {
+    execute(options) {
       const operations = this.#operations;
       this.#operations = [];
-      return this.#send(operations);
+      return this.#send(operations, options);
     }
 
     #add(operation) {
@@ -281,14 +292,16 @@
   class Cursor {
     #documents;
     #args;
+    #session; // of the query; what comes after it knows its cursor
     #batch = [];
     #index = 0;
     #id; // undefined before the first batch, then the host's handle, then `null` when there is no more
     #fetching;
 
-    constructor(documents, args) {
+    constructor(documents, args, session) {
       this.#documents = documents;
       this.#args = args;
+      this.#session = session;
     }
 
     sort(order) { return this.#shape("sort", checkDocument("find", "the sort order", order)); }
@@ -358,7 +371,9 @@
     async #read() {
       try {
         const first = this.#id === undefined;
-        const answer = await this.#documents(first ? "find" : "getMore", first ? this.#args : { cursor: this.#id });
+        const answer = await (first
+          ? this.#documents("find", this.#args, this.#session)
+          : this.#documents("getMore", { cursor: this.#id }));
         const closed = this.#id === null; // closed while the batch was under way
         this.#batch = closed ? [] : answer.v;
         this.#index = 0;
@@ -396,12 +411,12 @@
     }
   }
 
-  missing(Client, "client", ["admin", "startSession"], []);
+  missing(Client, "client", ["admin"], []);
   missing(Database, "db", ["aggregate"], ["getCollectionNames"]);
   missing(
     Collection,
     "collection",
-    ["aggregate", "watch"],
+    ["aggregate"],
     [],
   );
 
@@ -419,7 +434,8 @@
     }
     const keys = ObjectKeys(options);
     for (let index = 0; index < keys.length; index++) {
-      if (options[keys[index]] === undefined || names.includes(keys[index])) continue;
+      // Every operation can be part of a transaction.
+      if (options[keys[index]] === undefined || keys[index] === "session" || names.includes(keys[index])) continue;
       throw unavailable(`collection.${operation}: the option '${keys[index]}'`);
     }
   }

@@ -20,6 +20,7 @@
       TypeError, Uint8Array,
     },
 
+    ArrayIncludes: uncurry(Array.prototype.includes),
     ArrayIsArray: Array.isArray,
     ArrayJoin: uncurry(Array.prototype.join),
     ArrayPush: uncurry(Array.prototype.push),
@@ -27,6 +28,7 @@
     BigIntAsIntN: BigInt.asIntN,
     BigIntAsUintN: BigInt.asUintN,
     DateGetTime: uncurry(Date.prototype.getTime),
+    DateNow: Date.now,
     DateToISOString: uncurry(Date.prototype.toISOString),
     ErrorCapture: Error.captureStackTrace,
     JSONParse: JSON.parse,

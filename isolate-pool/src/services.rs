@@ -5,6 +5,7 @@
 
 use futures_util::future::BoxFuture;
 
+use storage::Label;
 use storage::model::{AppId, BundleId};
 
 /// Something a call asks for.
@@ -14,6 +15,9 @@ pub enum HostCall {
     /// `{"service": s, "database": s, "collection": s, "operation": s, "arguments": {…}}`. Answered with `{"v": result}`.
     /// `"function": s` beside them names a function that runs as system and was called by one that does not; the platform
     /// believes it of functions that are configured so, and of no others.
+    /// An operation of a transaction has `session: {"id": n, "transaction": n}` among its arguments, numbers that the host
+    /// counts; the first operation begins the transaction. `commitTransaction` and `abortTransaction` with the same, and
+    /// `endSession`, name no collection.
     /// `operation` is the method's name (`insertOne`, `find`, …), plus `getMore` and `closeCursor` with
     /// `arguments: {"cursor": int64}`. A `find` answers `{"v": [documents], "cursor": int64}` where cursor is 0 when
     /// exhausted.
@@ -55,6 +59,8 @@ pub struct Refusal {
     pub message: String,
     /// MongoDB's numeric code, 0 when there is none.
     pub number: i32,
+    /// Of what failed in a transaction: what may be tried again.
+    pub label: Option<Label>,
 }
 
 /// State that belongs to one invocation on the platform's side, such as its open cursors. Dropped when the call ends.

@@ -7,6 +7,7 @@ use bson::raw::{RawArray, RawBsonRef, RawDocument, RawDocumentBuf};
 use isolate_pool::services::Refusal;
 use storage::{Find, Modify, Update};
 
+use super::sessions::InSession;
 use super::{delete, refusal};
 use crate::limits::{DOCUMENT_DEPTH_MAX, NAMESPACE_NAME_LENGTH_MAX};
 
@@ -17,6 +18,8 @@ pub struct Command {
     pub function: Option<String>,
     /// Database and collection.
     pub namespace: (String, String),
+    /// The transaction it is part of.
+    pub session: Option<InSession>,
     pub operation: Operation,
 }
 
@@ -50,6 +53,9 @@ pub enum Operation {
     CloseCursor {
         cursor: i64,
     },
+    CommitTransaction,
+    AbortTransaction,
+    EndSession,
 }
 
 impl Command {
@@ -66,14 +72,26 @@ impl Command {
             _ => return Err(wrong("arguments must be a document")),
         };
         let name = text("operation")?;
-        let operation = operation(name, Arguments::of(name, arguments))?;
-        if !matches!(operation, Operation::GetMore { .. } | Operation::CloseCursor { .. }) {
+        let mut arguments = Arguments::of(name, arguments);
+        let session = arguments.session()?;
+        let operation = operation(name, arguments)?;
+        if operation.is_about_session() && session.is_none() {
+            return Err(wrong(format!("{name}: session must name a session and its transaction")));
+        }
+        let cursor = matches!(operation, Operation::GetMore { .. } | Operation::CloseCursor { .. });
+        if !cursor && !operation.is_about_session() {
             database_name(text("database")?)?;
             collection_name(text("collection")?)?;
         }
         let namespace = (text("database")?.to_owned(), text("collection")?.to_owned());
         let function = Some(text("function")?.to_owned()).filter(|name| !name.is_empty());
-        Ok(Self { service: text("service")?.to_owned(), function, namespace, operation })
+        Ok(Self { service: text("service")?.to_owned(), function, namespace, session, operation })
+    }
+}
+
+impl Operation {
+    fn is_about_session(&self) -> bool {
+        matches!(self, Self::CommitTransaction | Self::AbortTransaction | Self::EndSession)
     }
 }
 
@@ -130,11 +148,15 @@ fn operation(name: &str, mut arguments: Arguments<'_>) -> Result<Operation, Refu
         "deleteMany" => delete(arguments.document("filter")?, true),
         "getMore" => Operation::GetMore { cursor: arguments.cursor()? },
         "closeCursor" => Operation::CloseCursor { cursor: arguments.cursor()? },
+        "commitTransaction" => Operation::CommitTransaction,
+        "abortTransaction" => Operation::AbortTransaction,
+        "endSession" => Operation::EndSession,
         other => {
             return Err(Refusal {
                 code: "CommandNotSupported".to_owned(),
                 message: format!("operation '{other}' is not supported"),
                 number: 115,
+                label: None,
             });
         }
     };
@@ -255,6 +277,19 @@ impl<'a> Arguments<'a> {
         }
     }
 
+    fn session(&mut self) -> Result<Option<InSession>, Refusal> {
+        let number = |session: &RawDocument, key: &str| match session.get(key) {
+            Ok(Some(RawBsonRef::Int32(number))) => Some(i64::from(number)),
+            Ok(Some(RawBsonRef::Int64(number))) => Some(number),
+            _ => None,
+        };
+        let Some(given) = self.get("session")? else { return Ok(None) };
+        let read = given.as_document().and_then(|given| {
+            Some(InSession { session: number(given, "id")?, transaction: number(given, "transaction")? })
+        });
+        read.map(Some).ok_or_else(|| self.not("session", "a session and its transaction"))
+    }
+
     fn update(&mut self, update: RawDocumentBuf, multi: bool) -> Result<Update, Refusal> {
         let filter = self.document("filter")?;
         let upsert = self.flag("upsert")?.unwrap_or(false);
@@ -291,6 +326,7 @@ impl<'a> Arguments<'a> {
                     code: "CommandNotSupported".to_owned(),
                     message: format!("{}: option '{key}' is not supported", self.operation),
                     number: 115,
+                    label: None,
                 });
             }
         }
@@ -329,7 +365,7 @@ fn shown(name: &str) -> String {
 }
 
 fn invalid_namespace(message: String) -> Refusal {
-    Refusal { code: "InvalidNamespace".to_owned(), message, number: 73 }
+    Refusal { code: "InvalidNamespace".to_owned(), message, number: 73, label: None }
 }
 
 fn wrong(message: impl Into<String>) -> Refusal {

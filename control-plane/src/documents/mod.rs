@@ -9,6 +9,7 @@
 
 mod command;
 mod restrict;
+mod sessions;
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -25,6 +26,7 @@ use storage::{Cursor, Delete, Fault, Find, Modify, Namespace, Store, StoreError,
 
 use crate::limits::{OPEN_CURSORS_MAX, READ_DOCUMENTS_MAX};
 use command::{Command, Operation};
+use sessions::Sessions;
 
 /// The data source an app has without configuring any.
 const DEFAULT_SERVICE: &str = "mongodb-atlas";
@@ -37,6 +39,7 @@ struct Inner {
     app: Arc<ActiveApp>,
     system: bool,
     cursors: Mutex<Cursors>,
+    sessions: Sessions,
 }
 
 #[derive(Default)]
@@ -53,7 +56,7 @@ struct OpenCursor {
 
 impl DocumentSession {
     pub fn new(store: Arc<dyn Store>, app: Arc<ActiveApp>, system: bool) -> Self {
-        Self(Arc::new(Inner { store, app, system, cursors: Mutex::default() }))
+        Self(Arc::new(Inner { store, app, system, cursors: Mutex::default(), sessions: Sessions::default() }))
     }
 }
 
@@ -66,11 +69,25 @@ impl DocumentSession {
             inner.run(command).await.map(RawDocumentBuf::into_bytes)
         })
     }
+
+    /// The call is over: what it left open of transactions is aborted.
+    pub fn end(&self) {
+        self.0.sessions.end_all();
+    }
 }
 
 impl Inner {
     async fn run(&self, command: Command) -> Result<RawDocumentBuf, Refusal> {
-        let Command { service, function, namespace, operation } = command;
+        let Command { service, function, namespace, session, operation } = command;
+        match (&operation, session) {
+            (Operation::CommitTransaction, Some(at)) => return self.sessions.commit(at).await.map(|()| nothing()),
+            (Operation::AbortTransaction, Some(at)) => return self.sessions.abort(at).await.map(|()| nothing()),
+            (Operation::EndSession, Some(at)) => {
+                self.sessions.end(at.session);
+                return Ok(nothing());
+            }
+            _ => {}
+        }
         match operation {
             Operation::GetMore { cursor } => return self.more(cursor).await,
             Operation::CloseCursor { cursor } => {
@@ -104,8 +121,15 @@ impl Inner {
         if !system {
             restrict::check(&operation)?;
         }
-        let namespace = Namespace::new(Tenant::App(self.app.id), database, collection);
-        self.perform(&namespace, operation).await
+        let tenant = Tenant::App(self.app.id);
+        let namespace = Namespace::new(tenant, database, collection);
+        match session {
+            None => self.perform(&*self.store, &namespace, operation).await,
+            Some(at) => {
+                let transaction = self.sessions.enter(at, &service, &*self.store, tenant).await?;
+                self.perform(&*transaction, &namespace, operation).await
+            }
+        }
     }
 
     /// Whether a function that a host names runs as system whoever calls it. A host can lie about which of the app's
@@ -114,10 +138,15 @@ impl Inner {
         self.app.functions.get(function).is_some_and(|function| function.run_as == RunAs::System)
     }
 
-    async fn perform(&self, at: &Namespace, operation: Operation) -> Result<RawDocumentBuf, Refusal> {
+    async fn perform(
+        &self,
+        store: &dyn Store,
+        at: &Namespace,
+        operation: Operation,
+    ) -> Result<RawDocumentBuf, Refusal> {
         match operation {
             Operation::InsertOne { document } => {
-                let inserted = self.store.insert(at, vec![document], true).await.map_err(told)?;
+                let inserted = store.insert(at, vec![document], true).await.map_err(told)?;
                 if let Some(error) = inserted.error {
                     return Err(told(error));
                 }
@@ -125,46 +154,50 @@ impl Inner {
                 Ok(rawdoc! { "v": { "insertedId": id } })
             }
             Operation::InsertMany { documents, ordered } => {
-                let inserted = self.store.insert(at, documents, ordered).await.map_err(told)?;
+                let inserted = store.insert(at, documents, ordered).await.map_err(told)?;
                 if let Some(error) = inserted.error {
                     return Err(told(error));
                 }
                 let ids: RawArrayBuf = inserted.ids.into_iter().collect();
                 Ok(rawdoc! { "v": { "insertedIds": ids } })
             }
-            Operation::Find(query) => self.find(at, query).await,
+            Operation::Find(query) => self.find(store, at, query).await,
             Operation::FindOne(query) => {
-                let mut cursor = self.store.find(at, query).await.map_err(told)?;
+                let mut cursor = store.find(at, query).await.map_err(told)?;
                 let batch = cursor.next(BATCH_BYTES_MAX).await.map_err(told)?;
                 let found = batch.documents.into_iter().next().map_or(RawBson::Null, RawBson::Document);
                 Ok(rawdoc! { "v": found })
             }
             Operation::Count(query) => {
-                let count = self.store.count(at, query).await.map_err(told)?;
+                let count = store.count(at, query).await.map_err(told)?;
                 Ok(rawdoc! { "v": count_of(count) })
             }
-            Operation::Update(update) => self.update(at, update).await,
+            Operation::Update(update) => self.update(store, at, update).await,
             Operation::Delete(delete) => {
-                let deleted = self.store.delete(at, delete).await.map_err(told)?;
+                let deleted = store.delete(at, delete).await.map_err(told)?;
                 Ok(rawdoc! { "v": { "deletedCount": count_of(deleted) } })
             }
             Operation::Modify(modify) => {
-                let modified = self.store.modify(at, modify).await.map_err(told)?;
+                let modified = store.modify(at, modify).await.map_err(told)?;
                 Ok(rawdoc! { "v": modified.document.map_or(RawBson::Null, RawBson::Document) })
             }
             Operation::Distinct { path, filter } => {
-                let values = self.store.distinct(at, &path, filter).await.map_err(told)?;
+                let values = store.distinct(at, &path, filter).await.map_err(told)?;
                 Ok(rawdoc! { "v": RawArrayBuf::from_iter(values) })
             }
-            Operation::BulkWrite { operations, ordered } => self.bulk_write(at, operations, ordered).await,
-            Operation::GetMore { .. } | Operation::CloseCursor { .. } => {
-                unreachable!("commands about an open cursor were answered before the namespace was looked at")
+            Operation::BulkWrite { operations, ordered } => self.bulk_write(store, at, operations, ordered).await,
+            Operation::GetMore { .. }
+            | Operation::CloseCursor { .. }
+            | Operation::CommitTransaction
+            | Operation::AbortTransaction
+            | Operation::EndSession => {
+                unreachable!("commands about a cursor or a session were answered before the namespace was looked at")
             }
         }
     }
 
-    async fn update(&self, at: &Namespace, update: Update) -> Result<RawDocumentBuf, Refusal> {
-        let updated = self.store.update(at, update).await.map_err(told)?;
+    async fn update(&self, store: &dyn Store, at: &Namespace, update: Update) -> Result<RawDocumentBuf, Refusal> {
+        let updated = store.update(at, update).await.map_err(told)?;
         let mut result = rawdoc! {
             "matchedCount": count_of(updated.matched),
             "modifiedCount": count_of(updated.modified),
@@ -179,6 +212,7 @@ impl Inner {
     /// operations are not in order.
     async fn bulk_write(
         &self,
+        store: &dyn Store,
         at: &Namespace,
         operations: Vec<Operation>,
         ordered: bool,
@@ -186,7 +220,7 @@ impl Inner {
         let mut failed = None;
         for operation in operations {
             // Boxed, since it may not hold another bulk write but the compiler cannot know.
-            if let Err(refusal) = Box::pin(self.perform(at, operation)).await {
+            if let Err(refusal) = Box::pin(self.perform(store, at, operation)).await {
                 failed.get_or_insert(refusal);
                 if ordered {
                     break;
@@ -199,7 +233,7 @@ impl Inner {
         }
     }
 
-    async fn find(&self, at: &Namespace, mut query: Find) -> Result<RawDocumentBuf, Refusal> {
+    async fn find(&self, store: &dyn Store, at: &Namespace, mut query: Find) -> Result<RawDocumentBuf, Refusal> {
         if self.lock().open.len() >= OPEN_CURSORS_MAX {
             return Err(refusal("CursorLimit", format!("a call may have at most {OPEN_CURSORS_MAX} cursors open")));
         }
@@ -208,7 +242,7 @@ impl Inner {
             0 => READ_DOCUMENTS_MAX + 1,
             limit => limit.min(READ_DOCUMENTS_MAX + 1),
         };
-        let cursor = self.store.find(at, query).await.map_err(told)?;
+        let cursor = store.find(at, query).await.map_err(told)?;
         self.batch(None, OpenCursor { cursor, read: 0 }).await
     }
 
@@ -218,6 +252,7 @@ impl Inner {
             code: "CursorNotFound".to_owned(),
             message: format!("cursor id {id} not found"),
             number: 43,
+            label: None,
         })?;
         self.batch(Some(id), open).await
     }
@@ -267,7 +302,12 @@ impl Operation {
             Self::Update(_) => &[Access::Update],
             Self::Delete(_) => &[Access::Delete],
             // A bulk write needs what each of its operations needs.
-            Self::BulkWrite { .. } | Self::GetMore { .. } | Self::CloseCursor { .. } => &[],
+            Self::BulkWrite { .. }
+            | Self::GetMore { .. }
+            | Self::CloseCursor { .. }
+            | Self::CommitTransaction
+            | Self::AbortTransaction
+            | Self::EndSession => &[],
         }
     }
 
@@ -287,16 +327,23 @@ fn count_of(count: u64) -> i64 {
 }
 
 fn refusal(code: &str, message: String) -> Refusal {
-    Refusal { code: code.to_owned(), message, number: 0 }
+    Refusal { code: code.to_owned(), message, number: 0, label: None }
+}
+
+fn nothing() -> RawDocumentBuf {
+    rawdoc! { "v": RawBson::Null }
 }
 
 /// A store's error as a function sees it. What broke inside the store is for the operator.
 fn told(error: StoreError) -> Refusal {
+    let label = error.label;
     match error.fault {
-        Fault::Caller => Refusal { code: error.code_name.to_owned(), message: error.message, number: error.code },
+        Fault::Caller => {
+            Refusal { code: error.code_name.to_owned(), message: error.message, number: error.code, label }
+        }
         // Said in words that are for everybody, and logged where it was noticed.
         Fault::Store if error == StoreError::out_of_disk_space() => {
-            Refusal { code: error.code_name.to_owned(), message: error.message, number: error.code }
+            Refusal { code: error.code_name.to_owned(), message: error.message, number: error.code, label }
         }
         Fault::Store => {
             tracing::error!(%error, "the document store failed");
@@ -304,6 +351,7 @@ fn told(error: StoreError) -> Refusal {
                 code: "InternalServerError".to_owned(),
                 message: "the document store failed".to_owned(),
                 number: error.code,
+                label,
             }
         }
     }

@@ -41,7 +41,10 @@ pub fn check(operation: &Operation) -> Result<(), Refusal> {
         Operation::InsertOne { .. }
         | Operation::InsertMany { .. }
         | Operation::GetMore { .. }
-        | Operation::CloseCursor { .. } => Ok(()),
+        | Operation::CloseCursor { .. }
+        | Operation::CommitTransaction
+        | Operation::AbortTransaction
+        | Operation::EndSession => Ok(()),
     }
 }
 

@@ -101,5 +101,5 @@ pub fn wrong(message: impl Into<String>) -> Refusal {
 }
 
 pub fn refused(code: &str, message: impl Into<String>) -> Refusal {
-    Refusal { code: code.to_owned(), message: message.into(), number: 0 }
+    Refusal { code: code.to_owned(), message: message.into(), number: 0, label: None }
 }

@@ -128,8 +128,8 @@ test("refused arguments say what is wrong", async (t) => {
     ["await coll.findOneAndDelete({}, {upsert: true})", "collection.findOneAndDelete: the option 'upsert' is not available in this version of Portico"],
     ["await coll.bulkWrite([])", "must provide at least one element"],
     ["await coll.bulkWrite([{a: {}, b: {}}])", "collection.bulkWrite: operation 0 must be like { updateOne: { filter, update } }"],
-    ["coll.watch()", "collection.watch is not available in this version of Portico"],
-    ["context.services.get('mongodb-atlas').startSession()", "client.startSession is not available in this version of Portico"],
+    ["coll.watch()", "collection.watch is not available in functions, only to clients"],
+    ["await coll.insertOne({}, {session: {}})", "collection.insertOne: session must be one that client.startSession() gave, but is a value of type object"],
   ];
   for (const [body, message] of rows) {
     await t.test(body, async () => {

@@ -68,7 +68,7 @@ function start({ functions = {}, documents, world, app = APP, values = {}, envir
       operations.push({ call, service, database, collection, operation, args, ...(as === undefined ? {} : { as }) });
       return settle((resolve, reject) => {
         Promise.resolve().then(() => documents(operation, args, { service, database, collection })).then(resolve, (error) => {
-          reject(portico.refusal(error.code ?? "Failed", error.message, error.number));
+          reject(portico.refusal(error.code ?? "Failed", error.message, error.number, error.label));
         });
       });
     },

@@ -14,6 +14,7 @@ const SOURCES: &[(&str, &str)] = &[
     ("platform/encoding.js", include_str!("../../js/encoding.js")),
     ("platform/timers.js", include_str!("../../js/timers.js")),
     ("platform/console.js", include_str!("../../js/console.js")),
+    ("platform/sessions.js", include_str!("../../js/sessions.js")),
     ("platform/mongodb.js", include_str!("../../js/mongodb.js")),
     ("platform/request.js", include_str!("../../js/request.js")),
     ("platform/response.js", include_str!("../../js/response.js")),

@@ -148,7 +148,7 @@ impl Host {
                         }
                         Err(Stop::Thrown) => return,
                         Err(Stop::Refused(message)) => {
-                            Refusal { code: "InternalServerError".to_owned(), message, number: 0 }
+                            Refusal { code: "InternalServerError".to_owned(), message, number: 0, label: None }
                         }
                     }
                 }
@@ -162,7 +162,11 @@ impl Host {
             };
             let code = crate::engine::error::string(scope, &refusal.code).into();
             let message = crate::engine::error::string(scope, &refusal.message).into();
-            if let Some(error) = make.call(scope, undefined, &[code, message, number]) {
+            let label = match refusal.label {
+                None => undefined,
+                Some(label) => crate::engine::error::string(scope, label.as_str()).into(),
+            };
+            if let Some(error) = make.call(scope, undefined, &[code, message, number, label]) {
                 resolver.reject(scope, error);
             }
         });

@@ -7,6 +7,7 @@ use crate::invocation::{Call, Format, Identity, Invocation, RequestParts, Respon
 use crate::limits::FRAME_BYTES_MAX;
 use crate::outcome::{ConsoleLevel, Failure, FailureKind, Outcome, Response, ResponseContent};
 use crate::services::{HostCall, Refusal};
+use storage::Label;
 use storage::model::{AppId, BundleId};
 
 /// Bytes that are no frame. Names what was being read.
@@ -282,6 +283,11 @@ pub fn write_host_reply(out: &mut Vec<u8>, id: u64, call: u32, answer: Result<&[
             w.str(&refusal.code);
             w.str(&refusal.message);
             w.u32(refusal.number as u32);
+            w.u8(match refusal.label {
+                None => 0,
+                Some(Label::TransientTransaction) => 1,
+                Some(Label::UnknownCommitResult) => 2,
+            });
         }
     }
     w.end();
@@ -525,6 +531,12 @@ pub fn read_down(body: &[u8]) -> Result<Down<'_>, BadFrame> {
                     code: r.str("refusal code")?.to_owned(),
                     message: r.str("refusal message")?.to_owned(),
                     number: r.u32("refusal number")? as i32,
+                    label: match r.u8("refusal label")? {
+                        0 => None,
+                        1 => Some(Label::TransientTransaction),
+                        2 => Some(Label::UnknownCommitResult),
+                        _ => return Err(BadFrame("refusal label")),
+                    },
                 })
             } else {
                 Ok(r.bytes("answer")?)

@@ -98,7 +98,8 @@ fn operations_nobody_awaits_are_finished_before_the_answer() {
     let (_, first, _) = stage.asked();
     let (_, second, _) = stage.asked();
     stage.reply(id, second, Ok(doc! { "v": null }));
-    let refusal = Refusal { code: "NoMatchingRuleFound".into(), message: "insert not permitted".into(), number: 0 };
+    let refusal =
+        Refusal { code: "NoMatchingRuleFound".into(), message: "insert not permitted".into(), number: 0, label: None };
     stage.reply(id, first, Err(refusal));
     assert_eq!(body(stage.done(id)), "\"sent\"");
     // The rejection that nobody heard is in the log.

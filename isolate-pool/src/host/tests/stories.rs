@@ -44,7 +44,8 @@ fn a_refused_operation_can_be_caught_and_names_its_code() {
     )]);
     let sent = stage.send("store");
     let (id, call, _) = stage.asked();
-    let refusal = Refusal { code: "NoMatchingRuleFound".into(), message: "insert not permitted".into(), number: 0 };
+    let refusal =
+        Refusal { code: "NoMatchingRuleFound".into(), message: "insert not permitted".into(), number: 0, label: None };
     stage.reply(id, call, Err(refusal));
     assert_eq!(body(stage.done(sent)), "\"NoMatchingRuleFound insert not permitted\"");
 }
