@@ -99,3 +99,13 @@ pub const OPEN_TRANSACTIONS_MAX: usize = 256;
 /// How long a transaction may stay open, as MongoDB's `transactionLifetimeLimitSeconds`: it bounds how long pages stay
 /// pinned. Past it the transaction is aborted, and what comes next in it is answered with `NoSuchTransaction` (251).
 pub const TRANSACTION_LIFETIME: Duration = Duration::from_secs(60);
+
+/// Bytes of one value that an expression makes on its way, and of all it holds at once: four times what a document may
+/// hold, since what grows is often cut down again. Without it a few words (`$range`, `$reduce`) take all memory. Refused
+/// with `ExceededMemoryLimit` (146).
+pub const EXPRESSION_BYTES_MAX: usize = 64 * 1024 * 1024;
+
+/// Rounds of a `$reduce` between two looks at how deeply its value is nested. Each round may add as many levels as the
+/// expression has itself, so recursion over a value stays within a thousand levels; more than [`NESTING_MAX`] are refused
+/// with `Overflow` (15).
+pub const REDUCE_ROUNDS: usize = 8;

@@ -3,13 +3,17 @@
 //! The variables lie on the stack, so a result that refers to one is copied out before it goes. What `$map` and `$filter`
 //! give is copied anyway.
 
-use bson::raw::{RawArray, RawArrayBuf, RawBsonRef};
+use bson::raw::{RawArray, RawBsonRef};
 
+use super::array::elements;
+use super::made::Elements;
 use super::parse::{Parser, kind};
 use super::scope::{self, Frame, Scope};
 use super::tree::Node;
 use super::value::Value;
 use crate::error::{Code, StoreError, code, location};
+use crate::limits;
+use crate::value::check;
 
 #[derive(Debug, Clone)]
 pub(super) struct Let {
@@ -117,10 +121,15 @@ pub(super) fn bind(parser: &mut Parser<'_>, operand: RawBsonRef<'_>) -> Result<N
 
 impl Let {
     pub fn evaluate<'a>(&'a self, scope: &Scope<'a>) -> Result<Value<'a>, StoreError> {
-        let values = self.values.iter().map(|value| value.evaluate(scope)).collect::<Result<Vec<_>, _>>()?;
-        let mut inner = Scope { frame: None, ..*scope };
+        let mut held = *scope;
+        let mut values = Vec::with_capacity(self.values.len());
+        for value in &self.values {
+            let value = value.evaluate(&held)?;
+            held = held.holding(value.bytes())?;
+            values.push(value);
+        }
         let frame = Frame { first: self.first, values: &values, outer: scope.frame };
-        inner.frame = Some(&frame);
+        let mut inner = held.within(&frame);
         if let Some(current) = self.current {
             inner.current = values[current].get();
         }
@@ -141,13 +150,14 @@ impl Map {
     pub fn evaluate<'a>(&'a self, scope: &Scope<'a>) -> Result<Value<'a>, StoreError> {
         let input = self.input.evaluate(scope)?;
         let Some(array) = array_of("input to $map", &input, code!(16883))? else { return Ok(Value::NULL) };
-        let mut made = RawArrayBuf::new();
-        for element in array.into_iter().map_while(Result::ok) {
+        let mut made = Elements::of("$map");
+        for element in elements(array) {
             let values = [Value::Ref(element)];
             let frame = Frame { first: self.first, values: &values, outer: scope.frame };
-            made.push(self.body.evaluate(&Scope { frame: Some(&frame), ..*scope })?.or_null());
+            let scope = scope.holding(input.bytes() + made.bytes())?;
+            made.push(self.body.evaluate(&scope.within(&frame))?.or_null())?;
         }
-        Ok(made.into())
+        Ok(made.done())
     }
 }
 
@@ -166,19 +176,20 @@ impl Filter {
         let input = self.input.evaluate(scope)?;
         let Some(array) = array_of("input to $filter", &input, code!(28651))? else { return Ok(Value::NULL) };
         let mut left = self.limit(scope)?;
-        let mut made = RawArrayBuf::new();
-        for element in array.into_iter().map_while(Result::ok) {
+        let mut made = Elements::of("$filter");
+        for element in elements(array) {
             let values = [Value::Ref(element)];
             let frame = Frame { first: self.first, values: &values, outer: scope.frame };
-            if self.condition.evaluate(&Scope { frame: Some(&frame), ..*scope })?.truth() {
-                made.push(element);
+            let scope = scope.holding(input.bytes() + made.bytes())?;
+            if self.condition.evaluate(&scope.within(&frame))?.truth() {
+                made.push(element)?;
                 left -= 1;
                 if left == 0 {
                     break;
                 }
             }
         }
-        Ok(made.into())
+        Ok(made.done())
     }
 
     /// How many elements are wanted at most.
@@ -211,11 +222,16 @@ impl Reduce {
         let input = self.input.evaluate(scope)?;
         let Some(array) = array_of("'input' of $reduce", &input, code!(40080))? else { return Ok(Value::NULL) };
         let mut value = self.initial.evaluate(scope)?;
-        for element in array.into_iter().map_while(Result::ok) {
+        for (round, element) in elements(array).enumerate() {
+            let scope = scope.holding(input.bytes() + value.bytes())?;
             let values = [Value::Ref(element), value];
             let frame = Frame { first: self.first, values: &values, outer: scope.frame };
-            value = self.body.evaluate(&Scope { frame: Some(&frame), ..*scope })?.into_owned();
+            value = self.body.evaluate(&scope.within(&frame))?.into_owned();
+            if (round + 1) % limits::REDUCE_ROUNDS == 0 {
+                value.get().map_or(Ok(()), check::value)?;
+            }
         }
+        value.get().map_or(Ok(()), check::value)?;
         Ok(value)
     }
 }

@@ -1,12 +1,13 @@
 //! A [`Node`] and a [`Scope`] to a [`Value`].
 
-use bson::raw::{RawArrayBuf, RawBsonRef, RawDocumentBuf};
+use bson::raw::RawBsonRef;
 
+use super::made::{Elements, Fields};
 use super::operator::Operator;
 use super::scope::Scope;
 use super::tree::{Node, Variable};
 use super::value::Value;
-use super::{choice, field};
+use super::{choice, field, random};
 use crate::error::StoreError;
 
 impl Node {
@@ -19,21 +20,21 @@ impl Node {
                 Ok(variable.of(scope).map_or(Value::Missing, |value| field::below(value, path, 0)))
             }
             Self::Document(fields) => {
-                let mut document = RawDocumentBuf::new();
+                let mut document = Fields::of("An object");
                 for (name, node) in fields {
                     // A field whose value is missing is left out.
-                    if let Some(value) = node.evaluate(scope)?.get() {
-                        document.append(name, value);
+                    if let Some(value) = node.evaluate(&scope.holding(document.bytes())?)?.get() {
+                        document.append(name, value)?;
                     }
                 }
-                Ok(document.into())
+                Ok(document.done())
             }
             Self::Array(nodes) => {
-                let mut array = RawArrayBuf::new();
+                let mut array = Elements::of("An array");
                 for node in nodes {
-                    array.push(node.evaluate(scope)?.or_null());
+                    array.push(node.evaluate(&scope.holding(array.bytes())?)?.or_null())?;
                 }
-                Ok(array.into())
+                Ok(array.done())
             }
             Self::Call(operator, operands) => call(operator, operands, scope),
             Self::And(nodes) => choice::every(nodes, scope),
@@ -48,6 +49,8 @@ impl Node {
             Self::Map(form) => form.evaluate(scope),
             Self::Filter(form) => form.evaluate(scope),
             Self::Reduce(form) => form.evaluate(scope),
+            Self::SortArray(form) => form.evaluate(scope),
+            Self::Rand => Ok(random::uniform().into()),
         }
     }
 }
@@ -72,9 +75,16 @@ fn call<'a>(
     operands: &'a [Option<Node>],
     scope: &Scope<'a>,
 ) -> Result<Value<'a>, StoreError> {
-    let value = |operand: &'a Option<Node>| operand.as_ref().map(|operand| operand.evaluate(scope)).transpose();
+    // What has been evaluated waits for the rest.
+    let mut scope = *scope;
+    let mut value = |operand: &'a Option<Node>| {
+        let Some(operand) = operand else { return Ok(None) };
+        let value = operand.evaluate(&scope)?;
+        scope = scope.holding(value.bytes())?;
+        Ok(Some(value))
+    };
     if operands.len() > FEW {
-        let mut values = operands.iter().map(value).collect::<Result<Vec<_>, _>>()?;
+        let mut values = operands.iter().map(value).collect::<Result<Vec<_>, StoreError>>()?;
         return (operator.apply)(operator, &mut values);
     }
     let mut values = [const { None }; FEW];

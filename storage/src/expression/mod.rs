@@ -15,10 +15,15 @@ mod choice;
 mod compare;
 mod evaluate;
 mod field;
+mod made;
 mod math;
+mod object;
 mod operator;
 mod parse;
+mod random;
 mod scope;
+mod set;
+mod sort_array;
 mod string;
 #[cfg(test)]
 mod tests;

@@ -7,7 +7,6 @@ use std::collections::HashMap;
 use std::sync::LazyLock;
 
 use super::value::Value;
-use super::{arithmetic, array, bits, compare, math, string, trigonometry, types};
 use crate::error::{Code, StoreError};
 
 /// One operator. The function is given the row, so that one function can serve several.
@@ -45,14 +44,16 @@ pub type Apply = for<'a> fn(&'static Operator, &mut [Option<Value<'a>>]) -> Resu
 pub const MANY: usize = usize::MAX;
 
 const TABLES: &[&[Operator]] = &[
-    arithmetic::OPERATORS,
-    array::OPERATORS,
-    bits::OPERATORS,
-    compare::OPERATORS,
-    math::OPERATORS,
-    string::OPERATORS,
-    trigonometry::OPERATORS,
-    types::OPERATORS,
+    super::arithmetic::OPERATORS,
+    super::array::OPERATORS,
+    super::bits::OPERATORS,
+    super::compare::OPERATORS,
+    super::math::OPERATORS,
+    super::object::OPERATORS,
+    super::set::OPERATORS,
+    super::string::OPERATORS,
+    super::trigonometry::OPERATORS,
+    super::types::OPERATORS,
 ];
 
 pub(super) fn find(name: &str) -> Option<&'static Operator> {

@@ -5,20 +5,13 @@ use bson::raw::{CString, RawArrayBuf, RawBsonRef, RawDocument, RawDocumentBuf};
 use super::operator::{self, MANY, Operands, Operator};
 use super::scope::{self, Names, Scope};
 use super::tree::{Node, Variable};
-use super::{binding, choice, field};
+use super::{binding, choice, field, object, random, sort_array};
 use crate::error::{StoreError, location};
 use crate::value::check;
 
 /// A whole expression. It is checked first, so that nothing after meets malformed bytes or endless nesting.
 pub(super) fn expression(value: RawBsonRef<'_>, names: &Names) -> Result<Node, StoreError> {
-    match value {
-        RawBsonRef::Document(document) => check::document(document)?,
-        RawBsonRef::Array(array) => {
-            let elements = RawDocument::from_bytes(array.as_bytes());
-            check::document(elements.map_err(|error| StoreError::bad_value(error.to_string()))?)?;
-        }
-        _ => {}
-    }
+    check::value(value)?;
     Parser { names, made: Vec::new() }.operand(value)
 }
 
@@ -146,6 +139,10 @@ impl Parser<'_> {
             "$map" => binding::map(self, operand),
             "$filter" => binding::filter(self, operand),
             "$reduce" => binding::reduce(self, operand),
+            "$getField" => object::parse_get_field(self, operand),
+            "$setField" | "$unsetField" => object::parse_set_field(self, name, operand),
+            "$sortArray" => sort_array::parse(self, operand),
+            "$rand" => random::parse(operand),
             "$function" | "$accumulator" => Err(StoreError::unsupported(format!(
                 "{name} is not supported: no user code runs in the document store"
             ))),

@@ -10,6 +10,7 @@ use bson::raw::{RawBsonRef, RawDocument};
 use bson::{DateTime, Timestamp};
 
 use super::Expression;
+use super::made::check_size;
 use super::value::Value;
 use crate::error::{StoreError, location};
 
@@ -97,6 +98,8 @@ pub struct Scope<'a> {
     pub(super) current: Option<RawBsonRef<'a>>,
     pub(super) globals: &'a Globals,
     pub(super) frame: Option<&'a Frame<'a>>,
+    /// Bytes of values that wait for this evaluation: of variables, of operands to its left, of what is being made of it.
+    held: usize,
 }
 
 /// Variables made together, by one `$let` or one round of a `$map`.
@@ -110,12 +113,27 @@ pub(super) struct Frame<'a> {
 
 impl<'a> Scope<'a> {
     pub fn new(root: &'a RawDocument, globals: &'a Globals) -> Self {
-        Self { root, current: Some(RawBsonRef::Document(root)), globals, frame: None }
+        Self { root, current: Some(RawBsonRef::Document(root)), globals, frame: None, held: 0 }
     }
 
     /// The same with another `$$CURRENT`, as `$redact` has it on its way down a document.
     pub fn at(self, current: RawBsonRef<'a>) -> Self {
         Self { current: Some(current), ..self }
+    }
+
+    /// For an evaluation during which so many bytes more wait; refused when they are too many.
+    pub(super) fn holding(self, bytes: usize) -> Result<Self, StoreError> {
+        let held = self.held + bytes;
+        check_size("The expression", held)?;
+        Ok(Self { held, ..self })
+    }
+
+    /// For what is evaluated with the variables of a frame.
+    pub(super) fn within<'b>(self, frame: &'b Frame<'b>) -> Scope<'b>
+    where
+        'a: 'b,
+    {
+        Scope { frame: Some(frame), ..self }
     }
 
     pub(super) fn variable(&self, number: usize) -> Option<RawBsonRef<'a>> {

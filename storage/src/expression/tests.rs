@@ -120,3 +120,103 @@ fn whole_numbers_grow_instead_of_overflowing() {
     assert_eq!(value(bson!({ "$subtract": [i32::MIN, 1] }), doc! {}), Some(Bson::Int64(i64::from(i32::MIN) - 1)));
     assert_eq!(value(bson!({ "$mod": [i64::MIN, -1] }), doc! {}), Some(Bson::Int64(0)));
 }
+
+#[test]
+fn arrays_give_their_parts_and_refuse_the_rest() {
+    let document = doc! { "l": [1, 2, 3, 4], "d": [{ "x": 2 }, { "x": 1, "y": 0 }, 7], "n": Bson::Null };
+    for (expression, expected) in [
+        (bson!({ "$arrayElemAt": ["$l", -1] }), Some(bson!(4))),
+        (bson!({ "$arrayElemAt": ["$l", 4] }), None),
+        (bson!({ "$arrayElemAt": [{ "$concatArrays": ["$l", [[9]]] }, -1] }), Some(bson!([9]))),
+        (bson!({ "$first": "$d" }), Some(bson!({ "x": 2 }))),
+        (bson!({ "$lastN": { "input": "$l", "n": 2 } }), Some(bson!([3, 4]))),
+        (bson!({ "$minN": { "input": [3, Bson::Null, "x", 1], "n": 2 } }), Some(bson!([1, 3]))),
+        (bson!({ "$concatArrays": [] }), Some(bson!([]))),
+        (bson!({ "$slice": ["$l", -3, 2] }), Some(bson!([2, 3]))),
+        (bson!({ "$range": [5, 0, -2] }), Some(bson!([5, 3, 1]))),
+        (bson!({ "$in": ["$zz", "$l"] }), Some(bson!(false))),
+        (bson!({ "$indexOfArray": ["$l", 3, 1, 3] }), Some(bson!(2))),
+        (bson!({ "$indexOfArray": ["$l", 3, 0, 2] }), Some(bson!(-1))),
+        (
+            bson!({ "$filter": { "input": "$l", "as": "e", "cond": { "$gt": ["$$e", 1] }, "limit": 2 } }),
+            Some(bson!([2, 3])),
+        ),
+        (bson!({ "$filter": { "input": "$l", "cond": true, "limit": "$n" } }), Some(bson!([1, 2, 3, 4]))),
+        (
+            bson!({ "$sortArray": { "input": "$d", "sortBy": { "x": 1 } } }),
+            Some(bson!([7, { "x": 1, "y": 0 }, { "x": 2 }])),
+        ),
+        (bson!({ "$setUnion": ["$l", [9, 1.0, 9]] }), Some(bson!([1, 2, 3, 4, 9]))),
+        (bson!({ "$setIntersection": ["$l", [4, 2.0, 2]] }), Some(bson!([2, 4]))),
+    ] {
+        assert_eq!(value(expression.clone(), document.clone()), expected, "{expression}");
+    }
+    for (expression, expected) in [
+        (bson!({ "$filter": { "input": "$l", "cond": true, "limit": 1.5 } }), 327391),
+        (bson!({ "$filter": { "input": "$l", "cond": true, "limit": 0 } }), 327392),
+        (bson!({ "$firstN": { "input": "$l", "n": 0 } }), 5787908),
+        (bson!({ "$size": "$a" }), 17124),
+        (bson!({ "$sortArray": { "input": "$l", "sortBy": 2 } }), 2),
+        (bson!({ "$slice": ["$l", 1, 0] }), 28729),
+    ] {
+        assert_eq!(code(expression.clone()), expected, "{expression}");
+    }
+}
+
+#[test]
+fn documents_are_merged_and_taken_apart() {
+    let document = doc! { "o": { "a": 1, "b.c": 2, "$d": 3 }, "x": 5 };
+    let many = |from: i32| (from..from + 50).map(|at| (format!("f{at}"), Bson::Int32(at))).collect::<bson::Document>();
+    let merged =
+        value(bson!({ "$mergeObjects": [{ "$literal": many(0) }, { "f7": "x" }, { "$literal": many(40) }] }), doc! {});
+    let merged = merged.unwrap().as_document().unwrap().clone();
+    assert_eq!(merged.len(), 90);
+    assert_eq!(merged.keys().position(|name| name == "f7"), Some(7));
+    assert_eq!((merged.get("f7"), merged.get("f89")), (Some(&bson!("x")), Some(&bson!(89))));
+    for (expression, expected) in [
+        (bson!({ "$getField": { "field": "b.c", "input": "$o" } }), Some(bson!(2))),
+        (bson!({ "$getField": { "field": { "$literal": "$d" }, "input": "$o" } }), Some(bson!(3))),
+        (bson!({ "$getField": "x" }), Some(bson!(5))),
+        (bson!({ "$getField": { "field": "a", "input": "$x" } }), None),
+        (
+            bson!({ "$setField": { "field": "a", "input": "$o", "value": [1] } }),
+            Some(bson!({ "a": [1], "b.c": 2, "$d": 3 })),
+        ),
+        (bson!({ "$unsetField": { "field": "b.c", "input": "$o" } }), Some(bson!({ "a": 1, "$d": 3 }))),
+        (bson!({ "$arrayToObject": [[["a", 1], ["b", 2], ["a", 3]]] }), Some(bson!({ "a": 3, "b": 2 }))),
+    ] {
+        assert_eq!(value(expression.clone(), document.clone()), expected, "{expression}");
+    }
+    assert_eq!(code(bson!({ "$getField": { "field": "$s", "input": {} } })), 5654600);
+    assert_eq!(code(bson!({ "$setField": { "field": "$s", "input": {}, "value": 1 } })), 4161108);
+    assert_eq!(code(bson!({ "$mergeObjects": ["$a"] })), 40400);
+}
+
+#[test]
+fn no_expression_takes_endless_memory_or_nests_without_end() {
+    let document = doc! { "a": 1, "big": ["x".repeat(4_000_000)], "l": (0..1000).collect::<Vec<i32>>() };
+    let copy = || bson!({ "$concatArrays": ["$big", []] });
+    let copies = || (0..100).map(|_| copy()).collect::<Vec<_>>();
+    let reduce =
+        |initial: Bson, body: Bson| bson!({ "$reduce": { "input": "$l", "initialValue": initial, "in": body } });
+    let variables = (0..100).map(|at| (format!("v{at}"), copy())).collect::<bson::Document>();
+    let fields = (0..100).map(|at| (format!("f{at}"), bson!("$big"))).collect::<bson::Document>();
+    let nested = (0..40).fold(bson!("$big"), |inner, _| bson!({ "$concatArrays": [copy(), inner] }));
+    for (expression, expected) in [
+        (bson!({ "$range": [0, i32::MAX] }), 146),
+        (bson!({ "$range": [i32::MIN, i32::MAX] }), 146),
+        (bson!({ "$map": { "input": "$l", "in": "$big" } }), 146),
+        (bson!({ "$filter": { "input": "$l", "cond": { "$eq": [copies(), copies()] } } }), 146),
+        (reduce(bson!("$big"), bson!({ "$concatArrays": ["$$value", "$$value"] })), 146),
+        (bson!({ "$let": { "vars": variables, "in": 1 } }), 146),
+        (bson!({ "$setEquals": copies() }), 146),
+        (bson!({ "$size": [copies()] }), 146),
+        (bson!({ "$type": fields }), 146),
+        (bson!({ "$zip": { "inputs": ["$l", "$big"], "useLongestLength": true, "defaults": [0, "$big"] } }), 146),
+        (nested, 146),
+        (reduce(bson!("$a"), bson!({ "a": ["$$value"] })), 15),
+    ] {
+        let failed = evaluate(expression.clone(), document.clone()).expect_err("refused");
+        assert_eq!(failed.code, expected, "{expression}: {failed}");
+    }
+}

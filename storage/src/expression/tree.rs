@@ -5,6 +5,7 @@ use bson::raw::{CString, RawBson};
 use super::binding::{Filter, Let, Map, Reduce};
 use super::choice::Switch;
 use super::operator::Operator;
+use super::sort_array::SortArray;
 use crate::value::path::Path;
 
 #[derive(Debug, Clone)]
@@ -29,6 +30,8 @@ pub(super) enum Node {
     Map(Box<Map>),
     Filter(Box<Filter>),
     Reduce(Box<Reduce>),
+    SortArray(Box<SortArray>),
+    Rand,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -47,6 +50,9 @@ impl Node {
     }
 
     pub fn reads_document(&self) -> bool {
+        if let Self::Rand = self {
+            return true;
+        }
         if let Self::Variable(variable) | Self::Path(variable, _) = self {
             return matches!(variable, Variable::Root | Variable::Current);
         }
@@ -58,7 +64,7 @@ impl Node {
     /// The nodes directly below.
     pub fn each<'n>(&'n self, see: &mut dyn FnMut(&'n Node)) {
         match self {
-            Self::Constant(_) | Self::Missing | Self::Variable(_) | Self::Path(..) => {}
+            Self::Constant(_) | Self::Missing | Self::Variable(_) | Self::Path(..) | Self::Rand => {}
             Self::Document(fields) => fields.iter().for_each(|(_, node)| see(node)),
             Self::Array(nodes) | Self::And(nodes) | Self::Or(nodes) | Self::IfNull(nodes) => nodes.iter().for_each(see),
             Self::Call(_, operands) => operands.iter().flatten().for_each(see),
@@ -70,6 +76,7 @@ impl Node {
                 });
                 switch.default.iter().for_each(see);
             }
+            Self::SortArray(form) => see(&form.input),
             Self::Let(form) => {
                 form.values.iter().for_each(&mut *see);
                 see(&form.body);

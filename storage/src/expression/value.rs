@@ -64,6 +64,17 @@ impl<'a> Value<'a> {
         self.get().and_then(RawBsonRef::as_document)
     }
 
+    /// Bytes it owns apart from itself.
+    pub(super) fn bytes(&self) -> usize {
+        match self {
+            Self::Own(RawBson::Document(document)) => document.as_bytes().len(),
+            Self::Own(RawBson::Array(array)) => array.as_bytes().len(),
+            Self::Own(RawBson::String(text)) => text.len(),
+            Self::Own(RawBson::Binary(binary)) => binary.bytes.len(),
+            _ => 0,
+        }
+    }
+
     /// In the words of `$type`.
     pub fn type_name(&self) -> &'static str {
         self.get().map_or("missing", type_name)

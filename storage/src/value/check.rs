@@ -14,6 +14,18 @@ pub fn document(document: &RawDocument) -> Result<(), StoreError> {
     walk(document, 1)
 }
 
+/// The same for any value.
+pub fn value(value: RawBsonRef<'_>) -> Result<(), StoreError> {
+    match value {
+        RawBsonRef::Document(found) => document(found),
+        // An array is a document on the wire.
+        RawBsonRef::Array(array) => {
+            document(RawDocument::from_bytes(array.as_bytes()).map_err(|error| malformed(&error))?)
+        }
+        _ => Ok(()),
+    }
+}
+
 /// A document as it will be stored: checked, and with `_id` first, made when there is none.
 pub fn to_store(found: RawDocumentBuf) -> Result<RawDocumentBuf, StoreError> {
     document(&found)?;
