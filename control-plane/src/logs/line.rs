@@ -41,8 +41,13 @@ pub fn write_line(out: &mut Vec<u8>, entry: LogEntry, secrets: &[SecretText], se
     line.id("group_id", &app.group.bytes());
     line.text("request_url", &redact::text(&entry.request_url, secrets));
     line.text("request_method", &entry.request_method);
-    line.text("started", &time_text(entry.started_ms));
-    line.text("completed", &time_text(entry.completed_ms));
+    let started = time_text(entry.started_ms);
+    line.text("started", &started);
+    // Most requests take less than a millisecond.
+    match entry.completed_ms == entry.started_ms {
+        true => line.text("completed", &started),
+        false => line.text("completed", &time_text(entry.completed_ms)),
+    };
     if let Some(user) = &entry.user_id {
         line.text("user_id", user);
         described.note(Token::UserId, line.last());
@@ -143,8 +148,8 @@ fn endpoint_args(request: &RequestRecord, secrets: &[SecretText]) -> Vec<u8> {
     let mut query = args.object("query");
     for (name, values) in grouped(&parameters, |a, b| a == b) {
         match values.as_slice() {
-            [one] => query.text(name, one),
-            many => query.texts(name, many),
+            [one] => query.named(name).value(one),
+            many => query.named(name).values(many),
         };
     }
     query.close();
@@ -152,7 +157,7 @@ fn endpoint_args(request: &RequestRecord, secrets: &[SecretText]) -> Vec<u8> {
         header_lines(&request.headers).map(|(name, value)| (name, redact::text(value, secrets))).collect();
     let mut headers = args.object("headers");
     for (name, values) in grouped(&lines, |a, b| a.eq_ignore_ascii_case(b)) {
-        headers.texts(&capitalised(name), values);
+        headers.named(&capitalised(name)).values(values);
     }
     headers.close();
     if !request.body.is_empty() {
@@ -232,39 +237,37 @@ impl<'a> Object<'a> {
         Self { value: out.len(), out, first: true }
     }
 
-    fn key(&mut self, key: &str) {
+    /// Begins a field of ours, whose name needs no escapes.
+    fn key(&mut self, key: &'static str) -> &mut Self {
+        self.comma();
+        self.out.push(b'"');
+        self.out.extend_from_slice(key.as_bytes());
+        self.out.extend_from_slice(b"\":");
+        self.value = self.out.len();
+        self
+    }
+
+    /// Begins a field that a caller named.
+    fn named(&mut self, name: &str) -> &mut Self {
+        self.comma();
+        string(self.out, name);
+        self.out.push(b':');
+        self.value = self.out.len();
+        self
+    }
+
+    fn comma(&mut self) {
         if !std::mem::replace(&mut self.first, false) {
             self.out.push(b',');
         }
-        string(self.out, key);
-        self.out.push(b':');
-        self.value = self.out.len();
     }
 
-    /// The inside of the string last written, as it stands in the line.
-    fn last(&self) -> &[u8] {
-        &self.out[self.value + 1..self.out.len() - 1]
-    }
-
-    fn text(&mut self, key: &str, value: &str) -> &mut Self {
-        self.key(key);
+    fn value(&mut self, value: &str) -> &mut Self {
         string(self.out, value);
         self
     }
 
-    /// An id's 24 hexadecimal digits. There are seven in a line, enough to be worth a table.
-    fn id(&mut self, key: &str, bytes: &[u8; 12]) {
-        self.key(key);
-        self.out.push(b'"');
-        for byte in bytes {
-            let digit = |half: u8| b"0123456789abcdef"[usize::from(half)];
-            self.out.extend_from_slice(&[digit(byte >> 4), digit(byte & 15)]);
-        }
-        self.out.push(b'"');
-    }
-
-    fn texts(&mut self, key: &str, values: impl IntoIterator<Item = impl AsRef<str>>) -> &mut Self {
-        self.key(key);
+    fn values(&mut self, values: impl IntoIterator<Item = impl AsRef<str>>) -> &mut Self {
         self.out.push(b'[');
         for (at, value) in values.into_iter().enumerate() {
             if at > 0 {
@@ -276,24 +279,48 @@ impl<'a> Object<'a> {
         self
     }
 
-    fn number(&mut self, key: &str, value: u64) {
+    /// The inside of the string last written, as it stands in the line.
+    fn last(&self) -> &[u8] {
+        &self.out[self.value + 1..self.out.len() - 1]
+    }
+
+    fn text(&mut self, key: &'static str, value: &str) -> &mut Self {
+        self.key(key).value(value)
+    }
+
+    /// An id's 24 hexadecimal digits. There are seven in a line, enough to be worth a table.
+    fn id(&mut self, key: &'static str, bytes: &[u8; 12]) {
+        self.key(key);
+        self.out.push(b'"');
+        for byte in bytes {
+            let digit = |half: u8| b"0123456789abcdef"[usize::from(half)];
+            self.out.extend_from_slice(&[digit(byte >> 4), digit(byte & 15)]);
+        }
+        self.out.push(b'"');
+    }
+
+    fn texts(&mut self, key: &'static str, values: impl IntoIterator<Item = impl AsRef<str>>) -> &mut Self {
+        self.key(key).values(values)
+    }
+
+    fn number(&mut self, key: &'static str, value: u64) {
         self.key(key);
         // Writing to a Vec cannot fail.
         let _ = write!(self.out, "{value}");
     }
 
-    fn flag(&mut self, key: &str, value: bool) {
+    fn flag(&mut self, key: &'static str, value: bool) {
         self.key(key);
         self.out.extend_from_slice(if value { b"true" } else { b"false" });
     }
 
     /// A value that is JSON already.
-    fn json(&mut self, key: &str, value: &str) {
+    fn json(&mut self, key: &'static str, value: &str) {
         self.key(key);
         self.out.extend_from_slice(value.as_bytes());
     }
 
-    fn object(&mut self, key: &str) -> Object<'_> {
+    fn object(&mut self, key: &'static str) -> Object<'_> {
         self.key(key);
         Object::open(self.out)
     }
