@@ -12,6 +12,7 @@ pub mod embedded;
 pub mod error;
 pub mod expression;
 pub mod filter;
+pub mod index;
 pub mod limits;
 pub mod model;
 pub mod namespace;
@@ -28,5 +29,7 @@ pub use embedded::Embedded;
 pub use error::{Fault, Label, StoreError};
 pub use namespace::{Namespace, Tenant};
 pub use schema::Schema;
-pub use store::{Batch, Cursor, Delete, Find, Inserted, Modified, Modify, Store, Update, Updated};
+pub use store::{
+    Batch, Cursor, Delete, Find, IndexInfo, IndexProgress, Inserted, Modified, Modify, Store, Update, Updated,
+};
 pub use transaction::Transaction;

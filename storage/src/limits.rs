@@ -109,3 +109,43 @@ pub const EXPRESSION_BYTES_MAX: usize = 64 * 1024 * 1024;
 /// expression has itself, so recursion over a value stays within a thousand levels; more than [`NESTING_MAX`] are refused
 /// with `Overflow` (15).
 pub const REDUCE_ROUNDS: usize = 8;
+
+/// Indexes of one collection, that of `_id` among them, as in MongoDB: every write keeps all of them up. More are refused
+/// with `CannotCreateIndex` (67).
+pub const INDEXES_MAX: usize = 64;
+
+/// Fields of one index, as in MongoDB. More are refused with `Location13103`.
+pub const INDEX_PARTS_MAX: usize = 32;
+
+/// Bytes of an index's name. It is part of the name of a table; longer ones are refused with `CannotCreateIndex` (67).
+pub const INDEX_NAME_BYTES_MAX: usize = 1024;
+
+/// Bytes of one key of an index. The inner pages of a tree hold whole keys, so that keys much longer than a page (4 KiB)
+/// make it deep. A document with a longer one is refused with `KeyTooLong` (17280).
+pub const INDEX_KEY_BYTES_MAX: usize = 16 * 1024;
+
+/// Keys one document may have in an index, as in MongoDB: each is an entry to keep up. A document with more is refused
+/// with `CannotBuildIndexKeys` (201).
+pub const INDEX_KEYS_MAX: usize = 100_000;
+
+/// Stretches of one index that a query may be cut into by several sets of values. When there would be more, the later
+/// fields narrow nothing; nobody sees it but by the time it takes.
+pub const PLAN_RANGES_MAX: usize = 4096;
+
+/// Entries counted in each of several indexes to find out which one a query should use: a few pages each.
+pub const PLAN_PROBE_ENTRIES: usize = 256;
+
+/// Branches of an `$or` that are looked up one by one. With more the collection is scanned once.
+pub const PLAN_BRANCHES_MAX: usize = 64;
+
+/// Documents and bytes that one step of building an index takes in. Writes of the same app wait for a step at most:
+/// some ten milliseconds.
+pub const INDEX_STEP_DOCUMENTS: usize = 2048;
+pub const INDEX_STEP_BYTES: usize = 2 * 1024 * 1024;
+
+/// How often expired documents are looked for. A document goes at most this long after it expired, and the time its
+/// removal takes.
+pub const EXPIRY_INTERVAL: Duration = Duration::from_secs(30);
+
+/// Expired documents removed in one step, so that the writes of the same app hardly wait.
+pub const EXPIRY_STEP_DOCUMENTS: usize = 128;

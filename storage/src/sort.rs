@@ -60,6 +60,10 @@ impl Sort {
         Ok(Self { parts })
     }
 
+    pub fn parts(&self) -> &[(Path, Direction)] {
+        &self.parts
+    }
+
     /// Whether any order will do.
     pub fn is_natural(&self) -> bool {
         self.parts.is_empty()

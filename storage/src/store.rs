@@ -85,6 +85,22 @@ pub struct Modified {
     pub changed: bool,
 }
 
+/// An index of a collection.
+#[derive(Debug, Clone, PartialEq)]
+pub struct IndexInfo {
+    /// As MongoDB's `listIndexes` shows it: `{ v, key, name, unique … }`.
+    pub specification: RawDocumentBuf,
+    /// While it is being built: it is kept up already, and not used yet.
+    pub building: Option<IndexProgress>,
+}
+
+/// Documents that are in an index that is being built, and that will be.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct IndexProgress {
+    pub done: u64,
+    pub total: u64,
+}
+
 /// One batch of a cursor.
 #[derive(Debug, Default)]
 pub struct Batch {
@@ -127,6 +143,34 @@ pub trait Store: Send + Sync + 'static {
     fn begin(&self, _tenant: Tenant) -> Answer<'_, Arc<dyn Transaction>> {
         ready(Err(StoreError::unsupported("transactions are not supported here"))).boxed()
     }
+    /// Makes an index, if it is not there already, and answers its name when it is built: `keys` is `{ a: 1, "b.c": -1 }`,
+    /// `options` is `{ name, unique, sparse, partialFilterExpression, expireAfterSeconds }`, each optional. The building
+    /// goes on when nobody waits for the answer any more.
+    fn create_index<'a>(
+        &'a self,
+        _namespace: &'a Namespace,
+        _keys: RawDocumentBuf,
+        _options: RawDocumentBuf,
+    ) -> Answer<'a, String> {
+        refuse("creating indexes")
+    }
+    /// By name; `*` drops all but that of `_id`.
+    fn drop_index<'a>(&'a self, _namespace: &'a Namespace, _name: &'a str) -> Answer<'a, ()> {
+        refuse("dropping indexes")
+    }
+    /// That of `_id` first; none when the collection does not exist.
+    fn list_indexes<'a>(&'a self, _namespace: &'a Namespace) -> Answer<'a, Vec<IndexInfo>> {
+        refuse("listing indexes")
+    }
+    /// How a query is found, and what it takes to find all of it: `{ queryPlanner, executionStats }` as MongoDB has them.
+    fn explain<'a>(&'a self, _namespace: &'a Namespace, _query: Find) -> Answer<'a, RawDocumentBuf> {
+        refuse("explain")
+    }
     /// Everything a tenant has, gone. For a deleted app.
     fn drop_tenant(&self, tenant: Tenant) -> Answer<'_, ()>;
+}
+
+/// What a store answers that cannot do something.
+fn refuse<'a, T: Send + 'a>(what: &str) -> Answer<'a, T> {
+    ready(Err(StoreError::unsupported(format!("{what} is not supported by this data source")))).boxed()
 }

@@ -21,6 +21,7 @@ const KNOWN: &[(&str, &str)] = &[];
 const PASSING: &[(&str, usize)] = &[
     ("count", 7),
     ("distinct", 12),
+    ("index", 38),
     ("jsonschema", 71),
     ("projection", 42),
     ("query", 227),
@@ -164,6 +165,7 @@ fn perform(store: &Embedded, at: &Namespace, call: &Json) -> Option<Answer> {
         "findOneAndUpdate" | "findOneAndReplace" => &["upsert", "sort", "projection", "returnDocument", "arrayFilters"],
         "findOneAndDelete" => &["sort", "projection"],
         "distinct" => &[],
+        "createIndex" => &["unique", "sparse", "partialFilterExpression", "name"],
         _ => return None,
     };
     // The trait's numbers have no sign: a negative skip cannot be asked for.
@@ -239,6 +241,13 @@ fn perform(store: &Embedded, at: &Namespace, call: &Json) -> Option<Answer> {
             Ok(values) => (Some(Bson::Array(values.into_iter().map(value).collect())), None),
             Err(error) => (None, Some(error)),
         },
+        "createIndex" => {
+            let options = call.get("options").map(raw).unwrap_or_default();
+            match wait(store.create_index(at, document("keys"), options)) {
+                Ok(name) => (Some(Bson::String(name)), None),
+                Err(error) => (None, Some(error)),
+            }
+        }
         "replaceOne" => updated(wait(store.update(at, update("replacement", false)))),
         method => updated(wait(store.update(at, update("update", method == "updateMany")))),
     })

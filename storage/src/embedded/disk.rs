@@ -11,7 +11,7 @@ use std::fmt;
 use std::fs;
 use std::io;
 use std::ops::Bound;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::{Arc, PoisonError, RwLock};
 
 use redb::backends::FileBackend;
@@ -31,6 +31,8 @@ pub trait Disk: fmt::Debug + Send + Sync + 'static {
     /// Gives a file, which may be open, another name.
     fn rename(&self, from: &Path, to: &Path) -> io::Result<()>;
     fn remove(&self, path: &Path) -> io::Result<()>;
+    /// The files in a directory.
+    fn list(&self, directory: &Path) -> io::Result<Vec<PathBuf>>;
     /// Makes the entry of a file in its directory survive power loss.
     fn sync_name(&self, path: &Path) -> io::Result<()>;
     /// Bytes that can still be stored where a file lies.
@@ -73,6 +75,10 @@ impl Disk for FileSystem {
 
     fn remove(&self, path: &Path) -> io::Result<()> {
         fs::remove_file(path)
+    }
+
+    fn list(&self, directory: &Path) -> io::Result<Vec<PathBuf>> {
+        fs::read_dir(directory)?.map(|entry| Ok(entry?.path())).collect()
     }
 
     fn sync_name(&self, path: &Path) -> io::Result<()> {

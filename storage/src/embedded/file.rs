@@ -5,14 +5,16 @@
 use std::collections::VecDeque;
 use std::fmt;
 use std::io;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
 
 use redb::{Builder, Database, StorageBackend, TableDefinition};
 
+use super::builds::Builds;
 use super::disk::{Disk, Lease};
 use super::house::House;
+use super::indexes;
 use super::transaction::Ledger;
 use super::write::Write;
 use crate::error::StoreError;
@@ -28,6 +30,8 @@ pub struct File {
     pub transactions: Ledger,
     /// Whether the last write was refused for want of space, so that the log tells it once.
     full: AtomicBool,
+    /// Groups of writes that were begun.
+    groups: AtomicU64,
 }
 
 enum State {
@@ -52,6 +56,8 @@ struct Writes {
 /// An open database. Whoever holds one keeps the file from being closed as idle.
 pub struct Opened {
     pub database: Database,
+    pub indexes: indexes::Cache,
+    pub builds: Arc<Builds>,
     lease: Lease,
     failed: AtomicBool,
 }
@@ -88,6 +94,7 @@ impl File {
             last_use: AtomicU64::new(0),
             transactions: Ledger::default(),
             full: AtomicBool::new(false),
+            groups: AtomicU64::new(0),
         }
     }
 
@@ -171,7 +178,13 @@ impl File {
                 }
                 error => self.failed("opened", error.into()),
             })?;
-        Ok(Opened { database, lease, failed: AtomicBool::new(false) })
+        Ok(Opened {
+            database,
+            indexes: indexes::Cache::default(),
+            builds: Arc::default(),
+            lease,
+            failed: AtomicBool::new(false),
+        })
     }
 
     pub fn touch(&self, house: &House) {
@@ -180,6 +193,15 @@ impl File {
 
     pub fn last_use(&self) -> u64 {
         self.last_use.load(Ordering::Relaxed)
+    }
+
+    /// Grows with every group of writes, before the group is performed.
+    pub fn writes_seen(&self) -> u64 {
+        self.groups.load(Ordering::SeqCst)
+    }
+
+    pub fn path(&self) -> &Path {
+        &self.path
     }
 
     pub fn is_open(&self) -> bool {
@@ -265,8 +287,17 @@ impl File {
         if full { Err(StoreError::out_of_disk_space()) } else { Ok(()) }
     }
 
+    /// For the store's own work, which waits like the others and is never too much.
+    pub fn enqueue_own(&self, write: Write) -> bool {
+        let mut writes = self.lock_writes();
+        writes.bytes += write.bytes;
+        writes.waiting.push_back(write);
+        !std::mem::replace(&mut writes.scheduled, true)
+    }
+
     /// The writes that go into the next commit together.
     pub fn next_group(&self) -> Vec<Write> {
+        self.groups.fetch_add(1, Ordering::SeqCst);
         let mut writes = self.lock_writes();
         let mut group = Vec::new();
         let mut bytes = 0;

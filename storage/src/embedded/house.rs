@@ -2,19 +2,29 @@
 //!
 //! In: a tenant. Out: its [`File`]. Not here: what is read or written.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
+use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, PoisonError, RwLock};
+use std::sync::{Arc, Mutex, PoisonError, RwLock, mpsc};
+use std::thread::JoinHandle;
 use std::time::Duration;
 
 use super::Options;
+use super::disk::Disk;
+use super::expiry;
 use super::file::{File, Opened};
+use super::indexes::Entries;
 use super::pool::{Pool, closed};
+use super::view::View;
 use super::write::Write;
 use super::writer;
 use crate::error::StoreError;
+use crate::model::AppId;
 use crate::namespace::Tenant;
+
+/// Beside a file whose documents may expire lies an empty one with this extension.
+const MARK: &str = "expires";
 
 #[derive(Debug)]
 pub struct House {
@@ -27,6 +37,9 @@ pub struct House {
     clock: AtomicU64,
     pub readers: Pool,
     pub writers: Pool,
+    /// Whose files may have indexes by which documents expire.
+    expiring: Mutex<HashSet<Tenant>>,
+    sweeper: Mutex<Option<(mpsc::Sender<()>, JoinHandle<()>)>>,
 }
 
 impl House {
@@ -44,8 +57,11 @@ impl House {
             clock: AtomicU64::new(0),
             readers: Pool::start("store-read", options.reader_threads)?,
             writers: Pool::start("store-write", options.writer_threads)?,
+            expiring: Mutex::new(marked(&*options.disk, &apps)?),
+            sweeper: Mutex::default(),
             options,
         });
+        house.start_sweeper()?;
         let catalog = house.file(Tenant::System)?;
         if let Err(error) = house.opened(&catalog, true) {
             house.close();
@@ -79,6 +95,8 @@ impl House {
         let (opened, newly) = file.open(create)?;
         if newly {
             self.keep_few_open(file);
+            // It may have been put there from a backup.
+            self.mark_if_expiring(file, opened.clone())?;
         }
         Ok(opened)
     }
@@ -93,6 +111,77 @@ impl House {
             let house = Arc::clone(self);
             self.writers.submit(Box::new(move || writer::write_group(&house, &file)))?;
         }
+        Ok(())
+    }
+
+    /// A write that follows another of the store's own on the thread of the file's writer.
+    pub fn write_on(self: &Arc<Self>, tenant: Tenant, write: Write) {
+        match self.file(tenant) {
+            Ok(file) => {
+                if file.enqueue_own(write) {
+                    let house = Arc::clone(self);
+                    self.writers.resubmit(Box::new(move || writer::write_group(&house, &file)));
+                }
+            }
+            Err(error) => write.fail(error),
+        }
+    }
+
+    /// Remembers, also after a restart, that documents of a tenant may expire.
+    pub fn expiring(&self, tenant: Tenant) -> Result<(), StoreError> {
+        let mut expiring = self.expiring.lock().unwrap_or_else(PoisonError::into_inner);
+        if expiring.insert(tenant) {
+            let mark = self.file(tenant)?.path().with_extension(MARK);
+            let disk = &self.options.disk;
+            disk.make(&mark).and_then(|_| disk.sync_name(&mark)).map_err(|error| {
+                expiring.remove(&tenant);
+                StoreError::store(format!("cannot make {}: {error}", mark.display()))
+            })?;
+        }
+        Ok(())
+    }
+
+    /// Forgets it, unless the file was written to since `writes` was read.
+    pub fn no_longer_expiring(&self, tenant: Tenant, writes: u64) -> Result<(), StoreError> {
+        let mut expiring = self.expiring.lock().unwrap_or_else(PoisonError::into_inner);
+        let file = self.file(tenant)?;
+        if file.writes_seen() != writes {
+            return Ok(());
+        }
+        expiring.remove(&tenant);
+        match self.options.disk.remove(&file.path().with_extension(MARK)) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => {
+                Err(StoreError::store(format!("cannot remove the mark of {}: {error}", file.path().display())))
+            }
+            _ => Ok(()),
+        }
+    }
+
+    pub fn tenants_that_expire(&self) -> Vec<Tenant> {
+        self.expiring.lock().unwrap_or_else(PoisonError::into_inner).iter().copied().collect()
+    }
+
+    fn mark_if_expiring(&self, file: &Arc<File>, opened: Option<Arc<Opened>>) -> Result<(), StoreError> {
+        let indexes = View::now(file, opened)?.all_indexes()?;
+        let expires = |entries: &Entries| entries.iter().any(|entry| entry.index.expire_after_seconds.is_some());
+        if !indexes.iter().any(|(_, entries)| expires(entries)) {
+            return Ok(());
+        }
+        let files = self.files.read().unwrap_or_else(PoisonError::into_inner);
+        let tenant = files.iter().find(|(_, known)| Arc::ptr_eq(known, file)).map(|(tenant, _)| *tenant);
+        drop(files);
+        tenant.map_or(Ok(()), |tenant| self.expiring(tenant))
+    }
+
+    fn start_sweeper(self: &Arc<Self>) -> Result<(), StoreError> {
+        let (close, closing) = mpsc::channel();
+        // Only for as long as somebody else holds the house.
+        let (house, interval) = (Arc::downgrade(self), self.options.expiry_interval);
+        let thread = std::thread::Builder::new()
+            .name("store-expire".to_owned())
+            .spawn(move || expiry::sweep(&house, interval, &closing))
+            .map_err(|error| StoreError::store(format!("cannot start the store's threads: {error}")))?;
+        *self.sweeper.lock().unwrap_or_else(PoisonError::into_inner) = Some((close, thread));
         Ok(())
     }
 
@@ -117,6 +206,12 @@ impl House {
     }
 
     pub fn close(&self) {
+        let sweeper = self.sweeper.lock().unwrap_or_else(PoisonError::into_inner).take();
+        if let Some((close, thread)) = sweeper {
+            drop(close);
+            // It ends by returning, after the lot it waits for.
+            let _ = thread.join();
+        }
         self.readers.finish();
         self.writers.finish();
         self.open.lock().unwrap_or_else(PoisonError::into_inner).clear();
@@ -125,4 +220,19 @@ impl House {
             file.shut(closed());
         }
     }
+}
+
+/// The apps with a mark beside their file.
+fn marked(disk: &dyn Disk, apps: &Path) -> Result<HashSet<Tenant>, StoreError> {
+    let cannot = |error: io::Error| StoreError::store(format!("cannot list {}: {error}", apps.display()));
+    let mut marked = HashSet::new();
+    for path in disk.list(apps).map_err(cannot)? {
+        if path.extension().is_some_and(|extension| extension == MARK)
+            && let Some(id) =
+                path.file_stem().and_then(|stem| stem.to_str()).and_then(|stem| stem.parse::<AppId>().ok())
+        {
+            marked.insert(Tenant::App(id));
+        }
+    }
+    Ok(marked)
 }

@@ -9,15 +9,22 @@
 //! opened on first use, and closed when too many are open, the longest unused first.
 
 mod access_path;
+mod builds;
 mod collection;
 mod cursor;
 mod disk;
+mod expiry;
+mod explain;
 mod file;
 mod house;
+mod indexes;
+mod indexing;
+mod plan;
 mod pool;
 mod scan;
 mod transaction;
 mod view;
+mod walk;
 mod write;
 mod writer;
 
@@ -34,17 +41,18 @@ use crate::error::StoreError;
 use crate::filter::Filter;
 use crate::limits;
 use crate::namespace::{Namespace, Tenant};
-use crate::store::{Answer, Cursor, Delete, Find, Inserted, Modified, Modify, Store, Update, Updated};
+use crate::store::{Answer, Cursor, Delete, Find, IndexInfo, Inserted, Modified, Modify, Store, Update, Updated};
 use crate::transaction::Transaction;
 use crate::update::Change;
 use crate::value::path;
-use crate::{filter, update};
+use crate::{filter, index, update};
 
 pub use disk::{Disk, FileSystem};
 
 use cursor::OpenCursor;
 use file::{Availability, File};
 use house::House;
+use indexing::{Continuation, Work};
 use scan::{Query, Scan};
 use transaction::OpenTransaction;
 use view::View;
@@ -62,6 +70,8 @@ pub struct Options {
     pub transaction_lifetime: Duration,
     /// Where the files lie: the file system, except in tests.
     pub disk: Arc<dyn Disk>,
+    /// How often expired documents are looked for.
+    pub expiry_interval: Duration,
 }
 
 impl Default for Options {
@@ -74,6 +84,7 @@ impl Default for Options {
             catalog_cache_bytes: limits::CATALOG_CACHE_BYTES,
             transaction_lifetime: limits::TRANSACTION_LIFETIME,
             disk: Arc::new(FileSystem),
+            expiry_interval: limits::EXPIRY_INTERVAL,
         }
     }
 }
@@ -136,6 +147,28 @@ impl Embedded {
                 Ok(None) => drop(reply.send(Ok(nothing()))),
                 Err(error) => drop(reply.send(Err(error))),
             }
+        }));
+        match submitted {
+            Ok(()) => arrival(answer),
+            Err(error) => ready(Err(error)).boxed(),
+        }
+    }
+}
+
+impl Embedded {
+    /// Something short to find out in a view of what is committed, on a reader's thread.
+    fn look<'a, T: Send + 'static>(
+        &'a self,
+        file: Arc<File>,
+        collection: String,
+        see: impl FnOnce(View, &str) -> Result<T, StoreError> + Send + 'static,
+    ) -> Answer<'a, T> {
+        let (reply, answer) = oneshot::channel();
+        let house = Arc::clone(&self.house);
+        let submitted = self.house.readers.submit(Box::new(move || {
+            let view = house.opened(&file, false).and_then(|opened| View::now(&file, opened));
+            // Nobody waits any more when this cannot be sent.
+            drop(reply.send(view.and_then(|view| see(view, &collection))));
         }));
         match submitted {
             Ok(()) => arrival(answer),
@@ -255,6 +288,53 @@ impl Store for Embedded {
     fn begin(&self, tenant: Tenant) -> Answer<'_, Arc<dyn Transaction>> {
         let begun = OpenTransaction::begin(&self.house, tenant);
         ready(begun.map(|transaction| Arc::new(transaction) as Arc<dyn Transaction>)).boxed()
+    }
+
+    fn create_index<'a>(
+        &'a self,
+        namespace: &'a Namespace,
+        keys: RawDocumentBuf,
+        options: RawDocumentBuf,
+    ) -> Answer<'a, String> {
+        match index::parse(&keys, &options) {
+            Err(error) => ready(Err(error)).boxed(),
+            Ok(index) => self.write(namespace, keys.as_bytes().len() + options.as_bytes().len(), |reply| {
+                let build = Continuation { house: Arc::clone(&self.house), tenant: namespace.tenant, reply };
+                Task::Indexes(Work::Create { index: Box::new(index), build })
+            }),
+        }
+    }
+
+    fn drop_index<'a>(&'a self, namespace: &'a Namespace, name: &'a str) -> Answer<'a, ()> {
+        let index = name.to_owned();
+        self.write(namespace, name.len(), |reply| Task::Indexes(Work::Drop { index, reply }))
+    }
+
+    fn list_indexes<'a>(&'a self, namespace: &'a Namespace) -> Answer<'a, Vec<IndexInfo>> {
+        let found = check_namespace(namespace).and_then(|()| self.house.file(namespace.tenant));
+        match found {
+            Err(error) => ready(Err(error)).boxed(),
+            Ok(file) => self.look(file, namespace.to_string(), |view, collection| explain::indexes(&view, collection)),
+        }
+    }
+
+    fn explain<'a>(&'a self, namespace: &'a Namespace, query: Find) -> Answer<'a, RawDocumentBuf> {
+        let parsed = check_namespace(namespace).and_then(|()| Query::parse(&query));
+        let (query, file) = match parsed.and_then(|query| Ok((query, self.house.file(namespace.tenant)?))) {
+            Ok(found) => found,
+            Err(error) => return ready(Err(error)).boxed(),
+        };
+        let planned = self
+            .look(file, namespace.to_string(), |view, collection| explain::Explained::plan(view, collection, query));
+        let house = Arc::clone(&self.house);
+        async move {
+            let explained = planned.await?;
+            let (reply, answer) = oneshot::channel();
+            let again = Arc::clone(&house);
+            house.readers.submit(Box::new(move || explained.run(again, reply)))?;
+            arrival(answer).await
+        }
+        .boxed()
     }
 
     fn drop_tenant(&self, tenant: Tenant) -> Answer<'_, ()> {

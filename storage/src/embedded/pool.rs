@@ -60,6 +60,11 @@ impl Pool {
         Ok(())
     }
 
+    /// Whether nothing new is accepted any more.
+    pub fn is_finishing(&self) -> bool {
+        self.shared.lock().finishing
+    }
+
     /// For a job that has more to do: accepted even while finishing, since the thread that submits it is still there.
     pub fn resubmit(&self, job: Job) {
         self.shared.lock().jobs.push_back(job);

@@ -8,10 +8,12 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 
 use bson::raw::{RawBsonRef, RawDocument, RawDocumentBuf};
-use redb::{AccessGuard, Range, ReadableTableMetadata};
+use redb::{AccessGuard, Range, ReadableTable, ReadableTableMetadata};
 
 use super::access_path::AccessPath;
-use super::view::{OwnDocuments, Table, View};
+use super::plan::{Indexed, Plan};
+use super::view::{EntryTable, OwnDocuments, Table, View};
+use super::walk::{self, Tables, Walk};
 use crate::error::StoreError;
 use crate::filter::{self, Filter};
 use crate::limits;
@@ -72,6 +74,9 @@ pub struct Scan {
     batch: Vec<RawDocumentBuf>,
     batch_bytes: usize,
     counted: u64,
+    documents_examined: u64,
+    /// Known once the walk through an index ended.
+    keys_examined: u64,
     /// What the scan's own transaction wrote here. Takes the place of what the snapshot has under the same keys, and comes
     /// after it.
     own: Option<Arc<OwnDocuments>>,
@@ -82,9 +87,26 @@ pub struct Scan {
 enum Source {
     Keys { table: Table, keys: std::vec::IntoIter<Vec<u8>> },
     Range { range: Range<'static, &'static [u8], &'static [u8]>, direction: Direction },
+    Walk { walk: Box<Walk>, tables: IndexTables },
     Sorted(std::vec::IntoIter<RawDocumentBuf>),
     Own(std::vec::IntoIter<Arc<RawDocumentBuf>>),
     Ended,
+}
+
+/// A collection's documents, and the entries of those of its indexes that a plan may use.
+struct IndexTables {
+    documents: Table,
+    entries: OpenedEntries,
+}
+
+/// The entries of a collection's indexes, by place: those that are needed.
+type OpenedEntries = Vec<Option<EntryTable>>;
+
+/// What a scan looked at so far.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Examined {
+    pub keys: u64,
+    pub documents: u64,
 }
 
 /// Documents that wait to be sorted.
@@ -129,6 +151,7 @@ impl Scan {
         let failed = |error: redb::StorageError| view.failure(&error);
         let mut counted = 0;
         let walk = query.sort.walk();
+        let mut sorts = walk.is_none();
         let source = match (&query.access, table) {
             (_, None) => Source::Ended,
             (_, Some(table)) if query.counting && query.filter.is_everything() && own.is_none() => {
@@ -144,27 +167,45 @@ impl Scan {
                 Source::Keys { table, keys: keys.into_iter() }
             }
             (AccessPath::Range(from, to), _) if crossed(from, to) => Source::Ended,
-            (AccessPath::Range(from, to), Some(table)) => {
-                let bounds = (from.as_ref().map(Vec::as_slice), to.as_ref().map(Vec::as_slice));
-                let range = table.range::<&[u8]>(bounds).map_err(failed)?;
-                Source::Range { range, direction: walk.unwrap_or(Direction::Up) }
-            }
+            (AccessPath::Range(from, to), Some(table)) => match query.indexed(&view, collection)? {
+                Some((indexed, entries)) => {
+                    sorts = !indexed.sorts && !query.sort.is_natural();
+                    let tables = IndexTables { documents: table, entries };
+                    Source::Walk { walk: Box::new(Walk::new(indexed)), tables }
+                }
+                None => {
+                    let bounds = (from.as_ref().map(Vec::as_slice), to.as_ref().map(Vec::as_slice));
+                    let range = table.range::<&[u8]>(bounds).map_err(failed)?;
+                    Source::Range { range, direction: walk.unwrap_or(Direction::Up) }
+                }
+            },
         };
         // The walk gives the order of the snapshot alone.
-        let sorts = walk.is_none() || (own.is_some() && !query.sort.is_natural());
+        let sorts = sorts || (own.is_some() && !query.sort.is_natural());
         let sorting = sorts.then(|| Sorting {
             found: Vec::new(),
             bytes: 0,
             keep: query.limit.map(|limit| usize::try_from(limit.saturating_add(query.skip)).unwrap_or(usize::MAX)),
         });
-        Ok(Some(Self { source, query, sorting, batch: Vec::new(), batch_bytes: 0, counted, own, view }))
+        Ok(Some(Self {
+            source,
+            query,
+            sorting,
+            batch: Vec::new(),
+            batch_bytes: 0,
+            counted,
+            documents_examined: 0,
+            keys_examined: 0,
+            own,
+            view,
+        }))
     }
 
     /// Looks at some more documents. After an error the scan is over.
     pub fn step(&mut self, bytes_max: usize) -> Result<Step, StoreError> {
         for _ in 0..limits::SLICE_DOCUMENTS {
             if self.query.limit == Some(0) && self.sorting.is_none() {
-                self.source = Source::Ended;
+                self.end_source();
             }
             let Some(document) = self.next_match()? else {
                 if let Some(sorting) = self.sorting.take() {
@@ -187,6 +228,17 @@ impl Scan {
         Ok(Step::Unfinished)
     }
 
+    fn end_source(&mut self) {
+        if let Source::Walk { walk, .. } = &self.source {
+            self.keys_examined = walk.keys_examined;
+        }
+        self.source = Source::Ended;
+    }
+
+    pub fn examined(&self) -> Examined {
+        Examined { keys: self.keys_examined, documents: self.documents_examined }
+    }
+
     fn finished(&mut self, exhausted: bool) -> Step {
         self.batch_bytes = 0;
         Step::Batch(Batch { documents: std::mem::take(&mut self.batch), exhausted })
@@ -195,6 +247,7 @@ impl Scan {
     /// The next document of the source, if it counts: matching, behind what is skipped, projected.
     fn next_match(&mut self) -> Result<Option<Found>, StoreError> {
         let failed = |error: redb::StorageError| self.view.failure(&error);
+        let mut met = None;
         let item = match &mut self.source {
             Source::Ended => match self.own.take() {
                 None => return Ok(None),
@@ -222,10 +275,25 @@ impl Scan {
                 let next = if *direction == Direction::Up { range.next() } else { range.next_back() };
                 next.transpose().map_err(failed)?.map(|(_, value)| Item::Stored(value))
             }
+            Source::Walk { walk, tables } => match walk.next(tables).map_err(failed)? {
+                None => None,
+                Some(_) if self.query.counting && walk.plan().covered && self.own.is_none() => {
+                    self.counted += u64::from(self.query.counts());
+                    return Ok(Some(Found::Passed));
+                }
+                Some(entry) => match tables.documents.get(entry.id.as_slice()).map_err(failed)? {
+                    None => return Ok(Some(Found::Passed)),
+                    Some(value) => {
+                        met = Some(entry);
+                        Some(Item::Stored(value))
+                    }
+                },
+            },
         };
+        self.documents_examined += u64::from(item.is_some());
         let document = match &item {
             None => {
-                self.source = Source::Ended;
+                self.end_source();
                 return Ok(self.own.is_some().then_some(Found::Passed));
             }
             Some(Item::Own(document)) => document,
@@ -238,6 +306,11 @@ impl Scan {
             }
         };
         if !self.query.filter.matches(document)? {
+            return Ok(Some(Found::Passed));
+        }
+        if let (Some(met), Source::Walk { walk, .. }) = (&met, &self.source)
+            && !walk.is_first(met, document)?
+        {
             return Ok(Some(Found::Passed));
         }
         if self.sorting.is_some() {
@@ -259,6 +332,16 @@ enum Found {
     Passed,
 }
 
+impl Tables for IndexTables {
+    fn documents(&self) -> &impl ReadableTable<&'static [u8], &'static [u8]> {
+        &self.documents
+    }
+
+    fn entries(&self, at: usize) -> Option<&impl ReadableTable<&'static [u8], u32>> {
+        self.entries.get(at)?.as_ref()
+    }
+}
+
 /// What a source has next.
 enum Item {
     Stored(AccessGuard<'static, &'static [u8]>),
@@ -276,6 +359,40 @@ impl Query {
             Some(projection) => projection.apply(document, &self.filter),
             None => Ok(document.to_owned()),
         }
+    }
+
+    pub fn sort(&self) -> &Sort {
+        &self.sort
+    }
+
+    pub fn plan(&self, view: &View, collection: &str) -> Result<Plan, StoreError> {
+        if let AccessPath::Keys(keys) = &self.access {
+            return Ok(Plan::Keys(keys.clone()));
+        }
+        Ok(self
+            .indexed(view, collection)?
+            .map_or_else(|| Plan::by_id(&self.filter), |(indexed, _)| Plan::Indexed(indexed)))
+    }
+
+    /// How it is to be found through indexes, if it is, and the entries of those indexes.
+    pub fn indexed(&self, view: &View, collection: &str) -> Result<Option<(Indexed, OpenedEntries)>, StoreError> {
+        let indexes = view.indexes(collection)?;
+        let mut entries: OpenedEntries = indexes.iter().map(|_| None).collect();
+        let limited = self.limit.is_some();
+        let open = |entries: &mut OpenedEntries, at: usize| -> Result<(), StoreError> {
+            if entries[at].is_none() {
+                entries[at] = view.entries(collection, &indexes[at].index.name)?;
+            }
+            Ok(())
+        };
+        let plan = Plan::choose(&self.filter, &self.sort, limited, &indexes, &mut |at, bounds, max| {
+            open(&mut entries, at)?;
+            let counted = entries[at].as_ref().map_or(Ok(0), |entries| walk::count(entries, bounds, max));
+            counted.map_err(|error| view.failure(&error))
+        })?;
+        let Plan::Indexed(indexed) = plan else { return Ok(None) };
+        indexed.indexes().try_for_each(|at| open(&mut entries, at))?;
+        Ok(Some((indexed, entries)))
     }
 
     /// Takes one off what is still to be skipped, or off the limit; whether the document is part of the answer.

@@ -10,12 +10,16 @@ use std::fmt;
 use std::sync::Arc;
 
 use bson::raw::RawDocumentBuf;
-use redb::{ReadOnlyTable, ReadTransaction, ReadableDatabase, TableError};
+use redb::{ReadOnlyTable, ReadTransaction, ReadableDatabase, ReadableTable, TableError};
 
 use super::file::{File, Opened, table};
+use super::indexes::{self, CATALOGUE, Entries, table_name};
 use crate::error::StoreError;
+use crate::store::IndexProgress;
 
 pub type Table = ReadOnlyTable<&'static [u8], &'static [u8]>;
+pub type EntryTable = ReadOnlyTable<&'static [u8], u32>;
+type Catalogue = ReadOnlyTable<&'static str, &'static [u8]>;
 
 /// What a transaction wrote into one collection: keys of `_id`s to documents, `None` where it deleted one.
 pub type OwnDocuments = BTreeMap<Vec<u8>, Option<Arc<RawDocumentBuf>>>;
@@ -62,6 +66,49 @@ impl View {
         let Some(snapshot) = &self.snapshot else { return Ok(None) };
         match snapshot.read.open_table(table(collection)) {
             Ok(table) => Ok(Some(table)),
+            Err(TableError::TableDoesNotExist(_)) => Ok(None),
+            Err(error) => Err(self.failure(&error)),
+        }
+    }
+
+    /// The indexes of a collection, but that of `_id`.
+    pub fn indexes(&self, collection: &str) -> Result<Entries, StoreError> {
+        let Some((snapshot, rows)) = self.catalogue()? else { return Ok(Arc::new([])) };
+        let row = rows.get(collection).map_err(|error| self.failure(&error))?;
+        snapshot.opened.indexes.parsed(collection, row.as_ref().map(|row| row.value()))
+    }
+
+    /// Those of all collections that have any.
+    pub fn all_indexes(&self) -> Result<Vec<(String, Entries)>, StoreError> {
+        let Some((snapshot, rows)) = self.catalogue()? else { return Ok(Vec::new()) };
+        let mut all = Vec::new();
+        for row in rows.iter().map_err(|error| self.failure(&error))? {
+            let (collection, row) = row.map_err(|error| self.failure(&error))?;
+            let collection = collection.value();
+            all.push((collection.to_owned(), snapshot.opened.indexes.parsed(collection, Some(row.value()))?));
+        }
+        Ok(all)
+    }
+
+    /// The entries of an index; `None` when it never had any.
+    pub fn entries(&self, collection: &str, index: &str) -> Result<Option<EntryTable>, StoreError> {
+        let Some(snapshot) = &self.snapshot else { return Ok(None) };
+        match snapshot.read.open_table(indexes::table(&table_name(collection, index))) {
+            Ok(table) => Ok(Some(table)),
+            Err(TableError::TableDoesNotExist(_)) => Ok(None),
+            Err(error) => Err(self.failure(&error)),
+        }
+    }
+
+    /// How far the building of an index has come; `None` when nobody builds it.
+    pub fn progress(&self, collection: &str, index: &str) -> Option<IndexProgress> {
+        self.snapshot.as_ref()?.opened.builds.progress(collection, index)
+    }
+
+    fn catalogue(&self) -> Result<Option<(&Snapshot, Catalogue)>, StoreError> {
+        let Some(snapshot) = &self.snapshot else { return Ok(None) };
+        match snapshot.read.open_table(CATALOGUE) {
+            Ok(table) => Ok(Some((snapshot, table))),
             Err(TableError::TableDoesNotExist(_)) => Ok(None),
             Err(error) => Err(self.failure(&error)),
         }

@@ -8,12 +8,14 @@ use futures_channel::oneshot;
 use redb::WriteTransaction;
 
 use super::collection::{Collection, Stop};
+use super::file::Opened;
+use super::indexing::Work;
 use super::transaction::Commit;
 use crate::error::StoreError;
 use crate::filter::{self, Filter};
 use crate::limits;
 use crate::projection::Projection;
-use crate::sort::{Direction, Sort};
+use crate::sort::Sort;
 use crate::store::{Inserted, Modified, Modify, Updated};
 use crate::update::{self, Change};
 use crate::value::check;
@@ -55,6 +57,7 @@ pub enum Task {
         commit: Commit,
         reply: Reply<()>,
     },
+    Indexes(Work),
     DropFile {
         reply: Reply<()>,
     },
@@ -114,6 +117,7 @@ impl Write {
     pub fn may_insert(&self) -> bool {
         match &self.task {
             Task::Insert { .. } | Task::Update { upsert: true, .. } | Task::Commit { .. } => true,
+            Task::Indexes(work) => work.may_insert(),
             Task::Modify { modification, .. } => modification.upsert,
             _ => false,
         }
@@ -124,35 +128,37 @@ impl Write {
         match &self.task {
             Task::Delete { .. } => true,
             Task::Modify { modification, .. } => modification.change.is_none(),
+            Task::Indexes(work) => work.only_removes(),
             _ => false,
         }
     }
 
     /// Does its changes in the transaction. An error is the file's: the whole transaction is lost.
-    pub fn perform(self, transaction: &WriteTransaction) -> Result<Performed, Broken> {
+    pub fn perform(self, transaction: &WriteTransaction, opened: &Opened) -> Result<Performed, Broken> {
         let collection = self.collection.as_str();
         match self.task {
             Task::Insert { documents, ordered, reply } => {
-                let outcome = insert(transaction, collection, documents, ordered);
+                let outcome = insert(transaction, opened, collection, documents, ordered);
                 settle(outcome, reply, |inserted| !inserted.ids.is_empty())
             }
             Task::Update { filter, change, multi, upsert, reply } => {
-                let outcome = update(transaction, collection, &filter, &change, multi, upsert);
+                let outcome = update(transaction, opened, collection, &filter, &change, multi, upsert);
                 settle(outcome, reply, |updated| updated.modified > 0 || updated.upserted_id.is_some())
             }
             Task::Modify { modification, reply } => {
-                let outcome = modify(transaction, collection, &modification);
+                let outcome = modify(transaction, opened, collection, &modification);
                 settle(outcome, reply, |modified| modified.changed)
             }
             Task::Delete { filter, multi, reply } => {
-                let outcome = delete(transaction, collection, &filter, multi);
+                let outcome = delete(transaction, opened, collection, &filter, multi);
                 settle(outcome, reply, |deleted| *deleted > 0)
             }
             Task::Commit { commit, reply } => {
                 let mut changed = false;
-                let outcome = commit.perform(transaction).map(|different| changed = different);
+                let outcome = commit.perform(transaction, opened).map(|different| changed = different);
                 settle(outcome, reply, |()| changed)
             }
+            Task::Indexes(work) => work.perform(transaction, opened, collection),
             Task::DropFile { reply } => {
                 drop(reply.send(Err(StoreError::store("a file cannot be removed inside a transaction"))));
                 Ok(Performed { changed: false, acknowledge: Box::new(|_| {}) })
@@ -167,6 +173,7 @@ impl Write {
             Task::Update { reply, .. } => drop(reply.send(Ok(Updated::default()))),
             Task::Modify { reply, .. } => drop(reply.send(Ok(Modified::default()))),
             Task::Delete { reply, .. } => drop(reply.send(Ok(0))),
+            Task::Indexes(work) => work.find_nothing(&self.collection),
             Task::Commit { reply, .. } | Task::DropFile { reply } => drop(reply.send(Ok(()))),
         }
     }
@@ -177,6 +184,7 @@ impl Write {
             Task::Update { reply, .. } => drop(reply.send(Err(error))),
             Task::Modify { reply, .. } => drop(reply.send(Err(error))),
             Task::Delete { reply, .. } => drop(reply.send(Err(error))),
+            Task::Indexes(work) => work.fail(error),
             Task::Commit { reply, .. } | Task::DropFile { reply } => drop(reply.send(Err(error))),
         }
     }
@@ -204,11 +212,12 @@ fn settle<T: Send + 'static>(
 
 fn insert(
     transaction: &WriteTransaction,
+    opened: &Opened,
     name: &str,
     documents: Vec<RawDocumentBuf>,
     ordered: bool,
 ) -> Result<Inserted, Stop> {
-    let mut collection = Collection::open(transaction, name)?;
+    let mut collection = Collection::open(transaction, opened, name)?;
     let mut inserted = Inserted::default();
     for (index, document) in documents.into_iter().enumerate() {
         let outcome = check::to_store(document).map_err(Stop::Refused);
@@ -228,17 +237,18 @@ fn insert(
 
 fn update(
     transaction: &WriteTransaction,
+    opened: &Opened,
     name: &str,
     filter: &Filter,
     change: &Change,
     multi: bool,
     upsert: bool,
 ) -> Result<Updated, Stop> {
-    let mut collection = Collection::open(transaction, name)?;
+    let mut collection = Collection::open(transaction, opened, name)?;
     let mut updated = Updated::default();
     let mut planned: Vec<(Vec<u8>, RawDocumentBuf)> = Vec::new();
     let mut planned_bytes = 0;
-    collection.each_match(filter, |key, document| {
+    collection.each_match(filter, !multi, |key, document| {
         updated.matched += 1;
         if let Some(after) = change.apply(document, filter).map_err(Stop::Refused)? {
             planned_bytes += key.len() + after.as_bytes().len();
@@ -255,20 +265,23 @@ fn update(
         return Ok(updated);
     }
     updated.modified = planned.len() as u64;
-    for (key, after) in planned {
-        collection.replace(&key, &after)?;
-    }
+    collection.replace_all(&planned)?;
     Ok(updated)
 }
 
-fn modify(transaction: &WriteTransaction, name: &str, modification: &Modification) -> Result<Modified, Stop> {
+fn modify(
+    transaction: &WriteTransaction,
+    opened: &Opened,
+    name: &str,
+    modification: &Modification,
+) -> Result<Modified, Stop> {
     let Modification { filter, sort, change, upsert, after, .. } = modification;
-    let mut collection = Collection::open(transaction, name)?;
+    let mut collection = Collection::open(transaction, opened, name)?;
     // Before anything is changed, since a projection may fail.
     let shown = |document: &RawDocument| modification.shown(document).map_err(Stop::Refused);
     let mut first: Option<(Vec<u8>, Vec<u8>, RawDocumentBuf)> = None;
-    let in_order = sort.walk() == Some(Direction::Up);
-    collection.each_match(filter, |key, document| {
+    let (plan, in_order) = collection.plan(filter, sort, true)?;
+    collection.each_planned(plan, filter, |key, document| {
         let rank = if in_order { Vec::new() } else { sort.key(document).map_err(Stop::Refused)? };
         if first.as_ref().is_none_or(|(other, ..)| rank < *other) {
             first = Some((rank, key.to_vec(), document.to_owned()));
@@ -299,11 +312,17 @@ fn modify(transaction: &WriteTransaction, name: &str, modification: &Modificatio
     }
 }
 
-fn delete(transaction: &WriteTransaction, name: &str, filter: &Filter, multi: bool) -> Result<u64, Stop> {
-    let mut collection = Collection::open(transaction, name)?;
+fn delete(
+    transaction: &WriteTransaction,
+    opened: &Opened,
+    name: &str,
+    filter: &Filter,
+    multi: bool,
+) -> Result<u64, Stop> {
+    let mut collection = Collection::open(transaction, opened, name)?;
     let mut planned: Vec<Vec<u8>> = Vec::new();
     let mut planned_bytes = 0;
-    collection.each_match(filter, |key, _| {
+    collection.each_match(filter, !multi, |key, _| {
         planned_bytes += key.len();
         if planned_bytes > limits::UPDATE_BYTES_MAX {
             return Err(Stop::Refused(too_much("delete")));

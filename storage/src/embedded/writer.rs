@@ -71,7 +71,7 @@ fn commit(file: &File, opened: &Opened, group: Vec<Write>) {
     let mut changed = false;
     let mut broken = None;
     for write in group.by_ref() {
-        match write.perform(&transaction) {
+        match write.perform(&transaction, opened) {
             Ok(performed) => {
                 changed |= performed.changed;
                 acknowledgements.push(performed.acknowledge);

@@ -217,6 +217,10 @@ impl Disk for FaultyDisk {
         Ok(())
     }
 
+    fn list(&self, directory: &Path) -> io::Result<Vec<PathBuf>> {
+        Ok(lock(&self.files).keys().filter(|path| path.parent() == Some(directory)).cloned().collect())
+    }
+
     fn sync_name(&self, _: &Path) -> io::Result<()> {
         Ok(())
     }

@@ -9,6 +9,7 @@ use bson::raw::{RawDocument, RawDocumentBuf};
 use redb::WriteTransaction;
 
 use super::super::collection::{Collection, Stop};
+use super::super::file::Opened;
 use super::super::view::{OwnWrites, Table, View};
 use super::write_conflict;
 
@@ -28,17 +29,17 @@ struct Step<'c> {
 
 impl Commit {
     /// Whether anything is different now.
-    pub fn perform(&self, transaction: &WriteTransaction) -> Result<bool, Stop> {
-        let mut steps = self.plan(transaction)?;
+    pub fn perform(&self, transaction: &WriteTransaction, opened: &Opened) -> Result<bool, Stop> {
+        let mut steps = self.plan(transaction, opened)?;
         // What is deleted may make room in a unique index for what comes.
         steps.sort_by_key(|step| (step.after.is_some(), step.before.is_none()));
         for at in 0..steps.len() {
-            match steps[at].take(transaction) {
+            match steps[at].take(transaction, opened) {
                 Ok(()) => {}
                 Err(Stop::Refused(error)) => {
                     // The way back passes through states that were all valid.
                     for step in steps[..at].iter().rev() {
-                        step.take_back(transaction)?;
+                        step.take_back(transaction, opened)?;
                     }
                     return Err(Stop::Refused(error));
                 }
@@ -49,11 +50,11 @@ impl Commit {
     }
 
     /// Refused when a document is not any more what the snapshot has.
-    fn plan(&self, transaction: &WriteTransaction) -> Result<Vec<Step<'_>>, Stop> {
+    fn plan(&self, transaction: &WriteTransaction, opened: &Opened) -> Result<Vec<Step<'_>>, Stop> {
         let mut steps = Vec::new();
         for (name, documents) in self.own.iter().filter(|(_, documents)| !documents.is_empty()) {
             let seen = self.view.table(name).map_err(Stop::Refused)?;
-            let collection = Collection::open(transaction, name)?;
+            let collection = Collection::open(transaction, opened, name)?;
             for (key, after) in documents.iter() {
                 let after = after.as_ref().map(|document| &***document);
                 let before = collection.get(key)?;
@@ -76,21 +77,22 @@ impl Commit {
 }
 
 impl Step<'_> {
-    fn take(&self, transaction: &WriteTransaction) -> Result<(), Stop> {
-        self.change(transaction, self.before.as_deref(), self.after)
+    fn take(&self, transaction: &WriteTransaction, opened: &Opened) -> Result<(), Stop> {
+        self.change(transaction, opened, self.before.as_deref(), self.after)
     }
 
-    fn take_back(&self, transaction: &WriteTransaction) -> Result<(), Stop> {
-        self.change(transaction, self.after, self.before.as_deref())
+    fn take_back(&self, transaction: &WriteTransaction, opened: &Opened) -> Result<(), Stop> {
+        self.change(transaction, opened, self.after, self.before.as_deref())
     }
 
     fn change(
         &self,
         transaction: &WriteTransaction,
+        opened: &Opened,
         before: Option<&RawDocument>,
         after: Option<&RawDocument>,
     ) -> Result<(), Stop> {
-        let mut collection = Collection::open(transaction, self.collection)?;
+        let mut collection = Collection::open(transaction, opened, self.collection)?;
         match (before, after) {
             (None, Some(after)) => collection.insert(after).map(drop),
             (Some(_), Some(after)) => collection.replace(self.key, after),

@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use bson::raw::{RawBson, RawBsonRef, RawDocument, RawDocumentBuf};
 
-use super::super::collection::duplicate;
+use super::super::collection::duplicate_id;
 use super::super::scan::{Query, key_of};
 use super::super::view::{OwnDocuments, Table, View};
 use super::super::write::Modification;
@@ -28,7 +28,7 @@ pub fn insert(operation: &Operation, documents: Vec<RawDocumentBuf>, ordered: bo
         let outcome = check::to_store(document).and_then(|document| {
             let key = key_of(&document);
             if keys.contains(&key) || room.is_taken(&key)? {
-                return Err(duplicate(&operation.collection, id_of(&document)));
+                return Err(duplicate_id(&operation.collection, id_of(&document)));
             }
             keys.insert(key.clone());
             Ok((key, document))
@@ -53,7 +53,7 @@ pub fn insert(operation: &Operation, documents: Vec<RawDocumentBuf>, ordered: bo
 fn insert_one(operation: &Operation, document: RawDocumentBuf) -> Result<RawBson, StoreError> {
     let (key, id) = (key_of(&document), RawBson::from(id_of(&document)));
     if Room::of(operation)?.is_taken(&key)? {
-        return Err(duplicate(&operation.collection, id_of(&document)));
+        return Err(duplicate_id(&operation.collection, id_of(&document)));
     }
     operation.write(vec![(key, Some(document))])?;
     Ok(id)
