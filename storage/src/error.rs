@@ -9,6 +9,10 @@ pub enum Fault {
     Caller,
     /// The store is at its limits or broken; the caller may try again, the operator should look.
     Store,
+    /// A database that is somebody else's server cannot be reached or does not answer. Whoever gave its address (the
+    /// operator, or the tenant for a URI of their own) should look; the text names neither hosts nor credentials, and is for
+    /// the caller too.
+    Database,
 }
 
 /// A failed operation, in MongoDB's terms.

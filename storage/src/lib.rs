@@ -15,6 +15,7 @@ pub mod filter;
 pub mod index;
 pub mod limits;
 pub mod model;
+pub mod mongo;
 pub mod namespace;
 pub mod projection;
 pub mod schema;

@@ -6,6 +6,42 @@ use std::time::Duration;
 /// nobody outside sees it.
 pub const CATALOG_BATCH_BYTES: usize = 4 * 1024 * 1024;
 
+/// Threads that MongoDB's driver runs on. It mostly waits for sockets, and hands replies over without decoding them.
+pub const DRIVER_THREADS: usize = 2;
+
+/// Milliseconds until a server of a cluster must be found and connected to. A connection string may ask for less. Past it,
+/// callers are told that the database could not be reached.
+pub const DATABASE_CONNECT_MS: u64 = 5_000;
+
+/// Milliseconds one operation on a cluster may take, all retries included; also what the server is told, so that it gives
+/// up too. Functions may run for minutes, but one that waits this long for a query waits for a lock or a dead network.
+pub const DATABASE_OPERATION_MS: u64 = 60_000;
+
+/// Connections to one server of a cluster. A connection string may ask for fewer; more operations than this wait in turn.
+pub const DATABASE_CONNECTIONS_MAX: u32 = 64;
+
+/// Milliseconds without use after which a cluster's client and its connections are closed.
+pub const DATABASE_IDLE_MS: u64 = 10 * 60_000;
+
+/// Clusters with a client at once. Each costs two connections that watch a server; common limits allow 1,024 descriptors.
+/// Past it, operations on a further one are refused until another one is idle.
+pub const CLUSTERS_MAX: usize = 200;
+
+/// Documents in one reply of a server that is asked for a cursor's next ones; the server's own bound is 16 MiB. Enough that
+/// a round trip is small beside the work, and few enough that open cursors hold little.
+pub const CURSOR_BATCH_DOCUMENTS: u32 = 1_000;
+
+/// Bytes of a database's name, as in MongoDB.
+pub const DATABASE_NAME_BYTES_MAX: usize = 63;
+
+/// Bytes of a database's name on a cluster that apps share: what the app's id and the underscore leave. A longer one is
+/// refused with `InvalidNamespace` (73).
+pub const SHARED_DATABASE_NAME_BYTES_MAX: usize = DATABASE_NAME_BYTES_MAX - 25;
+
+/// Error codes without a name of their own that are remembered with the name made for them. MongoDB has some hundreds; past
+/// it an error has its code and is called `UnknownError`.
+pub const UNNAMED_CODES_MAX: usize = 4_096;
+
 /// Bytes of one document, as in MongoDB. A larger one is refused with `BSONObjectTooLarge` (10334).
 pub const DOCUMENT_BYTES_MAX: usize = 16 * 1024 * 1024;
 

@@ -12,6 +12,7 @@
 pub mod admin;
 pub mod backend;
 pub mod command;
+pub mod ferretdb;
 pub mod history;
 pub mod http;
 pub mod load;
@@ -28,6 +29,7 @@ use std::time::{Duration, Instant};
 pub use admin::{Admin, App, Deployed};
 pub use backend::{Backend, Endpoint};
 pub use command::{Command, Ran};
+pub use ferretdb::FerretDb;
 pub use http::{Answer, Connection, Request};
 pub use load::{Load, Sample};
 pub use origin::{Origin, Received};

@@ -221,6 +221,7 @@ impl From<StoreError> for ApiError {
         match error.fault {
             Fault::Caller => Self::invalid(error.message),
             Fault::Store => Self::internal(error),
+            Fault::Database => Self::new(StatusCode::SERVICE_UNAVAILABLE, "ServiceUnavailable", error.message),
         }
     }
 }

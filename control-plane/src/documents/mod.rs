@@ -334,11 +334,12 @@ fn nothing() -> RawDocumentBuf {
     rawdoc! { "v": RawBson::Null }
 }
 
-/// A store's error as a function sees it. What broke inside the store is for the operator.
+/// A store's error as a function sees it. What broke inside the store is for the operator; that somebody's database does
+/// not answer is said to everybody, in words that name no host.
 fn told(error: StoreError) -> Refusal {
     let label = error.label;
     match error.fault {
-        Fault::Caller => {
+        Fault::Caller | Fault::Database => {
             Refusal { code: error.code_name.to_owned(), message: error.message, number: error.code, label }
         }
         // Said in words that are for everybody, and logged where it was noticed.

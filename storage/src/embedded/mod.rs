@@ -390,7 +390,7 @@ fn check_path(path: &str) -> Result<(), StoreError> {
 }
 
 /// What MongoDB demands of the names, so that a tenant can move there later.
-fn check_namespace(namespace: &Namespace) -> Result<(), StoreError> {
+pub(crate) fn check_namespace(namespace: &Namespace) -> Result<(), StoreError> {
     let Namespace { database, collection, .. } = namespace;
     let refused = |what: &str| {
         let text = format!("Invalid namespace specified '{namespace}': {what}");

@@ -1,0 +1,12 @@
+//! One suite for every place documents can live: the embedded store, FerretDB (MongoDB's wire protocol over SQLite, started
+//! here), and a real MongoDB when `PORTICO_TEST_MONGODB_URI` names one. Each test tells one promise of the [`Store`] trait
+//! on all of them; what a server lacks is listed where it is skipped, by id and with the reason, and a listed thing that
+//! works after all fails the test.
+
+#[path = "conformance/backends.rs"]
+mod backends;
+#[path = "../../tests/src/ferretdb.rs"]
+mod ferretdb;
+#[path = "conformance/promises.rs"]
+mod promises;
+mod support;

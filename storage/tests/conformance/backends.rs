@@ -1,0 +1,95 @@
+//! The stores the suite runs on.
+
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, OnceLock};
+
+use portico_storage::embedded::{Embedded, Options};
+use portico_storage::model::AppId;
+use portico_storage::mongo::{Clusters, OpenHosts, Times};
+use portico_storage::{Namespace, Store, Tenant};
+
+use crate::ferretdb::FerretDb;
+use crate::support::wait;
+
+/// Which server it is, for what is known to be missing there.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Kind {
+    Embedded,
+    FerretDb,
+    MongoDb,
+}
+
+/// A store with a tenant of its own, who is gone with it.
+pub struct Backend {
+    pub kind: Kind,
+    pub store: Arc<dyn Store>,
+    pub tenant: Tenant,
+    /// Keeps the embedded store's files.
+    _dir: Option<tempfile::TempDir>,
+}
+
+impl Backend {
+    pub fn collection(&self, name: &str) -> Namespace {
+        Namespace::new(self.tenant, "conformance", name)
+    }
+
+    pub fn embedded() -> Self {
+        let dir = tempfile::tempdir().unwrap();
+        let store = Embedded::open(dir.path(), Options::default()).unwrap();
+        Self { kind: Kind::Embedded, store: Arc::new(store), tenant: tenant(), _dir: Some(dir) }
+    }
+
+    pub fn ferretdb() -> Self {
+        // A client of its own: FerretDB closes the connection on some messages, and the driver then gives up what waits for
+        // others of the same client.
+        static CLIENTS: AtomicUsize = AtomicUsize::new(0);
+        let client = CLIENTS.fetch_add(1, Ordering::Relaxed);
+        Self::server(Kind::FerretDb, &format!("{}?appName=client-{client}", running_ferretdb().uri()))
+    }
+
+    fn server(kind: Kind, uri: &str) -> Self {
+        let store = clusters().shared(uri, "portico_conformance").unwrap();
+        Self { kind, store: Arc::new(store), tenant: tenant(), _dir: None }
+    }
+
+    /// Every server there is beside the embedded store.
+    pub fn servers() -> Vec<Self> {
+        let mongodb = std::env::var("PORTICO_TEST_MONGODB_URI").ok().filter(|uri| !uri.is_empty());
+        let mut servers = vec![Self::ferretdb()];
+        servers.extend(mongodb.map(|uri| Self::server(Kind::MongoDb, &uri)));
+        servers
+    }
+
+    pub fn all() -> Vec<Self> {
+        let mut all = vec![Self::embedded()];
+        all.extend(Self::servers());
+        all
+    }
+}
+
+impl Drop for Backend {
+    fn drop(&mut self) {
+        drop_tenant(&*self.store, self.tenant);
+    }
+}
+
+pub fn tenant() -> Tenant {
+    Tenant::App(AppId::new())
+}
+
+/// Removes what a test left behind. The first try may meet a connection that the server closed.
+pub fn drop_tenant(store: &dyn Store, tenant: Tenant) {
+    let dropped = (0..3).map(|_| wait(store.drop_tenant(tenant))).find(Result::is_ok);
+    assert!(dropped.is_some() || std::thread::panicking(), "what the test left behind cannot be removed");
+}
+
+/// One for all tests of this program.
+pub fn running_ferretdb() -> &'static FerretDb {
+    static RUNNING: OnceLock<FerretDb> = OnceLock::new();
+    RUNNING.get_or_init(FerretDb::start)
+}
+
+pub fn clusters() -> &'static Clusters {
+    static CLUSTERS: OnceLock<Arc<Clusters>> = OnceLock::new();
+    CLUSTERS.get_or_init(|| Clusters::start(Arc::new(OpenHosts), Times::default()).unwrap())
+}
