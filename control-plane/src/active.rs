@@ -17,6 +17,7 @@ use storage::model::{
     DeploymentId, FunctionConfig, SecretText, Validation,
 };
 
+use crate::documents::sources;
 use crate::settings::AppSettings;
 use crate::users::providers;
 use crate::vault::Vault;
@@ -172,6 +173,7 @@ fn active_app(
         limits: settings.limits(limits),
         calls: CallCount::default(),
         rules: rules::reduce(config),
+        sources: sources::places(config, secrets),
     })
 }
 

@@ -61,6 +61,7 @@ use storage::{Catalog, Store, StoreError};
 
 pub use admins::{AdminKey, AdminKeySettings, LocalLogin, Role};
 pub use api::Peer;
+pub use documents::sources::NamedCluster;
 pub use logs::LogSink;
 pub use outbound::OutboundSettings;
 pub use publish::PublishError;
@@ -71,6 +72,8 @@ pub struct ControlPlaneConfig {
     /// Where the admin key pair, the vault's key and the logs lie.
     pub data_dir: PathBuf,
     pub store: Arc<dyn Store>,
+    /// MongoDB clusters for documents of the apps whose data sources name them.
+    pub named_clusters: Vec<NamedCluster>,
     pub snapshots: Arc<Snapshots>,
     pub compiler: Arc<dyn Compile>,
     /// Parts of the first key pair that the operator set.
@@ -150,6 +153,7 @@ pub struct ControlPlane {
     limits: AppLimits,
     imports: ImportSettings,
     users: Arc<users::Users>,
+    sources: Arc<documents::sources::Sources>,
     outbound: Arc<outbound::Outbound>,
     changing: ChangeLocks,
     packages: dependencies::Packages,
@@ -182,10 +186,12 @@ impl ControlPlane {
         let packages = dependencies::Packages::open(config.npm, &npm_path)
             .map_err(|problem| OpenError::File(npm_path, io::Error::other(problem)))?;
         let catalog = Catalog::new(config.store);
+        let guard = Arc::new(config.outbound.guard.clone());
+        let sources = documents::sources::Sources::new(catalog.store().clone(), config.named_clusters, guard);
         let outbound = outbound::Outbound::new(config.outbound);
         let documents = Arc::new(outbound::document::Documents(outbound.clone()));
         let runtime = tokio::runtime::Handle::current();
-        let users = users::Users::start(catalog.clone(), vault.clone(), documents, runtime)
+        let users = users::Users::start(catalog.clone(), sources.clone(), vault.clone(), documents, runtime)
             .map_err(|error| OpenError::File(config.data_dir.clone(), error))?;
         let sessions = sessions::Sessions::open(&vault, &catalog).await?;
         let control_plane = Arc::new(Self {
@@ -201,6 +207,7 @@ impl ControlPlane {
             limits: config.limits,
             imports: config.imports,
             users,
+            sources,
             outbound,
             changing: ChangeLocks::default(),
             packages,
@@ -234,7 +241,7 @@ impl ControlPlane {
     /// whatever lies outside.
     pub fn session(&self, app: Arc<ActiveApp>, system: bool) -> Arc<dyn Session> {
         let id = app.id;
-        let documents = documents::DocumentSession::new(self.catalog.store().clone(), app, system);
+        let documents = documents::DocumentSession::new(self.sources.clone(), app, system);
         Arc::new(caller::CallerSession::new(documents, self.outbound.clone(), id))
     }
 

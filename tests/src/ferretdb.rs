@@ -3,7 +3,7 @@
 #![allow(dead_code, reason = "each test uses its own part")]
 
 use std::io::{BufRead, BufReader};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 
 use tempfile::TempDir;
@@ -19,33 +19,19 @@ pub struct FerretDb {
 impl FerretDb {
     pub fn start() -> Self {
         let data = tempfile::Builder::new().prefix("portico-ferretdb-").tempdir().expect("a temporary directory");
-        Self::run("127.0.0.1:0", data)
-    }
-
-    /// Ends it at once, as a crash would, and starts another on the same port and data.
-    pub fn crash_and_restart(mut self) -> Self {
-        self.end();
-        let address = self.address.clone();
-        let data = std::mem::replace(&mut self.data, TempDir::new().expect("a temporary directory"));
-        Self::run(&address, data)
-    }
-
-    fn run(address: &str, data: TempDir) -> Self {
-        let program = program();
-        let mut child = Command::new(&program)
-            .arg(address)
-            .arg(data.path())
-            .stdin(Stdio::piped())
-            .stdout(Stdio::piped())
-            .stderr(Stdio::null())
-            .spawn()
-            .unwrap_or_else(|error| panic!("cannot start {}: {error}", program.display()));
-        let mut line = String::new();
-        let out = child.stdout.take().expect("it was piped");
-        BufReader::new(out).read_line(&mut line).expect("its first line");
-        let address = line.trim().trim_start_matches("mongodb://").trim_end_matches('/').to_owned();
-        assert!(address.starts_with("127.0.0.1:"), "FerretDB did not start: it said '{line}'");
+        let (child, address) = run("127.0.0.1:0", data.path());
         Self { child, address, data }
+    }
+
+    /// Ends it at once, as a crash would. What it keeps stays, and so does its port.
+    pub fn crash(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+
+    /// Starts it again after a crash.
+    pub fn restart(&mut self) {
+        (self.child, self.address) = run(&self.address, self.data.path());
     }
 
     /// Host and port.
@@ -56,21 +42,30 @@ impl FerretDb {
     pub fn uri(&self) -> String {
         format!("mongodb://{}/", self.address)
     }
-
-    pub fn pid(&self) -> u32 {
-        self.child.id()
-    }
-
-    fn end(&mut self) {
-        let _ = self.child.kill();
-        let _ = self.child.wait();
-    }
 }
 
 impl Drop for FerretDb {
     fn drop(&mut self) {
-        self.end();
+        self.crash();
     }
+}
+
+fn run(address: &str, data: &Path) -> (Child, String) {
+    let program = program();
+    let mut child = Command::new(&program)
+        .arg(address)
+        .arg(data)
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::null())
+        .spawn()
+        .unwrap_or_else(|error| panic!("cannot start {}: {error}", program.display()));
+    let mut line = String::new();
+    let out = child.stdout.take().expect("it was piped");
+    BufReader::new(out).read_line(&mut line).expect("its first line");
+    let address = line.trim().trim_start_matches("mongodb://").trim_end_matches('/').to_owned();
+    assert!(address.starts_with("127.0.0.1:"), "FerretDB did not start: it said '{line}'");
+    (child, address)
 }
 
 /// `PORTICO_TEST_FERRETDB`, or the one in the target directory. It must be there: a suite that skips what it cannot run

@@ -81,6 +81,11 @@ impl Setup {
         self
     }
 
+    /// The data directory of the servers it starts.
+    pub fn data(&self) -> PathBuf {
+        self.data.0.join("data")
+    }
+
     /// Starts it and waits until it answers.
     pub fn start(&self) -> Server {
         Server::start(self)
@@ -166,7 +171,7 @@ impl Server {
     }
 
     pub fn data(&self) -> PathBuf {
-        self.setup.data.0.join("data")
+        self.setup.data()
     }
 
     pub fn connect(&self) -> Connection {

@@ -174,6 +174,7 @@ async fn delete(State(control): State<Arc<ControlPlane>>, within: InApp) -> Resu
     let _alone = control.changing.of(app.id).await;
     control.snapshots.withdraw(&app.client_app_id);
     control.catalog.delete_app(app.id).await?;
+    control.sources.drop_app(app.id).await?;
     control.bundles.forget(app.id);
     control.logs.forget(app.id);
     Ok(no_content())

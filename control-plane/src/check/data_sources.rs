@@ -4,8 +4,11 @@ use std::collections::HashSet;
 
 use serde_json::Value as Json;
 
+use storage::model::DataSource;
+
 use super::object::Object;
 use super::{Checker, entity_name};
+use crate::documents::sources::text;
 use crate::limits::{DATA_SOURCES_MAX, ROLE_DEPTH_MAX, ROLE_NAME_LENGTH_MAX};
 
 const KINDS: &[&str] = &["mongodb-atlas", "mongodb", "datalake"];
@@ -30,6 +33,7 @@ impl Checker<'_> {
             }
             if let Some(object) = Object::of(&source.config, &file, "", self.problems) {
                 self.settings(&file, &object);
+                self.own_database(&file, source);
             }
             if let Some(rule) = &source.default_rule {
                 let file = places.default_rule(&source.name);
@@ -38,6 +42,28 @@ impl Checker<'_> {
                 }
             }
             self.collections(&source.name, &source.rules);
+        }
+    }
+
+    /// A database of the tenant's own needs a connection string, whose form is judged here. One that is kept as a secret is
+    /// judged when it is used.
+    fn own_database(&mut self, file: &str, source: &DataSource) {
+        if source.kind != "mongodb" {
+            return;
+        }
+        match (text(&source.config, "config", "uri"), text(&source.config, "secret_config", "uri")) {
+            // A template that stands for nothing has been named.
+            (Some(uri), _) if uri.starts_with("%(") => {}
+            (Some(uri), _) => {
+                if let Err(why) = storage::mongo::check_own(uri) {
+                    self.problems.add(file, format_args!("config.uri: {why}"));
+                }
+            }
+            (None, Some(_)) => {}
+            (None, None) => {
+                let reason = "config.uri: missing; a data source of type mongodb needs it, or secret_config.uri";
+                self.problems.add(file, reason);
+            }
         }
     }
 

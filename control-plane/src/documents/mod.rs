@@ -10,6 +10,7 @@
 mod command;
 mod restrict;
 mod sessions;
+pub mod sources;
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -27,12 +28,19 @@ use storage::{Cursor, Delete, Fault, Find, Modify, Namespace, Store, StoreError,
 use crate::limits::{OPEN_CURSORS_MAX, READ_DOCUMENTS_MAX};
 use command::{Command, Operation};
 use sessions::Sessions;
+use sources::Sources;
 
 /// The data source an app has without configuring any.
-const DEFAULT_SERVICE: &str = "mongodb-atlas";
+pub const DEFAULT_SERVICE: &str = "mongodb-atlas";
 
 /// One call's access to documents, with the cursors it has open.
-pub struct DocumentSession(Arc<Inner>);
+pub struct DocumentSession {
+    /// In the store of this Portico.
+    here: Arc<Inner>,
+    sources: Arc<Sources>,
+    /// By data source, in other stores, made by the first operation there.
+    elsewhere: Mutex<HashMap<String, Arc<Inner>>>,
+}
 
 struct Inner {
     store: Arc<dyn Store>,
@@ -55,28 +63,53 @@ struct OpenCursor {
 }
 
 impl DocumentSession {
-    pub fn new(store: Arc<dyn Store>, app: Arc<ActiveApp>, system: bool) -> Self {
-        Self(Arc::new(Inner { store, app, system, cursors: Mutex::default(), sessions: Sessions::default() }))
+    pub fn new(sources: Arc<Sources>, app: Arc<ActiveApp>, system: bool) -> Self {
+        let here = Arc::new(Inner::new(sources.usual().clone(), app, system));
+        Self { here, sources, elsewhere: Mutex::default() }
     }
-}
 
-impl DocumentSession {
     /// Answers one operation (see [`isolate_pool::HostCall::Documents`]).
     pub fn documents(&self, command: Vec<u8>) -> BoxFuture<'static, Result<Vec<u8>, Refusal>> {
-        let inner = self.0.clone();
+        let inner = match Command::read(&command) {
+            Ok(command) => self.place_of(&command.service).map(|inner| (inner, command)),
+            Err(refusal) => Err(refusal),
+        };
         Box::pin(async move {
-            let command = Command::read(&command)?;
+            let (inner, command) = inner?;
             inner.run(command).await.map(RawDocumentBuf::into_bytes)
         })
     }
 
     /// The call is over: what it left open of transactions is aborted.
     pub fn end(&self) {
-        self.0.sessions.end_all();
+        self.here.sessions.end_all();
+        for inner in self.elsewhere.lock().unwrap_or_else(PoisonError::into_inner).values() {
+            inner.sessions.end_all();
+        }
+    }
+
+    /// The call's side of the store that a data source lies in. A name the app does not have is refused there.
+    fn place_of(&self, source: &str) -> Result<Arc<Inner>, Refusal> {
+        let Inner { app, system, .. } = &*self.here;
+        if !app.sources.contains_key(source) {
+            return Ok(self.here.clone());
+        }
+        let mut elsewhere = self.elsewhere.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(known) = elsewhere.get(source) {
+            return Ok(known.clone());
+        }
+        let Some(store) = self.sources.elsewhere(app, source).map_err(told)? else { return Ok(self.here.clone()) };
+        let inner = Arc::new(Inner::new(store, app.clone(), *system));
+        elsewhere.insert(source.to_owned(), inner.clone());
+        Ok(inner)
     }
 }
 
 impl Inner {
+    fn new(store: Arc<dyn Store>, app: Arc<ActiveApp>, system: bool) -> Self {
+        Self { store, app, system, cursors: Mutex::default(), sessions: Sessions::default() }
+    }
+
     async fn run(&self, command: Command) -> Result<RawDocumentBuf, Refusal> {
         let Command { service, function, namespace, session, operation } = command;
         match (&operation, session) {

@@ -37,7 +37,8 @@ use crate::limits::{
 };
 use fields::{Fields, refused};
 pub use guard::Guard;
-use names::{ForClient, GuardedNames, SystemNames};
+use names::{ForClient, GuardedNames};
+pub(crate) use names::{Names, SystemNames, restricted_words};
 
 /// What an operator decides about what functions do outside.
 #[derive(Debug, Clone, PartialEq, Eq)]

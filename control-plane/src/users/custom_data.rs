@@ -52,7 +52,7 @@ impl Users {
         sort.append(&field, 1);
         let at = Namespace::new(Tenant::App(app.id), kept.database.as_str(), kept.collection.as_str());
         let find = Find { filter, sort, limit: 1, ..Find::default() };
-        let mut cursor = self.catalog.store().find(&at, find).await?;
+        let mut cursor = self.sources.of(app, &kept.source)?.find(&at, find).await?;
         let found = cursor.next(CUSTOM_DATA_BYTES_MAX).await?.documents;
         Ok(found.first().map(document_json))
     }

@@ -37,6 +37,7 @@ use storage::access::expression::json_of;
 use storage::model::{ActiveApp, ApiKeyIdentity, AppId, User, UserIdentity, UserState};
 use storage::{Catalog, StoreError};
 
+use crate::documents::sources::Sources;
 use crate::payload::API_KEY_PROVIDER;
 use crate::vault::{self, Vault};
 use cache::Cache;
@@ -56,6 +57,7 @@ const CLAIM_LOCKS: usize = 64;
 /// All users of all apps.
 pub struct Users {
     catalog: Catalog,
+    sources: Arc<Sources>,
     cache: Cache,
     passwords: Passwords,
     failures: Failures,
@@ -237,12 +239,14 @@ impl From<Busy> for NotKnown {
 impl Users {
     pub fn start(
         catalog: Catalog,
+        sources: Arc<Sources>,
         vault: Arc<Vault>,
         fetch: Arc<dyn Fetch>,
         runtime: tokio::runtime::Handle,
     ) -> std::io::Result<Arc<Self>> {
         Ok(Arc::new(Self {
             catalog,
+            sources,
             cache: Cache::default(),
             passwords: Passwords::start()?,
             failures: Failures::default(),

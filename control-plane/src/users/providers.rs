@@ -14,6 +14,7 @@ use storage::model::{
 };
 
 use crate::api;
+use crate::documents::DEFAULT_SERVICE;
 use crate::limits::{SIGNING_KEYS_MAX, USER_SESSION_SECONDS};
 use crate::payload::API_KEY_PROVIDER;
 use crate::settings::AppSettings;
@@ -171,7 +172,12 @@ fn custom_user_data(config: &AppConfig) -> Option<CustomUserData> {
     if settings.get("enabled").and_then(Json::as_bool) != Some(true) {
         return None;
     }
+    let by_id = || {
+        let id = text("mongo_service_id")?;
+        config.data_sources.iter().find(|source| source.id.to_hex() == id).map(|source| source.name.clone())
+    };
     Some(CustomUserData {
+        source: text("mongo_service_name").or_else(by_id).unwrap_or_else(|| DEFAULT_SERVICE.to_owned()),
         database: text("database_name")?,
         collection: text("collection_name")?,
         user_id_field: text("user_id_field")?,

@@ -4,14 +4,15 @@ use std::net::{IpAddr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use ::storage::model::{AppLimits, ProviderRegion};
 use control_plane::dependencies::{NpmSettings, RegistrySettings};
 use control_plane::logs::LogSettings;
 use control_plane::outbound::Guard;
 use control_plane::{ImportSettings, OutboundSettings, app_limits};
 use ipnet::IpNet;
 use serde::Deserialize;
-use storage::model::{AppLimits, ProviderRegion};
 
+use super::storage::Storage;
 use super::{AdminKey, ConfigError, Edge, Overrides};
 use crate::families::Families;
 use crate::rt::Driver;
@@ -64,6 +65,8 @@ pub struct Config {
     pub logs: Logs,
     #[serde(default)]
     pub npm: Npm,
+    #[serde(default)]
+    pub storage: Storage,
     #[serde(skip)]
     no_samples: bool,
     #[serde(skip)]
@@ -255,6 +258,7 @@ impl Config {
             variable("PORTICO_OUTBOUND_CONNECTIONS"),
             &mut self.outbound.connections,
         )?;
+        self.storage.environment(&variable)?;
         text("PORTICO_NPM_REGISTRY", &mut self.npm.registry);
         text("PORTICO_NPM_TOKEN", &mut self.npm.token);
         number("PORTICO_NPM_ARCHIVE_MIB", variable("PORTICO_NPM_ARCHIVE_MIB"), &mut self.npm.archive_mib)?;
@@ -486,6 +490,7 @@ impl Config {
             outbound,
             logs,
             npm,
+            storage: self.storage.check()?,
             drain: Duration::from_secs(within("drain_s", self.drain_s.unwrap_or(30), 0, 3600)?),
             log: self.log.unwrap_or_else(|| "info".to_owned()),
             log_json,

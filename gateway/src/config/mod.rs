@@ -4,20 +4,22 @@
 //! Out: [`Config`], or one sentence that names the setting and what is wrong with it, before any port opens.
 
 pub mod file;
+pub mod storage;
 
 use std::fmt;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use ::storage::model::{AppLimits, ProviderRegion};
 use control_plane::dependencies::NpmSettings;
 use control_plane::logs::LogSettings;
 use control_plane::{ImportSettings, OutboundSettings};
 use ipnet::IpNet;
-use storage::model::{AppLimits, ProviderRegion};
 
 use crate::families::Families;
 use crate::rt::Driver;
+use storage::StorageSettings;
 
 /// What code uses.
 #[derive(Debug, Clone)]
@@ -40,6 +42,8 @@ pub struct Config {
     pub logs: LogSettings,
     /// Where functions' npm packages come from.
     pub npm: NpmSettings,
+    /// Where records and documents lie.
+    pub storage: StorageSettings,
     pub drain: Duration,
     /// `tracing` filter for the log on standard error.
     pub log: String,

@@ -22,8 +22,10 @@ use std::time::Duration;
 use control_plane::{AdminKeySettings, ControlPlane, ControlPlaneConfig};
 use isolate_pool::supervisor::{self, Plan, Supervisor, compile_host::CompileHost};
 use socket2::{Domain, Protocol, Socket, Type};
+use storage::Store;
 use storage::embedded::{Embedded, Options};
 use storage::model::{SecretText, Snapshots};
+use storage::mongo::{Clusters, OpenHosts, Times};
 use tracing_subscriber::EnvFilter;
 
 use crate::bridge::Bridge;
@@ -132,7 +134,8 @@ pub struct Server {
     cores: Vec<JoinHandle<()>>,
     bells: Vec<Bell<Message>>,
     supervisor: Option<Arc<Supervisor>>,
-    store: Arc<Embedded>,
+    /// `None` when records and documents lie in MongoDB.
+    embedded: Option<Arc<Embedded>>,
     /// Holds the data directory for this process.
     _lock: File,
 }
@@ -156,9 +159,7 @@ impl Server {
         let compiler =
             CompileHost::start(program.clone(), &snapshot).map_err(|error| format!("the compile host: {error}"))?;
 
-        let store = Embedded::open(&config.data, Options::default())
-            .map_err(|error| format!("{}: {error}", config.data.display()))?;
-        let store = Arc::new(store);
+        let (store, embedded) = open_store(config)?;
         let runtime = tokio::runtime::Builder::new_multi_thread()
             .worker_threads(2)
             .thread_name("side")
@@ -178,7 +179,8 @@ impl Server {
         };
         let control = ControlPlaneConfig {
             data_dir: config.data.clone(),
-            store: store.clone(),
+            store,
+            named_clusters: config.storage.clusters.clone(),
             snapshots: snapshots.clone(),
             compiler,
             admin_key: AdminKeySettings {
@@ -258,7 +260,7 @@ impl Server {
             cores,
             bells,
             supervisor,
-            store,
+            embedded,
             _lock: lock,
         })
     }
@@ -281,8 +283,27 @@ impl Server {
         self.supervisor = None;
         self.control.logs().flush();
         self.runtime.shutdown_timeout(Duration::from_secs(5));
-        self.store.close();
+        if let Some(embedded) = &self.embedded {
+            embedded.close();
+        }
     }
+}
+
+/// The store, and itself again when it is the embedded one.
+type Stores = (Arc<dyn Store>, Option<Arc<Embedded>>);
+
+/// Where Portico's own records lie, and the documents of apps that say nothing else.
+fn open_store(config: &Config) -> Result<Stores, String> {
+    let Some(mongodb) = &config.storage.mongodb else {
+        let embedded = Embedded::open(&config.data, Options::default())
+            .map_err(|error| format!("{}: {error}", config.data.display()))?;
+        let embedded = Arc::new(embedded);
+        return Ok((embedded.clone(), Some(embedded)));
+    };
+    // The operator's own string is not judged.
+    let clusters = Clusters::start(Arc::new(OpenHosts), Times::default()).map_err(|error| error.to_string())?;
+    let store = clusters.shared(mongodb.uri.reveal(), &mongodb.database);
+    Ok((Arc::new(store.map_err(|error| error.to_string())?), None))
 }
 
 /// The driver that was asked for, or the best there is; says which and why.

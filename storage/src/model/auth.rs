@@ -68,6 +68,8 @@ pub struct MetadataField {
 /// Where an app keeps its own documents about its users.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct CustomUserData {
+    /// The data source it lies in.
+    pub source: String,
     pub database: String,
     pub collection: String,
     /// The field that holds the user's id, as text or as ObjectId.

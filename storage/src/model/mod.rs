@@ -29,6 +29,6 @@ pub use secret::SecretText;
 pub use signature::{SignatureForm, SignatureScheme};
 pub use snapshot::{
     ActiveApp, ActiveEndpoint, ActiveFunction, ApiKeyIdentity, AppLimits, DataRules, Expansions, RoleRule, Snapshot,
-    Snapshots,
+    Snapshots, SourcePlace,
 };
 pub use user::{User, UserIdentity, UserKey, UserState};

@@ -56,6 +56,19 @@ pub struct ActiveApp {
     pub calls: CallCount,
     /// Data source name to what callers may do there.
     pub rules: HashMap<String, DataRules>,
+    /// Data source name to where its documents lie; those in the store of this Portico are left out.
+    pub sources: HashMap<String, SourcePlace>,
+}
+
+/// Where the documents of a data source lie, when it is not simply in the store of this Portico.
+#[derive(Debug, Clone)]
+pub enum SourcePlace {
+    /// On the cluster its operator gave this name; in the store of this Portico when there is none of it.
+    Cluster(String),
+    /// In a database of the tenant's own: its connection string.
+    Own(SecretText),
+    /// Nowhere: the text says what is missing.
+    Missing(String),
 }
 
 impl ActiveApp {
@@ -291,6 +304,7 @@ mod tests {
             },
             calls: CallCount::default(),
             rules: HashMap::new(),
+            sources: HashMap::new(),
         }
     }
 

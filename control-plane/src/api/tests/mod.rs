@@ -115,6 +115,7 @@ impl Stage {
         let control = ControlPlane::open(ControlPlaneConfig {
             data_dir,
             store: Arc::new(store),
+            named_clusters: Vec::new(),
             snapshots: snapshots.clone(),
             compiler: Arc::new(Actor),
             admin_key: AdminKeySettings {
