@@ -185,3 +185,16 @@ pub const EXPIRY_INTERVAL: Duration = Duration::from_secs(30);
 
 /// Expired documents removed in one step, so that the writes of the same app hardly wait.
 pub const EXPIRY_STEP_DOCUMENTS: usize = 128;
+
+/// For patterns that look around or refer back, and so may try exponentially often: how often they may go back in a text
+/// of up to so many bytes. One try may read the whole text, so tries times bytes is about a second's work at most. More,
+/// or a longer text, is refused with `Location51156`.
+pub const REGEX_TRIES: [(usize, usize); 4] =
+    [(4 << 10, 50_000), (16 << 10, 25_000), (64 << 10, 6_000), (1 << 20, 1_000)];
+
+/// Time one search with such a pattern may take in a long text, and `$regexFindAll` with any. Refused as above.
+pub const REGEX_TIME_MAX: std::time::Duration = std::time::Duration::from_secs(1);
+
+/// Compiled patterns of `$regexMatch` and its kin that each scanning thread keeps. A pipeline has a few, and each takes up to
+/// [`REGEX_BYTES_MAX`]; with more in turn, each document compiles them anew.
+pub const PATTERNS_KEPT: usize = 16;

@@ -4,7 +4,7 @@ use std::cmp::Ordering;
 
 use bson::raw::{RawArray, RawBsonRef, RawDocument};
 
-use super::{Comparison, Filter, Predicate};
+use super::{Comparison, Filter, Predicate, regex};
 use crate::error::StoreError;
 use crate::value::number::Number;
 use crate::value::path::{self, Leaf, Path};
@@ -13,17 +13,21 @@ use crate::value::{Class, class_of, compare, same};
 impl Filter {
     /// An error is that of an expression, which ends the query.
     pub fn matches(&self, document: &RawDocument) -> Result<bool, StoreError> {
+        regex::watched(|| self.means(document))
+    }
+
+    fn means(&self, document: &RawDocument) -> Result<bool, StoreError> {
         match self {
             Self::And(all) => {
                 for one in all {
-                    if !one.matches(document)? {
+                    if !one.means(document)? {
                         return Ok(false);
                     }
                 }
                 Ok(true)
             }
-            Self::Or(any) => any_matches(any, document),
-            Self::Nor(none) => any_matches(none, document).map(|any| !any),
+            Self::Or(any) => any_means(any, document),
+            Self::Nor(none) => any_means(none, document).map(|any| !any),
             Self::Field(path, predicate) => Ok(predicate.at(document, path)),
             Self::Schema(schema) => Ok(schema.holds(document)),
         }
@@ -31,13 +35,13 @@ impl Filter {
 
     /// What a filter without expressions answers: one on members of an array, where they are refused when it is parsed.
     pub fn matches_plain(&self, member: &RawDocument) -> bool {
-        self.matches(member).unwrap_or(false)
+        self.means(member).unwrap_or(false)
     }
 }
 
-fn any_matches(filters: &[Filter], document: &RawDocument) -> Result<bool, StoreError> {
+fn any_means(filters: &[Filter], document: &RawDocument) -> Result<bool, StoreError> {
     for one in filters {
-        if one.matches(document)? {
+        if one.means(document)? {
             return Ok(true);
         }
     }

@@ -6,7 +6,9 @@
 //!
 //! Operators are an allow-list: one that exists in MongoDB and not here is refused by name, never ignored.
 
+mod backtrack;
 mod bits;
+mod dialect;
 mod matches;
 mod parse;
 mod position;
@@ -19,7 +21,7 @@ use crate::schema::Schema;
 use crate::value::path::Path;
 
 pub use parse::{parse, parse_plain, parse_predicates};
-pub use regex::Pattern;
+pub use regex::{GivenUp, Pattern, Places};
 pub use types::{TypeSet, type_name};
 
 /// A query. An empty `And` means every document.
