@@ -193,7 +193,7 @@ pub const REGEX_TRIES: [(usize, usize); 4] =
     [(4 << 10, 50_000), (16 << 10, 25_000), (64 << 10, 6_000), (1 << 20, 1_000)];
 
 /// Time one search with such a pattern may take in a long text, and `$regexFindAll` with any. Refused as above.
-pub const REGEX_TIME_MAX: std::time::Duration = std::time::Duration::from_secs(1);
+pub const REGEX_TIME_MAX: Duration = Duration::from_secs(1);
 
 /// Compiled patterns of `$regexMatch` and its kin that each scanning thread keeps. A pipeline has a few, and each takes up to
 /// [`REGEX_BYTES_MAX`]; with more in turn, each document compiles them anew.
