@@ -7,6 +7,7 @@
 #![forbid(unsafe_code)]
 
 pub mod access;
+pub mod aggregate;
 pub mod catalog;
 pub mod embedded;
 pub mod error;
@@ -31,6 +32,7 @@ pub use error::{Fault, Label, StoreError};
 pub use namespace::{Namespace, Tenant};
 pub use schema::Schema;
 pub use store::{
-    Batch, Cursor, Delete, Find, IndexInfo, IndexProgress, Inserted, Modified, Modify, Store, Update, Updated,
+    Aggregate, Batch, Cursor, Delete, Find, IndexInfo, IndexProgress, Inserted, Modified, Modify, Store, Update,
+    Updated,
 };
 pub use transaction::Transaction;

@@ -104,6 +104,29 @@ pub const UPDATE_BYTES_MAX: usize = 100 * 1024 * 1024;
 /// `QueryExceededMemoryLimitNoDiskUseAllowed` (292).
 pub const SORT_BYTES_MAX: usize = 100 * 1024 * 1024;
 
+/// Bytes one stage of a pipeline may hold: the groups of a `$group`, the documents of a `$sort`, the others of a
+/// `$lookup`. As in MongoDB without its use of the disk. More are refused with
+/// `QueryExceededMemoryLimitNoDiskUseAllowed` (292).
+pub const STAGE_BYTES_MAX: usize = 100 * 1024 * 1024;
+
+/// Bytes of documents a pipeline takes from a scan at a time: enough that taking them costs little each, and few enough
+/// that those behind a `$limit` were not read for nothing.
+pub const PIPELINE_BATCH_BYTES: usize = 32 * 1024;
+
+/// Bytes of documents that one `$out` or `$merge` writes: they are held until all are there, and are written in one
+/// commit. More are refused with `ExceededMemoryLimit` (146).
+pub const OUTPUT_BYTES_MAX: usize = 100 * 1024 * 1024;
+
+/// Stages of one pipeline, as in MongoDB. More are refused with `Location7749501`.
+pub const STAGES_MAX: usize = 1000;
+
+/// Pipelines inside pipelines, as in MongoDB; it bounds the recursion over them. Deeper ones are refused with
+/// `MaxSubPipelineDepthExceeded` (232).
+pub const PIPELINES_DEEP_MAX: usize = 20;
+
+/// Documents one `$densify` makes, as in MongoDB. More are refused with `Location5897900`.
+pub const DENSIFIED_DOCUMENTS_MAX: u64 = 500_000;
+
 /// Bytes of the values one `distinct` gives, as in MongoDB, whose answer is one document. More are refused with
 /// `Location17217`.
 pub const DISTINCT_BYTES_MAX: usize = 16 * 1024 * 1024;

@@ -8,7 +8,7 @@
 
 use std::sync::Arc;
 
-use bson::raw::{RawBson, RawDocumentBuf};
+use bson::raw::{RawArrayBuf, RawBson, RawDocumentBuf};
 use futures_util::FutureExt;
 use futures_util::future::{BoxFuture, ready};
 
@@ -60,6 +60,15 @@ pub struct Modify {
     pub upsert: bool,
     /// Return the document as it is afterwards, rather than as it was.
     pub after: bool,
+}
+
+/// A pipeline of stages.
+#[derive(Debug, Clone, Default)]
+pub struct Aggregate {
+    /// Each member is a document with one stage; whatever else is in it is for the store to refuse.
+    pub pipeline: RawArrayBuf,
+    /// What its expressions know as `$$name` (`let`).
+    pub variables: RawDocumentBuf,
 }
 
 /// What an insert did. When `error` is set, the documents before it (ordered) were inserted all the same.
@@ -120,6 +129,10 @@ pub trait Cursor: Send {
 /// `kill -9` and power loss.
 pub trait Store: Send + Sync + 'static {
     fn find<'a>(&'a self, namespace: &'a Namespace, query: Find) -> Answer<'a, Box<dyn Cursor>>;
+    /// The documents of a pipeline. One that ends in `$out` or `$merge` has none, and has written when this is answered.
+    fn aggregate<'a>(&'a self, _namespace: &'a Namespace, _aggregate: Aggregate) -> Answer<'a, Box<dyn Cursor>> {
+        ready(Err(StoreError::unsupported("pipelines are not supported here"))).boxed()
+    }
     fn count<'a>(&'a self, namespace: &'a Namespace, query: Find) -> Answer<'a, u64>;
     /// Documents without `_id` get a new ObjectId, put first.
     fn insert<'a>(
@@ -139,6 +152,10 @@ pub trait Store: Send + Sync + 'static {
     ) -> Answer<'a, Vec<RawBson>>;
     /// How many documents were deleted.
     fn delete<'a>(&'a self, namespace: &'a Namespace, delete: Delete) -> Answer<'a, u64>;
+    /// Database and name of each collection of a tenant, in order.
+    fn collections(&self, _tenant: Tenant) -> Answer<'_, Vec<(String, String)>> {
+        ready(Err(StoreError::unsupported("collections cannot be listed here"))).boxed()
+    }
     /// Begins a transaction on a tenant's documents. Its snapshot is taken by the first operation in it.
     fn begin(&self, _tenant: Tenant) -> Answer<'_, Arc<dyn Transaction>> {
         ready(Err(StoreError::unsupported("transactions are not supported here"))).boxed()

@@ -16,10 +16,22 @@ use crate::store::{Answer, Batch, Cursor};
 use crate::value::key;
 use crate::value::path::{self, Leaf, Path};
 
+/// What a cursor is over: a scan, or a pipeline that draws from scans.
+pub trait Sliced: Send {
+    /// A slice of it. After an error it is over.
+    fn step(&mut self, bytes_max: usize) -> Result<Step, StoreError>;
+}
+
+impl Sliced for Scan {
+    fn step(&mut self, bytes_max: usize) -> Result<Step, StoreError> {
+        Self::step(self, bytes_max)
+    }
+}
+
 pub struct OpenCursor {
     ready: VecDeque<RawDocumentBuf>,
     /// `None` when everything is ready, or after an error.
-    more: Option<(Arc<House>, Box<Scan>)>,
+    more: Option<(Arc<House>, Box<dyn Sliced>)>,
 }
 
 impl OpenCursor {
@@ -73,8 +85,12 @@ impl Cursor for OpenCursor {
 }
 
 /// The beginning of a `find`: on a reader's thread, up to the first batch, so that a small answer takes one hop.
-pub fn first_batch(house: Arc<House>, scan: Scan, reply: oneshot::Sender<Result<Box<dyn Cursor>, StoreError>>) {
-    run(house, Box::new(scan), limits::FIRST_BATCH_BYTES, move |house, scan, outcome| {
+pub fn first_batch(
+    house: Arc<House>,
+    work: Box<dyn Sliced>,
+    reply: oneshot::Sender<Result<Box<dyn Cursor>, StoreError>>,
+) {
+    run(house, work, limits::FIRST_BATCH_BYTES, move |house, scan, outcome| {
         let cursor = outcome.and_then(|step| match step {
             Step::Batch(batch) => {
                 let more = (!batch.exhausted).then_some((house, scan));
@@ -101,7 +117,7 @@ pub fn count(house: Arc<House>, scan: Scan, reply: oneshot::Sender<Result<u64, S
 /// Shows `see` everything a query finds, on readers' threads, a batch at a time; `done` gets the state that it made.
 pub fn fold<T: Send + 'static>(
     house: Arc<House>,
-    scan: Box<Scan>,
+    scan: Box<dyn Sliced>,
     mut state: T,
     mut see: impl FnMut(&mut T, Vec<RawDocumentBuf>) -> Result<(), StoreError> + Send + 'static,
     done: impl FnOnce(Result<T, StoreError>) + Send + 'static,
@@ -128,7 +144,7 @@ pub fn fold<T: Send + 'static>(
 /// A `distinct`, on readers' threads, a batch at a time.
 pub fn distinct(
     house: Arc<House>,
-    scan: Box<Scan>,
+    scan: Box<dyn Sliced>,
     mut seen: Distinct,
     reply: oneshot::Sender<Result<Vec<RawBson>, StoreError>>,
 ) {
@@ -190,11 +206,26 @@ impl Distinct {
     }
 }
 
+/// All documents of a pipeline whose output is written.
+pub fn everything(
+    house: Arc<House>,
+    work: Box<dyn Sliced>,
+    reply: oneshot::Sender<Result<Vec<RawDocumentBuf>, StoreError>>,
+) {
+    run(house, work, usize::MAX, move |_, _, outcome| {
+        let documents = outcome.and_then(|step| match step {
+            Step::Batch(batch) => Ok(batch.documents),
+            Step::Count(_) | Step::Unfinished => Err(StoreError::store("the query was not one for documents")),
+        });
+        drop(reply.send(documents));
+    });
+}
+
 struct Turn {
     house: Arc<House>,
-    scan: Box<Scan>,
+    scan: Box<dyn Sliced>,
     bytes_max: usize,
-    reply: oneshot::Sender<(Box<Scan>, Result<Step, StoreError>)>,
+    reply: oneshot::Sender<(Box<dyn Sliced>, Result<Step, StoreError>)>,
 }
 
 impl Turn {
@@ -207,9 +238,9 @@ impl Turn {
 /// Steps until there is something to hand over; between two steps, everybody else who waits has a turn.
 fn run(
     house: Arc<House>,
-    mut scan: Box<Scan>,
+    mut scan: Box<dyn Sliced>,
     bytes_max: usize,
-    done: impl FnOnce(Arc<House>, Box<Scan>, Result<Step, StoreError>) + Send + 'static,
+    done: impl FnOnce(Arc<House>, Box<dyn Sliced>, Result<Step, StoreError>) + Send + 'static,
 ) {
     match scan.step(bytes_max) {
         Ok(Step::Unfinished) => {

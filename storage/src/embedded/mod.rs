@@ -19,6 +19,8 @@ mod file;
 mod house;
 mod indexes;
 mod indexing;
+mod output;
+mod pipeline;
 mod plan;
 mod pool;
 mod scan;
@@ -41,7 +43,9 @@ use crate::error::StoreError;
 use crate::filter::Filter;
 use crate::limits;
 use crate::namespace::{Namespace, Tenant};
-use crate::store::{Answer, Cursor, Delete, Find, IndexInfo, Inserted, Modified, Modify, Store, Update, Updated};
+use crate::store::{
+    Aggregate, Answer, Cursor, Delete, Find, IndexInfo, Inserted, Modified, Modify, Store, Update, Updated,
+};
 use crate::transaction::Transaction;
 use crate::update::Change;
 use crate::value::path;
@@ -49,10 +53,12 @@ use crate::{filter, index, update};
 
 pub use disk::{Disk, FileSystem};
 
-use cursor::OpenCursor;
+use cursor::{OpenCursor, Sliced};
 use file::{Availability, File};
 use house::House;
 use indexing::{Continuation, Work};
+use output::Outgoing;
+use pipeline::Piped;
 use scan::{Query, Scan};
 use transaction::OpenTransaction;
 use view::View;
@@ -89,6 +95,9 @@ impl Default for Options {
     }
 }
 
+/// What is done with work that has begun: it goes on on readers' threads until it is answered.
+type Run<T> = fn(Arc<House>, Box<dyn Sliced>, oneshot::Sender<Result<T, StoreError>>);
+
 /// The embedded store. Dropping it finishes the writes that were accepted and closes all files, as [`Embedded::close`].
 #[derive(Debug)]
 pub struct Embedded {
@@ -121,6 +130,29 @@ impl Embedded {
         let (reply, answer) = oneshot::channel();
         let write = Write { collection: namespace.to_string(), bytes: WRITE_BYTES + bytes, task: task(reply) };
         match self.house.write(namespace.tenant, write) {
+            Ok(()) => arrival(answer),
+            Err(error) => ready(Err(error)).boxed(),
+        }
+    }
+
+    /// Runs what a view is needed for on a reader's thread, up to what is answered.
+    fn read<'a, T: Send + 'static>(
+        &'a self,
+        file: Arc<File>,
+        begin: impl FnOnce(View) -> Result<Box<dyn Sliced>, StoreError> + Send + 'static,
+        run: Run<T>,
+    ) -> Answer<'a, T> {
+        let (reply, answer) = oneshot::channel();
+        let house = Arc::clone(&self.house);
+        let submitted = self.house.readers.submit(Box::new(move || {
+            let opened = house.opened(&file, false);
+            match opened.and_then(|opened| View::now(&file, opened)).and_then(begin) {
+                Ok(work) => run(house, work, reply),
+                // Nobody waits any more when this cannot be sent.
+                Err(error) => drop(reply.send(Err(error))),
+            }
+        }));
+        match submitted {
             Ok(()) => arrival(answer),
             Err(error) => ready(Err(error)).boxed(),
         }
@@ -203,7 +235,53 @@ impl Store for Embedded {
             }
             Availability::Open(_) | Availability::Unknown => {}
         }
-        self.scan(file, collection, query, || OpenCursor::of(Vec::new()), cursor::first_batch)
+        self.scan(
+            file,
+            collection,
+            query,
+            || OpenCursor::of(Vec::new()),
+            |house, scan, reply| {
+                cursor::first_batch(house, Box::new(scan), reply);
+            },
+        )
+    }
+
+    fn aggregate<'a>(&'a self, namespace: &'a Namespace, aggregate: Aggregate) -> Answer<'a, Box<dyn Cursor>> {
+        let parsed = Piped::parse(&aggregate).and_then(|piped| {
+            // One that makes its documents itself needs no collection, and so may be asked of one that cannot be.
+            if !piped.pipeline().is_sourceless() {
+                check_namespace(namespace)?;
+            }
+            Ok(piped)
+        });
+        let (piped, file) = match parsed.and_then(|piped| Ok((piped, self.house.file(namespace.tenant)?))) {
+            Ok(found) => found,
+            Err(error) => return ready(Err(error)).boxed(),
+        };
+        let (database, collection) = (namespace.database.clone(), namespace.collection.clone());
+        let Some(output) = piped.pipeline().output().cloned() else {
+            let begin = move |view| piped.begin(view, &database, &collection);
+            return self.read(file, begin, cursor::first_batch);
+        };
+        let destination = output.destination();
+        let into = Namespace {
+            tenant: namespace.tenant,
+            database: destination.database.clone().unwrap_or_else(|| database.clone()),
+            collection: destination.collection.clone(),
+        };
+        if let Err(error) = check_namespace(&into) {
+            return ready(Err(error)).boxed();
+        }
+        let globals = piped.globals().clone();
+        let documents = self.read(file, move |view| piped.begin(view, &database, &collection), cursor::everything);
+        async move {
+            let documents = documents.await?;
+            let bytes = bytes_of(&documents);
+            let outgoing = Box::new(Outgoing { output, documents, globals });
+            self.write(&into, bytes, |reply| Task::Output { outgoing, reply }).await?;
+            Ok(OpenCursor::of(Vec::new()))
+        }
+        .boxed()
     }
 
     fn count<'a>(&'a self, namespace: &'a Namespace, query: Find) -> Answer<'a, u64> {
@@ -272,6 +350,24 @@ impl Store for Embedded {
         self.scan(file, namespace.to_string(), query, Vec::new, |house, scan, reply| {
             cursor::distinct(house, Box::new(scan), seen, reply);
         })
+    }
+
+    fn collections(&self, tenant: Tenant) -> Answer<'_, Vec<(String, String)>> {
+        let file = match self.house.file(tenant) {
+            Ok(file) => file,
+            Err(error) => return ready(Err(error)).boxed(),
+        };
+        let (reply, answer) = oneshot::channel();
+        let house = Arc::clone(&self.house);
+        let submitted = self.house.readers.submit(Box::new(move || {
+            let view = house.opened(&file, false).and_then(|opened| View::now(&file, opened));
+            // Nobody waits any more when this cannot be sent.
+            drop(reply.send(view.and_then(|view| view.collections())));
+        }));
+        match submitted {
+            Ok(()) => arrival(answer),
+            Err(error) => ready(Err(error)).boxed(),
+        }
     }
 
     fn delete<'a>(&'a self, namespace: &'a Namespace, delete: Delete) -> Answer<'a, u64> {

@@ -10,7 +10,7 @@ use std::fmt;
 use std::sync::Arc;
 
 use bson::raw::RawDocumentBuf;
-use redb::{ReadOnlyTable, ReadTransaction, ReadableDatabase, ReadableTable, TableError};
+use redb::{ReadOnlyTable, ReadTransaction, ReadableDatabase, ReadableTable, TableError, TableHandle};
 
 use super::file::{File, Opened, table};
 use super::indexes::{self, CATALOGUE, Entries, table_name};
@@ -112,6 +112,19 @@ impl View {
             Err(TableError::TableDoesNotExist(_)) => Ok(None),
             Err(error) => Err(self.failure(&error)),
         }
+    }
+
+    /// Database and name of each collection, in order. Tables with a `$` in their names are the store's own.
+    pub fn collections(&self) -> Result<Vec<(String, String)>, StoreError> {
+        let Some(snapshot) = &self.snapshot else { return Ok(Vec::new()) };
+        let tables = snapshot.read.list_tables().map_err(|error| self.failure(&error))?;
+        let names = tables.filter_map(|table| {
+            let (database, collection) = table.name().split_once('.').filter(|_| !table.name().contains('$'))?;
+            Some((database.to_owned(), collection.to_owned()))
+        });
+        let mut names: Vec<_> = names.collect();
+        names.sort_unstable();
+        Ok(names)
     }
 
     /// `None` when the transaction wrote nothing there, or there is no transaction.

@@ -10,6 +10,7 @@ use redb::WriteTransaction;
 use super::collection::{Collection, Stop};
 use super::file::Opened;
 use super::indexing::Work;
+use super::output::Outgoing;
 use super::transaction::Commit;
 use crate::error::StoreError;
 use crate::filter::{self, Filter};
@@ -58,6 +59,11 @@ pub enum Task {
         reply: Reply<()>,
     },
     Indexes(Work),
+    /// What a pipeline ends with.
+    Output {
+        outgoing: Box<Outgoing>,
+        reply: Reply<()>,
+    },
     DropFile {
         reply: Reply<()>,
     },
@@ -109,14 +115,19 @@ pub struct Broken {
 }
 
 impl Write {
+    /// Whether it shares its transaction with nobody: it is no transaction at all, or must be undone as a whole.
     pub fn stands_alone(&self) -> bool {
+        matches!(self.task, Task::DropFile { .. } | Task::Output { .. })
+    }
+
+    pub fn drops_file(&self) -> bool {
         matches!(self.task, Task::DropFile { .. })
     }
 
     /// Whether it may bring a document into a file that does not exist yet.
     pub fn may_insert(&self) -> bool {
         match &self.task {
-            Task::Insert { .. } | Task::Update { upsert: true, .. } | Task::Commit { .. } => true,
+            Task::Insert { .. } | Task::Update { upsert: true, .. } | Task::Commit { .. } | Task::Output { .. } => true,
             Task::Indexes(work) => work.may_insert(),
             Task::Modify { modification, .. } => modification.upsert,
             _ => false,
@@ -159,6 +170,11 @@ impl Write {
                 settle(outcome, reply, |()| changed)
             }
             Task::Indexes(work) => work.perform(transaction, opened, collection),
+            Task::Output { outgoing, reply } => {
+                let mut changed = false;
+                let outcome = outgoing.write(transaction, opened, collection).map(|written| changed = written);
+                settle(outcome, reply, |()| changed)
+            }
             Task::DropFile { reply } => {
                 drop(reply.send(Err(StoreError::store("a file cannot be removed inside a transaction"))));
                 Ok(Performed { changed: false, acknowledge: Box::new(|_| {}) })
@@ -174,7 +190,9 @@ impl Write {
             Task::Modify { reply, .. } => drop(reply.send(Ok(Modified::default()))),
             Task::Delete { reply, .. } => drop(reply.send(Ok(0))),
             Task::Indexes(work) => work.find_nothing(&self.collection),
-            Task::Commit { reply, .. } | Task::DropFile { reply } => drop(reply.send(Ok(()))),
+            Task::Commit { reply, .. } | Task::Output { reply, .. } | Task::DropFile { reply } => {
+                drop(reply.send(Ok(())));
+            }
         }
     }
 
@@ -185,7 +203,9 @@ impl Write {
             Task::Modify { reply, .. } => drop(reply.send(Err(error))),
             Task::Delete { reply, .. } => drop(reply.send(Err(error))),
             Task::Indexes(work) => work.fail(error),
-            Task::Commit { reply, .. } | Task::DropFile { reply } => drop(reply.send(Err(error))),
+            Task::Commit { reply, .. } | Task::Output { reply, .. } | Task::DropFile { reply } => {
+                drop(reply.send(Err(error)));
+            }
         }
     }
 }

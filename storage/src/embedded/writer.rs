@@ -29,7 +29,7 @@ pub fn write_group(house: &Arc<House>, file: &Arc<File>) {
 }
 
 fn perform(house: &House, file: &Arc<File>, mut group: Vec<Write>) {
-    if group.first().is_some_and(Write::stands_alone) {
+    if group.first().is_some_and(Write::drops_file) {
         if let Some(Write { task: Task::DropFile { reply }, .. }) = group.pop() {
             // Whoever stopped waiting does not hear it.
             drop(reply.send(file.remove()));

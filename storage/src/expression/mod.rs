@@ -7,6 +7,7 @@
 //! Operators whose operands are simply evaluated are rows in tables (`operator`), one file per family; those that choose
 //! what to evaluate (`choice`) or make variables (`binding`) are forms of their own. User code (`$function`) is not here.
 
+mod accumulators;
 mod arithmetic;
 mod array;
 mod binding;

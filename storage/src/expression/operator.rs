@@ -44,6 +44,7 @@ pub type Apply = for<'a> fn(&'static Operator, &mut [Option<Value<'a>>]) -> Resu
 pub const MANY: usize = usize::MAX;
 
 const TABLES: &[&[Operator]] = &[
+    super::accumulators::OPERATORS,
     super::arithmetic::OPERATORS,
     super::array::OPERATORS,
     super::bits::OPERATORS,

@@ -116,6 +116,11 @@ impl<'a> Scope<'a> {
         Self { root, current: Some(RawBsonRef::Document(root)), globals, frame: None, held: 0 }
     }
 
+    /// The document itself.
+    pub fn root(&self) -> &'a RawDocument {
+        self.root
+    }
+
     /// The same with another `$$CURRENT`, as `$redact` has it on its way down a document.
     pub fn at(self, current: RawBsonRef<'a>) -> Self {
         Self { current: Some(current), ..self }

@@ -6,6 +6,7 @@
 
 pub mod check;
 pub mod decimal;
+pub mod identity;
 pub mod key;
 pub mod number;
 pub mod order;

@@ -14,7 +14,7 @@ use std::thread::Thread;
 use bson::raw::RawDocumentBuf;
 use bson::spec::BinarySubtype;
 use bson::{Binary, Bson, DateTime, Document, JavaScriptCodeWithScope, Regex, Timestamp, oid::ObjectId};
-use portico_storage::{Find, Namespace, Store, StoreError};
+use portico_storage::{Aggregate, Cursor, Find, Namespace, Store, StoreError};
 use serde_json::Value as Json;
 
 pub fn wait<T>(future: impl Future<Output = T>) -> T {
@@ -35,17 +35,26 @@ pub fn wait<T>(future: impl Future<Output = T>) -> T {
 }
 
 pub fn find(store: &dyn Store, namespace: &Namespace, query: Find) -> Result<Vec<RawDocumentBuf>, StoreError> {
-    wait(async {
-        let mut cursor = store.find(namespace, query).await?;
-        let mut all = Vec::new();
-        loop {
-            let batch = cursor.next(1 << 20).await?;
-            all.extend(batch.documents);
-            if batch.exhausted {
-                return Ok(all);
-            }
+    wait(async { to_end(store.find(namespace, query).await?).await })
+}
+
+pub fn aggregate(
+    store: &dyn Store,
+    namespace: &Namespace,
+    aggregate: Aggregate,
+) -> Result<Vec<RawDocumentBuf>, StoreError> {
+    wait(async { to_end(store.aggregate(namespace, aggregate).await?).await })
+}
+
+async fn to_end(mut cursor: Box<dyn Cursor>) -> Result<Vec<RawDocumentBuf>, StoreError> {
+    let mut all = Vec::new();
+    loop {
+        let batch = cursor.next(1 << 20).await?;
+        all.extend(batch.documents);
+        if batch.exhausted {
+            return Ok(all);
         }
-    })
+    }
 }
 
 pub fn raw(document: &Json) -> RawDocumentBuf {

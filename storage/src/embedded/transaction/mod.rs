@@ -22,6 +22,7 @@ use tokio::sync::Mutex;
 
 use super::cursor::OpenCursor;
 use super::house::House;
+use super::pipeline::Piped;
 use super::scan::{self, Query, Scan};
 use super::view::View;
 use super::write::{Modification, Task, Write};
@@ -29,7 +30,9 @@ use super::{Understood, check_namespace, check_path, cursor, gave_up, understood
 use crate::error::{Label, StoreError};
 use crate::limits;
 use crate::namespace::{Namespace, Tenant};
-use crate::store::{Answer, Batch, Cursor, Delete, Find, Inserted, Modified, Modify, Store, Update, Updated};
+use crate::store::{
+    Aggregate, Answer, Batch, Cursor, Delete, Find, Inserted, Modified, Modify, Store, Update, Updated,
+};
 use crate::transaction::Transaction;
 use crate::value::path;
 
@@ -139,9 +142,32 @@ impl Store for OpenTransaction {
             }
         }
         let found = self.operate(namespace, query, |operation, query, reply| match operation.scan(query) {
-            Ok(Some(scan)) => cursor::first_batch(operation.house, scan, reply),
+            Ok(Some(scan)) => cursor::first_batch(operation.house, Box::new(scan), reply),
             Ok(None) => drop(reply.send(Ok(OpenCursor::of(Vec::new())))),
             Err(error) => drop(reply.send(Err(error))),
+        });
+        async move {
+            let number = self.shared.keep(found.await?)?;
+            Ok(Box::new(KeptCursor { shared: Arc::clone(&self.shared), number }) as Box<dyn Cursor>)
+        }
+        .boxed()
+    }
+
+    fn aggregate<'a>(&'a self, namespace: &'a Namespace, aggregate: Aggregate) -> Answer<'a, Box<dyn Cursor>> {
+        let piped = Piped::parse(&aggregate).and_then(|piped| match piped.pipeline().output() {
+            None => Ok(piped),
+            Some(_) => {
+                let text = "$out and $merge cannot be used in a transaction";
+                Err(StoreError::caller(263, "OperationNotSupportedInTransaction", text))
+            }
+        });
+        let (database, collection) = (namespace.database.clone(), namespace.collection.clone());
+        let found = self.operate(namespace, piped, move |operation, piped, reply| {
+            let view = operation.shared.view(&operation.house);
+            match view.and_then(|view| piped.begin(view, &database, &collection)) {
+                Ok(work) => cursor::first_batch(operation.house, work, reply),
+                Err(error) => drop(reply.send(Err(error))),
+            }
         });
         async move {
             let number = self.shared.keep(found.await?)?;

@@ -1,0 +1,253 @@
+//! The same pipeline with less to do.
+//!
+//! In: stages as raw BSON. Out: the same stages in an order in which fewer documents reach the later ones, and the leading
+//! ones as a query of the collection, which may have an index for them. A `$match` moves only where it surely asks the
+//! same of the same values.
+
+use std::sync::Arc;
+
+use bson::raw::{RawArrayBuf, RawBsonRef, RawDocument, RawDocumentBuf};
+use bson::rawdoc;
+
+use super::arguments::{fields, whole};
+use super::parse::{Stage, named};
+use super::{Context, Documents, run};
+use crate::error::StoreError;
+use crate::store::Find;
+
+/// The leading stages, twice: as a query, and as stages for when the documents come from elsewhere.
+#[derive(Debug, Default)]
+pub struct Head {
+    query: Find,
+    stages: Vec<Stage>,
+}
+
+impl Head {
+    /// Takes the leading stages that are one query: filters, then an order, then how many to leave out, then how many to
+    /// take. How many stages that were.
+    pub fn take(&mut self, raw: &[RawDocumentBuf], parsed: &[Vec<Stage>]) -> usize {
+        let (mut filters, mut reached) = (Vec::new(), 0);
+        let mut taken = 0;
+        for (stage, parsed) in raw.iter().zip(parsed) {
+            let Ok((name, operand)) = named(stage) else { break };
+            match (name, operand) {
+                ("$match", RawBsonRef::Document(filter)) if reached == 0 => filters.push(filter.to_owned()),
+                ("$sort", RawBsonRef::Document(order)) if reached < 1 => {
+                    self.query.sort = order.to_owned();
+                    reached = 1;
+                }
+                ("$skip", operand) if reached < 2 => {
+                    self.query.skip = count(operand);
+                    reached = 2;
+                }
+                ("$limit", operand) if reached < 3 => {
+                    self.query.limit = count(operand);
+                    reached = 3;
+                }
+                _ => break,
+            }
+            self.stages.extend(parsed.iter().cloned());
+            taken += 1;
+        }
+        self.query.filter = all_of(filters);
+        taken
+    }
+
+    pub fn query(&self) -> &Find {
+        &self.query
+    }
+
+    /// The query of those documents only that `also` means.
+    pub fn query_also(&self, also: RawDocumentBuf) -> Find {
+        let own = (!self.query.filter.is_empty()).then(|| self.query.filter.clone());
+        Find { filter: all_of([also].into_iter().chain(own).collect()), ..self.query.clone() }
+    }
+
+    pub fn of(&self, input: Box<dyn Documents>, context: &Arc<Context>) -> Result<Box<dyn Documents>, StoreError> {
+        self.stages.iter().try_fold(input, |input, stage| run::start(stage, input, context))
+    }
+}
+
+/// The stages were parsed, so these are numbers and not negative.
+fn count(operand: RawBsonRef<'_>) -> u64 {
+    whole(operand).and_then(|number| u64::try_from(number).ok()).unwrap_or(0)
+}
+
+fn all_of(mut filters: Vec<RawDocumentBuf>) -> RawDocumentBuf {
+    match filters.len() {
+        0 => RawDocumentBuf::new(),
+        1 => filters.remove(0),
+        _ => rawdoc! { "$and": RawArrayBuf::from_iter(filters) },
+    }
+}
+
+/// Moves each `$match`, or what of it can be moved, towards the beginning.
+pub fn order(raw: Vec<RawDocumentBuf>) -> Vec<RawDocumentBuf> {
+    let mut ordered: Vec<RawDocumentBuf> = Vec::with_capacity(raw.len());
+    for stage in raw {
+        let Ok(("$match", RawBsonRef::Document(filter))) = named(&stage) else {
+            ordered.push(stage);
+            continue;
+        };
+        let mut moving = filter.to_owned();
+        let mut at = ordered.len();
+        while at > 0 && !moving.is_empty() {
+            let Some(unchanged) = Unchanged::by(&ordered[at - 1]) else { break };
+            let (before, after) = split(&moving, &unchanged);
+            if before.is_empty() {
+                break;
+            }
+            if !after.is_empty() {
+                ordered.insert(at, rawdoc! { "$match": after });
+            }
+            moving = before;
+            at -= 1;
+        }
+        ordered.insert(at, rawdoc! { "$match": moving });
+    }
+    ordered
+}
+
+/// Which fields of a document are the same before a stage and after it.
+enum Unchanged {
+    All,
+    AllBut(Vec<String>),
+    Only(Vec<String>),
+}
+
+impl Unchanged {
+    /// `None` for a stage that a filter does not pass.
+    fn by(stage: &RawDocument) -> Option<Self> {
+        let first = |path: &str| path.split('.').next().unwrap_or_default().to_owned();
+        match named(stage).ok()? {
+            ("$sort", _) => Some(Self::All),
+            ("$unwind", RawBsonRef::String(path)) => Some(Self::AllBut(vec![first(path.strip_prefix('$')?)])),
+            ("$unwind", RawBsonRef::Document(options)) => {
+                let path = options.get_str("path").ok()?.strip_prefix('$')?;
+                let index = options.get_str("includeArrayIndex").ok();
+                Some(Self::AllBut([path].into_iter().chain(index).map(first).collect()))
+            }
+            ("$addFields" | "$set", RawBsonRef::Document(added)) => {
+                Some(Self::AllBut(fields(added).map(|(name, _)| first(name)).collect()))
+            }
+            ("$unset", RawBsonRef::String(path)) => Some(Self::AllBut(vec![first(path)])),
+            ("$unset", RawBsonRef::Array(paths)) => {
+                let paths = super::arguments::elements(paths).map(|path| path.as_str().map(first));
+                Some(Self::AllBut(paths.collect::<Option<_>>()?))
+            }
+            ("$project", RawBsonRef::Document(chosen)) => {
+                if fields(chosen).all(|(_, value)| kept(value) == Some(false)) {
+                    return Some(Self::AllBut(fields(chosen).map(|(name, _)| first(name)).collect()));
+                }
+                let mut same: Vec<String> = fields(chosen)
+                    .filter(|(name, value)| !name.contains('.') && kept(*value) == Some(true))
+                    .map(|(name, _)| name.to_owned())
+                    .collect();
+                if !fields(chosen).any(|(name, _)| first(name) == "_id") {
+                    same.push("_id".to_owned());
+                }
+                Some(Self::Only(same))
+            }
+            _ => None,
+        }
+    }
+
+    fn has(&self, field: &str) -> bool {
+        match self {
+            Self::All => true,
+            Self::AllBut(changed) => !changed.iter().any(|changed| changed == field),
+            Self::Only(same) => same.iter().any(|same| same == field),
+        }
+    }
+}
+
+/// What a projection says of a field by a number or a boolean.
+fn kept(value: RawBsonRef<'_>) -> Option<bool> {
+    match value {
+        RawBsonRef::Boolean(kept) => Some(kept),
+        value => crate::value::number::Number::of(value)
+            .map(|number| number.compare(crate::value::number::Number::Int32(0)).is_ne()),
+    }
+}
+
+/// What of a filter asks of unchanged fields only, and the rest.
+fn split(filter: &RawDocument, unchanged: &Unchanged) -> (RawDocumentBuf, RawDocumentBuf) {
+    if matches!(unchanged, Unchanged::All) {
+        return (filter.to_owned(), RawDocumentBuf::new());
+    }
+    let (mut before, mut after) = (RawDocumentBuf::new(), RawDocumentBuf::new());
+    for (name, value) in filter.iter().map_while(Result::ok) {
+        let field = name.as_str().split('.').next().unwrap_or_default();
+        let moves = !field.starts_with('$') && !field.is_empty() && unchanged.has(field);
+        if moves { before.append(name, value) } else { after.append(name, value) }
+    }
+    (before, after)
+}
+
+/// Tells a `$sort` how many of its documents the stages behind it take.
+pub fn limited_sorts(mut stages: Vec<Stage>) -> Vec<Stage> {
+    for at in 0..stages.len() {
+        let taken = match stages[at + 1..] {
+            [Stage::Limit(limit), ..] => limit,
+            [Stage::Skip(skip), Stage::Limit(limit), ..] => skip.saturating_add(limit),
+            _ => continue,
+        };
+        if let Stage::Sort(_, limit) = &mut stages[at] {
+            *limit = Some(taken);
+        }
+    }
+    stages
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_match_moves_only_where_it_asks_the_same_of_the_same_values() {
+        let table = [
+            (vec![rawdoc! { "$sort": { "b": 1 } }, rawdoc! { "$match": { "a": 1 } }], vec!["$match", "$sort"]),
+            (vec![rawdoc! { "$unwind": "$t" }, rawdoc! { "$match": { "a": 1 } }], vec!["$match", "$unwind"]),
+            (vec![rawdoc! { "$unwind": "$t.x" }, rawdoc! { "$match": { "t.y": 1 } }], vec!["$unwind", "$match"]),
+            (
+                vec![rawdoc! { "$unwind": "$t" }, rawdoc! { "$match": { "a": 1, "t": 2 } }],
+                vec!["$match", "$unwind", "$match"],
+            ),
+            (
+                vec![
+                    rawdoc! { "$unwind": { "path": "$t", "includeArrayIndex": "i" } },
+                    rawdoc! { "$match": { "i": 1 } },
+                ],
+                vec!["$unwind", "$match"],
+            ),
+            (vec![rawdoc! { "$set": { "b": 1 } }, rawdoc! { "$match": { "a": 1 } }], vec!["$match", "$set"]),
+            (vec![rawdoc! { "$set": { "a.c": 1 } }, rawdoc! { "$match": { "a": 1 } }], vec!["$set", "$match"]),
+            (
+                vec![rawdoc! { "$set": { "b": 1 } }, rawdoc! { "$match": { "$or": [{ "a": 1 }] } }],
+                vec!["$set", "$match"],
+            ),
+            (vec![rawdoc! { "$project": { "a": 1 } }, rawdoc! { "$match": { "a": 1 } }], vec!["$match", "$project"]),
+            (vec![rawdoc! { "$project": { "a": 1 } }, rawdoc! { "$match": { "_id": 1 } }], vec!["$match", "$project"]),
+            (
+                vec![rawdoc! { "$project": { "a": 1, "_id": 0 } }, rawdoc! { "$match": { "_id": 1 } }],
+                vec!["$project", "$match"],
+            ),
+            (vec![rawdoc! { "$project": { "a": "$b" } }, rawdoc! { "$match": { "a": 1 } }], vec!["$project", "$match"]),
+            (vec![rawdoc! { "$project": { "b": 0 } }, rawdoc! { "$match": { "a": 1 } }], vec!["$match", "$project"]),
+            (vec![rawdoc! { "$limit": 1 }, rawdoc! { "$match": { "a": 1 } }], vec!["$limit", "$match"]),
+            (vec![rawdoc! { "$group": { "_id": "$a" } }, rawdoc! { "$match": { "_id": 1 } }], vec!["$group", "$match"]),
+        ];
+        for (stages, expected) in table {
+            let ordered = order(stages.clone());
+            let names: Vec<_> = ordered.iter().map(|stage| named(stage).unwrap().0).collect();
+            assert_eq!(names, expected, "{stages:?}");
+        }
+    }
+
+    #[test]
+    fn an_empty_filter_stays_one() {
+        let ordered = order(vec![rawdoc! { "$set": { "a": 1 } }, rawdoc! { "$match": {} }]);
+        assert_eq!(ordered.len(), 2);
+        assert!(ordered[1].get("$match").is_ok_and(|found| found.is_some()));
+    }
+}
