@@ -5,15 +5,16 @@
 // findOne {filter, projection?}, count {filter, limit?}, updateOne and updateMany {filter, update, upsert, arrayFilters?},
 // replaceOne {filter, replacement, upsert}, deleteOne and deleteMany {filter}, findOneAndUpdate {filter, update, sort?,
 // projection?, upsert, arrayFilters?, returnNewDocument}, findOneAndReplace likewise with {replacement}, findOneAndDelete
-// {filter, sort?, projection?}, distinct {path, filter}, bulkWrite {operations, ordered}, getMore and closeCursor {cursor}.
+// {filter, sort?, projection?}, distinct {path, filter}, bulkWrite {operations, ordered}, aggregate {pipeline, let?} (of a
+// database when the collection is ""), collections and databases {}, getMore and closeCursor {cursor}.
 //
 // An operation with the option `session`, in a transaction of it, has {session: {id, transaction}} among its arguments.
 //
-// Absent: aggregation, and change streams, which the platform has for clients. They exist as methods that say so.
+// Absent: change streams, which the platform has for clients. Their method says so.
 (function (portico) {
   "use strict";
   const { Number } = portico.globals;
-  const { ArrayIsArray, NumberIsInteger, ObjectKeys, PromiseReject, Session, WeakSetAdd, fail, kind, placed, shown } =
+  const { ArrayIsArray, NumberIsInteger, ObjectKeys, Session, WeakSetAdd, fail, kind, placed, shown } =
     portico;
 
   /** Promises of `count`: put un-awaited into a result they become a 64-bit integer, as the platform always did. */
@@ -33,6 +34,29 @@
     startSession() { return new Session(this.#call, this.#service, this.#as); }
 
     db(name) { return new Database(this.#call, this.#service, this.#as, checkName("database", name)); }
+
+    admin() { return new Admin(this.#call, this.#service, this.#as); }
+  }
+
+  class Admin {
+    #call;
+    #service;
+    #as;
+
+    constructor(call, service, as) {
+      this.#call = call;
+      this.#service = service;
+      this.#as = as;
+    }
+
+    async getDBNames() {
+      const { documents } = portico.natives;
+      try {
+        return (await documents(this.#call, this.#service, "", "", "databases", {}, this.#as)).v;
+      } catch (error) {
+        throw placed(error);
+      }
+    }
   }
 
   class Database {
@@ -50,6 +74,27 @@
 
     collection(name) {
       return new Collection(this.#call, this.#service, this.#as, this.#name, checkName("collection", name));
+    }
+
+    /** Of documents that the pipeline makes itself. */
+    aggregate(pipeline, options) {
+      const ask = (operation, args, session) => this.#ask(operation, args, session);
+      return new Cursor(ask, "aggregate", pipelineOf("db", pipeline, options), options?.session);
+    }
+
+    async getCollectionNames() {
+      try {
+        return (await this.#ask("collections", {})).v;
+      } catch (error) {
+        throw placed(error);
+      }
+    }
+
+    #ask(operation, args, session) {
+      const { documents } = portico.natives;
+      const transaction = Session.claim(operation, session, this.#call, this.#service);
+      if (transaction !== undefined) args = { ...args, session: transaction };
+      return documents(this.#call, this.#service, this.#name, "", operation, args, this.#as);
     }
   }
 
@@ -106,11 +151,20 @@
       const args = { filter: checkFilter("find", filter) };
       const fields = projection ?? options?.projection;
       if (fields !== undefined && fields !== null) args.projection = checkDocument("find", "the projection", fields);
-      const cursor = new Cursor((operation, args, session) => this.#ask(operation, args, session), args, options?.session);
+      const cursor = this.#cursor("find", args, options);
       if (options?.sort !== undefined) cursor.sort(options.sort);
       if (options?.skip !== undefined) cursor.skip(options.skip);
       if (options?.limit !== undefined) cursor.limit(options.limit);
       return cursor;
+    }
+
+    aggregate(pipeline, options) {
+      return this.#cursor("aggregate", pipelineOf("collection", pipeline, options), options);
+    }
+
+    #cursor(operation, args, options) {
+      const ask = (operation, args, session) => this.#ask(operation, args, session);
+      return new Cursor(ask, operation, args, options?.session);
     }
 
     async findOne(filter, projection, options) {
@@ -129,6 +183,12 @@
 
     countDocuments(filter, options) {
       const promise = this.#count("countDocuments", filter, options);
+      WeakSetAdd(counts, promise);
+      return promise;
+    }
+
+    estimatedDocumentCount(options) {
+      const promise = this.#count("estimatedDocumentCount", undefined, options);
       WeakSetAdd(counts, promise);
       return promise;
     }
@@ -285,21 +345,41 @@
     }
   }
 
+  /** The arguments of an aggregation. Whether it may use the disk is the store's own matter, so that option is let through. */
+  function pipelineOf(object, pipeline, options) {
+    allow("aggregate", options, ["allowDiskUse", "let"], object);
+    if (!ArrayIsArray(pipeline)) {
+      throw wrong(`${object}.aggregate: the pipeline must be an array of stages, but got ${shown(pipeline)}`);
+    }
+    const args = { pipeline: [] };
+    for (let index = 0; index < pipeline.length; index++) {
+      args.pipeline[index] = checkDocument("aggregate", `stage ${index}`, pipeline[index]);
+    }
+    const variables = options?.let;
+    if (variables !== undefined && variables !== null) {
+      args.let = checkDocument("aggregate", "the variables", variables);
+    }
+    return args;
+  }
+
   /**
-   * What a query found, fetched in batches when asked for. Not a promise; a cursor that a function returns becomes an
+   * What a query or a pipeline found, fetched in batches when asked for. Not a promise; a cursor that a function returns becomes an
    * array. Each batch continues where the one before ended, and two readers at once share one fetch.
    */
   class Cursor {
     #documents;
     #args;
     #session; // of the query; what comes after it knows its cursor
+    #operation;
+    #maps = [];
     #batch = [];
     #index = 0;
     #id; // undefined before the first batch, then the host's handle, then `null` when there is no more
     #fetching;
 
-    constructor(documents, args, session) {
+    constructor(documents, operation, args, session) {
       this.#documents = documents;
+      this.#operation = operation;
       this.#args = args;
       this.#session = session;
     }
@@ -314,8 +394,45 @@
       if (this.#id !== undefined || this.#fetching !== undefined) {
         throw wrong(`cursor.${name}: the cursor has already been read from`);
       }
-      this.#args[name] = value;
+      if (this.#operation === "find") {
+        this.#args[name] = value;
+      } else {
+        // A pipeline goes on with one more stage.
+        const { pipeline } = this.#args;
+        pipeline[pipeline.length] = { [name === "projection" ? "$project" : `$${name}`]: value };
+      }
       return this;
+    }
+
+    /** How many documents the query means, whatever is skipped and where it is limited. */
+    async count() {
+      if (this.#operation !== "find") throw unavailable("cursor.count of an aggregation");
+      try {
+        return Number((await this.#documents("count", { filter: this.#args.filter })).v);
+      } catch (error) {
+        throw placed(error);
+      }
+    }
+
+    /** Documents are given as the function makes them. */
+    map(change) {
+      if (typeof change !== "function") throw wrong(`cursor.map: a function is needed, but got ${shown(change)}`);
+      this.#maps[this.#maps.length] = change;
+      return this;
+    }
+
+    /** Calls the function with each document, and waits for it, until it answers `false`. */
+    async forEach(see) {
+      if (typeof see !== "function") throw wrong(`cursor.forEach: a function is needed, but got ${shown(see)}`);
+      while (await this.hasNext()) {
+        if ((await see(this.#take())) === false) return this.close();
+      }
+    }
+
+    #take() {
+      let document = this.#batch[this.#index++];
+      for (let index = 0; index < this.#maps.length; index++) document = (0, this.#maps[index])(document);
+      return document;
     }
 
     async next() {
@@ -323,7 +440,7 @@
         if (this.#id === null) return undefined;
         await this.#fetch();
       }
-      return this.#batch[this.#index++];
+      return this.#take();
     }
 
     async hasNext() {
@@ -337,7 +454,7 @@
     async toArray() {
       const all = [];
       for (;;) {
-        while (this.#index < this.#batch.length) all[all.length] = this.#batch[this.#index++];
+        while (this.#index < this.#batch.length) all[all.length] = this.#take();
         if (this.#id === null) return all;
         await this.#fetch();
       }
@@ -354,8 +471,8 @@
     [Symbol.asyncIterator]() {
       return {
         next: async () => {
-          const value = await this.next();
-          return { value, done: value === undefined };
+          const done = !(await this.hasNext());
+          return { value: done ? undefined : this.#take(), done };
         },
         return: async (value) => {
           await this.close();
@@ -372,7 +489,7 @@
       try {
         const first = this.#id === undefined;
         const answer = await (first
-          ? this.#documents("find", this.#args, this.#session)
+          ? this.#documents(this.#operation, this.#args, this.#session)
           : this.#documents("getMore", { cursor: this.#id }));
         const closed = this.#id === null; // closed while the batch was under way
         this.#batch = closed ? [] : answer.v;
@@ -396,30 +513,6 @@
     return typeof id === "object" && id[kind] === 4 ? !(id.low === 0 && id.high === 0) : id !== 0;
   }
 
-  // --------------------------------------------------------------------------------------------------- not there (yet)
-
-  /** Methods that answer with their name; those that return a promise on the real service reject. */
-  function missing(constructor, object, throwing, rejecting) {
-    for (const [names, answer] of [[throwing, (error) => { throw error; }], [rejecting, PromiseReject]]) {
-      for (const name of names) {
-        const value = function () {
-          return answer(unavailable(`${object}.${name}`));
-        };
-        const descriptor = { __proto__: null, value, writable: true, enumerable: false, configurable: true };
-        portico.ObjectDefine(constructor.prototype, name, descriptor);
-      }
-    }
-  }
-
-  missing(Client, "client", ["admin"], []);
-  missing(Database, "db", ["aggregate"], ["getCollectionNames"]);
-  missing(
-    Collection,
-    "collection",
-    ["aggregate"],
-    [],
-  );
-
   // --------------------------------------------------------------------------------------------------------- arguments
 
   const NONE = [];
@@ -427,16 +520,16 @@
   const unavailable = (what) => fail("NotAvailable", `${what} is not available in this version of Portico`);
 
   /** An option we would have to ignore is refused: an update without its arrayFilters changes the wrong things. */
-  function allow(operation, options, names) {
+  function allow(operation, options, names, object = "collection") {
     if (options === undefined || options === null) return;
     if (typeof options !== "object") {
-      throw wrong(`collection.${operation}: the options must be an object, but got ${shown(options)}`);
+      throw wrong(`${object}.${operation}: the options must be an object, but got ${shown(options)}`);
     }
     const keys = ObjectKeys(options);
     for (let index = 0; index < keys.length; index++) {
       // Every operation can be part of a transaction.
       if (options[keys[index]] === undefined || keys[index] === "session" || names.includes(keys[index])) continue;
-      throw unavailable(`collection.${operation}: the option '${keys[index]}'`);
+      throw unavailable(`${object}.${operation}: the option '${keys[index]}'`);
     }
   }
 
@@ -474,6 +567,7 @@
 
   // A constructor takes the number of a call; a tenant must not make one for another call.
   delete Client.prototype.constructor;
+  delete Admin.prototype.constructor;
   delete Database.prototype.constructor;
   delete Collection.prototype.constructor;
   delete Cursor.prototype.constructor;

@@ -255,6 +255,62 @@ fn distinct_values_and_many_writes_at_once() {
 }
 
 #[test]
+fn a_pipeline_groups_joins_and_writes() {
+    walk(
+        "pipelines",
+        &[
+            (
+                "return (await c.insertMany([1, 2, 3, 4].map((n) => ({ _id: n, n, odd: n % 2 === 1 })))).insertedIds.length;",
+                json!(4),
+            ),
+            (
+                "return await c.aggregate([{ $group: { _id: '$odd', sum: { $sum: '$n' } } }, { $sort: { _id: 1 } }]).toArray();",
+                json!([{ "_id": false, "sum": 6 }, { "_id": true, "sum": 4 }]),
+            ),
+            (
+                "let sum = 0; for await (const d of c.aggregate([{ $match: { odd: true } }])) sum += d.n; return sum;",
+                json!(4),
+            ),
+            (
+                "const cursor = c.aggregate([{ $match: { n: 2 } }]);                  return [await cursor.hasNext(), (await cursor.next()).n, await cursor.hasNext(), await cursor.next() === undefined];",
+                json!([true, 2, false, true]),
+            ),
+            (
+                "return await c.aggregate([{ $match: { _id: 1 } }, { $lookup: { from: 'things', localField: 'odd',                  foreignField: 'odd', as: 'same' } }, { $unwind: '$same' }, { $group: { _id: null, ids: { $push: '$same._id' } } }]).toArray();",
+                json!([{ "_id": null, "ids": [1, 3] }]),
+            ),
+            (
+                "const wrote = await c.aggregate([{ $match: { odd: true } }, { $out: 'odd' }]).toArray();                  return [wrote, await context.services.get('mongodb-atlas').db('test').collection('odd').count()];",
+                json!([[], 2]),
+            ),
+            (
+                "const client = context.services.get('mongodb-atlas');                  return [await client.db('test').getCollectionNames(), await client.db('none').getCollectionNames(),                  await client.admin().getDBNames()];",
+                json!([["odd", "things"], [], ["test"]]),
+            ),
+            (
+                "return await context.services.get('mongodb-atlas').db('test').aggregate([{ $documents: [{ a: 1 }] }]).toArray();",
+                json!([{ "a": 1 }]),
+            ),
+            (
+                "return [await c.estimatedDocumentCount(), await c.find({ odd: true }).count(),                  await c.find().sort({ n: 1 }).map((d) => d.n).toArray()];",
+                json!([4, 2, [1, 2, 3, 4]]),
+            ),
+            (
+                "try { await c.aggregate([{ $nope: 1 }]).toArray(); } catch (error) { return error.message; }",
+                json!("Unrecognized pipeline stage name: '$nope'."),
+            ),
+        ],
+    );
+}
+
+#[test]
+fn a_pipeline_gives_many_documents_each_once() {
+    let insert = "return (await c.insertMany([...Array(3000).keys()].map((n) => ({ _id: n, fill: 'x'.repeat(500) })))).insertedIds.length;";
+    let read = "const ids = (await c.aggregate([{ $set: { n: '$_id' } }]).toArray()).map((d) => d.n); return [ids.length, new Set(ids).size];";
+    walk("pipeline-batches", &[(insert, json!(3000)), (read, json!([3000, 3000]))]);
+}
+
+#[test]
 fn deletes_remove_one_or_all() {
     walk(
         "deleting",
@@ -290,11 +346,12 @@ fn an_operator_that_does_not_exist_is_named() {
 fn some_operators_are_for_the_system_only() {
     let source = r#"exports = async () => {
   const c = context.services.get("mongodb-atlas").db("d").collection("c");
-  try {
-    return await c.find({ a: { $regex: "^x" } }).toArray();
-  } catch (error) {
-    return error.message;
-  }
+  const told = (error) => error.message;
+  return [
+    await c.find({ a: { $regex: "^x" } }).toArray().catch(told),
+    await c.aggregate([{ $lookup: { from: "other", as: "o", pipeline: [] } }]).toArray().catch(told),
+    await c.aggregate([{ $match: { a: 1 } }, { $count: "n" }]).toArray().catch(told),
+  ];
 };"#;
     let backend = Backend::new()
         .data_source()
@@ -303,10 +360,11 @@ fn some_operators_are_for_the_system_only() {
         .endpoint(Endpoint::new("GET", "/user", source).application());
     let app = SERVER.admin().serve("operators", &backend);
     let (_, key) = app.api_key("reader");
-    assert_eq!(SERVER.get(&app.target("/system")).json(), json!([]));
+    assert_eq!(SERVER.get(&app.target("/system")).json(), json!([[], [], []]));
     let answer = SERVER.call(&Request::get(&app.target("/user")).header("apiKey", &key));
-    let expected = "operator '$regex' is for the system only: this query runs under the caller's rules";
-    assert_eq!(answer.json(), json!(expected), "{answer}");
+    let operator = "operator '$regex' is for the system only: this query runs under the caller's rules";
+    let stage = "stage '$lookup' is for the system only: this pipeline runs under the caller's rules";
+    assert_eq!(answer.json(), json!([operator, stage, []]), "{answer}");
 }
 
 #[test]

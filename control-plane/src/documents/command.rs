@@ -2,14 +2,17 @@
 //!
 //! In: bytes from a host. Out: an [`Operation`] whose every argument was understood, or a refusal that names what was not.
 
-use bson::raw::{RawArray, RawBsonRef, RawDocument, RawDocumentBuf};
+use bson::raw::{RawArray, RawArrayBuf, RawBsonRef, RawDocument, RawDocumentBuf};
 
 use isolate_pool::services::Refusal;
-use storage::{Find, Modify, Update};
+use storage::{Aggregate, Find, Modify, Update};
 
 use super::sessions::InSession;
 use super::{delete, refusal};
 use crate::limits::{DOCUMENT_DEPTH_MAX, NAMESPACE_NAME_LENGTH_MAX};
+
+/// What stands for the collection of a pipeline that has none.
+const DATABASE_ITSELF: &str = "$cmd.aggregate";
 
 #[derive(Debug)]
 pub struct Command {
@@ -35,6 +38,7 @@ pub enum Operation {
     Find(Find),
     FindOne(Find),
     Count(Find),
+    Aggregate(Aggregate),
     Update(Update),
     Delete(storage::Delete),
     Modify(Modify),
@@ -47,6 +51,10 @@ pub enum Operation {
         operations: Vec<Operation>,
         ordered: bool,
     },
+    /// The names of the collections of the database.
+    Collections,
+    /// The names of the databases.
+    Databases,
     GetMore {
         cursor: i64,
     },
@@ -78,12 +86,22 @@ impl Command {
         if operation.is_about_session() && session.is_none() {
             return Err(wrong(format!("{name}: session must name a session and its transaction")));
         }
-        let cursor = matches!(operation, Operation::GetMore { .. } | Operation::CloseCursor { .. });
-        if !cursor && !operation.is_about_session() {
-            database_name(text("database")?)?;
-            collection_name(text("collection")?)?;
+        let (database, mut collection) = (text("database")?, text("collection")?);
+        match &operation {
+            Operation::GetMore { .. } | Operation::CloseCursor { .. } | Operation::Databases => {}
+            operation if operation.is_about_session() => {}
+            Operation::Collections => database_name(database)?,
+            // A pipeline of the database itself: it must make its documents, which the store sees to.
+            Operation::Aggregate(_) if collection.is_empty() => {
+                database_name(database)?;
+                collection = DATABASE_ITSELF;
+            }
+            _ => {
+                database_name(database)?;
+                collection_name(collection)?;
+            }
         }
-        let namespace = (text("database")?.to_owned(), text("collection")?.to_owned());
+        let namespace = (database.to_owned(), collection.to_owned());
         let function = Some(text("function")?.to_owned()).filter(|name| !name.is_empty());
         Ok(Self { service: text("service")?.to_owned(), function, namespace, session, operation })
     }
@@ -121,6 +139,12 @@ fn operation(name: &str, mut arguments: Arguments<'_>) -> Result<Operation, Refu
             limit: arguments.count("limit")?,
             ..Find::default()
         }),
+        "aggregate" => Operation::Aggregate(Aggregate {
+            pipeline: arguments.array("pipeline")?,
+            variables: arguments.document("let")?,
+        }),
+        "collections" => Operation::Collections,
+        "databases" => Operation::Databases,
         "updateOne" | "updateMany" => {
             let update = arguments.operators("update")?;
             Operation::Update(arguments.update(update, name == "updateMany")?)
@@ -222,6 +246,13 @@ impl<'a> Arguments<'a> {
             _ => Err(self.not(key, "an array of documents")),
         });
         documents.collect()
+    }
+
+    fn array(&mut self, key: &'static str) -> Result<RawArrayBuf, Refusal> {
+        match self.get(key)? {
+            Some(RawBsonRef::Array(array)) => Ok(array.to_owned()),
+            _ => Err(self.not(key, "an array")),
+        }
     }
 
     fn text(&mut self, key: &'static str) -> Result<String, Refusal> {
@@ -419,7 +450,9 @@ mod tests {
     #[test]
     fn what_is_not_understood_is_refused_by_name() {
         for (operation, arguments, expected) in [
-            ("aggregate", rawdoc! {}, "operation 'aggregate' is not supported"),
+            ("explain", rawdoc! {}, "operation 'explain' is not supported"),
+            ("aggregate", rawdoc! {}, "aggregate: pipeline must be an array"),
+            ("aggregate", rawdoc! { "pipeline": [], "hint": "a_1" }, "aggregate: option 'hint' is not supported"),
             ("insertOne", rawdoc! {}, "insertOne: document must be a document"),
             ("insertMany", rawdoc! { "documents": [1] }, "insertMany: documents must be an array of documents"),
             ("find", rawdoc! { "filter": 1 }, "find: filter must be a document"),

@@ -12,7 +12,7 @@ mod restrict;
 mod sessions;
 pub mod sources;
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use bson::raw::{RawArrayBuf, RawBson, RawDocumentBuf};
@@ -23,7 +23,7 @@ use isolate_pool::limits::BATCH_BYTES_MAX;
 use isolate_pool::services::Refusal;
 use storage::access::{self, Denied};
 use storage::model::{ActiveApp, RunAs};
-use storage::{Cursor, Delete, Fault, Find, Modify, Namespace, Store, StoreError, Tenant, Update};
+use storage::{Aggregate, Cursor, Delete, Fault, Find, Modify, Namespace, Store, StoreError, Tenant, Update};
 
 use crate::limits::{OPEN_CURSORS_MAX, READ_DOCUMENTS_MAX};
 use command::{Command, Operation};
@@ -195,6 +195,17 @@ impl Inner {
                 Ok(rawdoc! { "v": { "insertedIds": ids } })
             }
             Operation::Find(query) => self.find(store, at, query).await,
+            Operation::Aggregate(aggregate) => self.aggregate(store, at, aggregate).await,
+            Operation::Collections => {
+                let all = store.collections(at.tenant).await.map_err(told)?;
+                let of_database = all.into_iter().filter(|(database, _)| *database == at.database);
+                Ok(rawdoc! { "v": RawArrayBuf::from_iter(of_database.map(|(_, collection)| collection)) })
+            }
+            Operation::Databases => {
+                let all = store.collections(at.tenant).await.map_err(told)?;
+                let names: BTreeSet<_> = all.into_iter().map(|(database, _)| database).collect();
+                Ok(rawdoc! { "v": RawArrayBuf::from_iter(names) })
+            }
             Operation::FindOne(query) => {
                 let mut cursor = store.find(at, query).await.map_err(told)?;
                 let batch = cursor.next(BATCH_BYTES_MAX).await.map_err(told)?;
@@ -267,9 +278,7 @@ impl Inner {
     }
 
     async fn find(&self, store: &dyn Store, at: &Namespace, mut query: Find) -> Result<RawDocumentBuf, Refusal> {
-        if self.lock().open.len() >= OPEN_CURSORS_MAX {
-            return Err(refusal("CursorLimit", format!("a call may have at most {OPEN_CURSORS_MAX} cursors open")));
-        }
+        self.room_for_cursor()?;
         // One more than may be returned, so that the limit is met with an error and not with silence.
         query.limit = match query.limit {
             0 => READ_DOCUMENTS_MAX + 1,
@@ -277,6 +286,24 @@ impl Inner {
         };
         let cursor = store.find(at, query).await.map_err(told)?;
         self.batch(None, OpenCursor { cursor, read: 0 }).await
+    }
+
+    async fn aggregate(
+        &self,
+        store: &dyn Store,
+        at: &Namespace,
+        aggregate: Aggregate,
+    ) -> Result<RawDocumentBuf, Refusal> {
+        self.room_for_cursor()?;
+        let cursor = store.aggregate(at, aggregate).await.map_err(told)?;
+        self.batch(None, OpenCursor { cursor, read: 0 }).await
+    }
+
+    fn room_for_cursor(&self) -> Result<(), Refusal> {
+        match self.lock().open.len() {
+            0..OPEN_CURSORS_MAX => Ok(()),
+            _ => Err(refusal("CursorLimit", format!("a call may have at most {OPEN_CURSORS_MAX} cursors open"))),
+        }
     }
 
     async fn more(&self, id: i64) -> Result<RawDocumentBuf, Refusal> {
@@ -327,7 +354,9 @@ impl Operation {
         use access::Operation as Access;
         match self {
             Self::InsertOne { .. } | Self::InsertMany { .. } => &[Access::Insert],
-            Self::Find(_) | Self::FindOne(_) | Self::Count(_) | Self::Distinct { .. } => &[Access::Read],
+            Self::Find(_) | Self::FindOne(_) | Self::Count(_) | Self::Aggregate(_) | Self::Distinct { .. } => {
+                &[Access::Read]
+            }
             Self::Modify(Modify { update: None, .. }) => &[Access::Delete, Access::Read],
             Self::Modify(Modify { upsert: true, .. }) => &[Access::Update, Access::Insert, Access::Read],
             Self::Modify(_) => &[Access::Update, Access::Read],
@@ -341,13 +370,15 @@ impl Operation {
             | Self::CommitTransaction
             | Self::AbortTransaction
             | Self::EndSession => &[],
+            // For the system only, whom rules do not concern.
+            Self::Collections | Self::Databases => &[],
         }
     }
 
     /// What a caller sees who may read nothing here.
     fn nothing_there(&self) -> RawDocumentBuf {
         match self {
-            Self::Find(_) => rawdoc! { "v": RawArrayBuf::new(), "cursor": 0_i64 },
+            Self::Find(_) | Self::Aggregate(_) => rawdoc! { "v": RawArrayBuf::new(), "cursor": 0_i64 },
             Self::Count(_) => rawdoc! { "v": 0_i64 },
             Self::Distinct { .. } => rawdoc! { "v": RawArrayBuf::new() },
             _ => rawdoc! { "v": RawBson::Null },

@@ -1,7 +1,8 @@
 //! What a query may not use when rules decide over it.
 //!
-//! In: an operation in user context. Out: nothing, or a refusal that names the operator. App Services kept these operators
-//! for the system: some look at fields that the caller may not read, and tell of them by what they match.
+//! In: an operation in user context. Out: nothing, or a refusal that names the operator or stage. App Services kept these
+//! operators for the system: some look at fields that the caller may not read, and tell of them by what they match. The
+//! stages it kept read or write other collections than the one whose rules were asked.
 //!
 //! Not here: what rules allow (`storage::access`), and operators that do not exist (`storage::filter`).
 
@@ -29,10 +30,30 @@ const REFUSED: [&str; 13] = [
     "$where",
 ];
 
+/// Stages for the system only.
+const REFUSED_STAGES: [&str; 10] = [
+    "$collStats",
+    "$currentOp",
+    "$facet",
+    "$geoNear",
+    "$graphLookup",
+    "$indexStats",
+    "$lookup",
+    "$merge",
+    "$out",
+    "$unionWith",
+];
+
+/// Expressions for the system only.
+const REFUSED_EXPRESSIONS: [&str; 3] = ["$accumulator", "$function", "$setIsSubset"];
+
 /// Looks at every query in the operation.
 pub fn check(operation: &Operation) -> Result<(), Refusal> {
     match operation {
         Operation::Find(find) | Operation::FindOne(find) | Operation::Count(find) => query(&find.filter),
+        Operation::Aggregate(aggregate) => pipeline(&aggregate.pipeline),
+        Operation::Collections => Err(system_only("db.getCollectionNames")),
+        Operation::Databases => Err(system_only("admin.getDBNames")),
         Operation::Update(update) => query(&update.filter),
         Operation::Delete(delete) => query(&delete.filter),
         Operation::Modify(modify) => query(&modify.filter),
@@ -48,34 +69,56 @@ pub fn check(operation: &Operation) -> Result<(), Refusal> {
     }
 }
 
-/// The command was read, so the nesting is bounded and every element can be read.
-fn query(document: &RawDocument) -> Result<(), Refusal> {
-    document.iter().map_while(Result::ok).try_for_each(|(name, value)| {
-        let name = name.as_str();
-        if REFUSED.contains(&name) {
-            let message = format!("operator '{name}' is for the system only: this query runs under the caller's rules");
-            return Err(refusal("InvalidParameter", message));
+fn pipeline(stages: &RawArray) -> Result<(), Refusal> {
+    for stage in stages.into_iter().map_while(Result::ok) {
+        let RawBsonRef::Document(stage) = stage else { continue };
+        for (name, value) in stage.iter().map_while(Result::ok) {
+            match (name.as_str(), value) {
+                (name, _) if REFUSED_STAGES.contains(&name) => {
+                    let message =
+                        format!("stage '{name}' is for the system only: this pipeline runs under the caller's rules");
+                    return Err(refusal("InvalidParameter", message));
+                }
+                ("$match", RawBsonRef::Document(filter)) => query(filter)?,
+                (_, value) => named(value, &REFUSED_EXPRESSIONS)?,
+            }
         }
-        inside(value)
-    })
+    }
+    Ok(())
 }
 
-fn inside(value: RawBsonRef<'_>) -> Result<(), Refusal> {
+fn system_only(what: &str) -> Refusal {
+    refusal("InvalidParameter", format!("{what} is for the system only: this function runs under the caller's rules"))
+}
+
+fn query(filter: &RawDocument) -> Result<(), Refusal> {
+    named(RawBsonRef::Document(filter), &REFUSED)?;
+    named(RawBsonRef::Document(filter), &REFUSED_EXPRESSIONS)
+}
+
+/// Refuses the names wherever they stand. The command was read, so the nesting is bounded and every element can be read.
+fn named(value: RawBsonRef<'_>, refused: &[&str]) -> Result<(), Refusal> {
     match value {
-        RawBsonRef::Document(document) => query(document),
-        RawBsonRef::Array(array) => elements(array),
+        RawBsonRef::Document(document) => document.iter().map_while(Result::ok).try_for_each(|(name, value)| {
+            let name = name.as_str();
+            if refused.contains(&name) {
+                let message =
+                    format!("operator '{name}' is for the system only: this query runs under the caller's rules");
+                return Err(refusal("InvalidParameter", message));
+            }
+            named(value, refused)
+        }),
+        RawBsonRef::Array(array) => {
+            array.into_iter().map_while(Result::ok).try_for_each(|element| named(element, refused))
+        }
         _ => Ok(()),
     }
-}
-
-fn elements(array: &RawArray) -> Result<(), Refusal> {
-    array.into_iter().map_while(Result::ok).try_for_each(inside)
 }
 
 #[cfg(test)]
 mod tests {
     use bson::rawdoc;
-    use storage::Find;
+    use storage::{Aggregate, Find};
 
     use super::*;
 
@@ -97,6 +140,36 @@ mod tests {
                 Some(name) => {
                     let message = found.unwrap_err().message;
                     assert!(message.starts_with(&format!("operator '{name}' is for the system only")), "{message}");
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn stages_that_reach_other_collections_are_for_the_system() {
+        for (stages, refused) in [
+            (rawdoc! { "p": [{ "$match": { "a": 1 } }, { "$group": { "_id": "$a" } }] }, None),
+            (
+                rawdoc! { "p": [{ "$lookup": { "from": "b", "pipeline": [], "as": "c" } }] },
+                Some("stage '$lookup' is for the system only"),
+            ),
+            (rawdoc! { "p": [{ "$match": {} }, { "$out": "b" }] }, Some("stage '$out' is for the system only")),
+            (
+                rawdoc! { "p": [{ "$match": { "a": { "$regex": "x" } } }] },
+                Some("operator '$regex' is for the system only"),
+            ),
+            (
+                rawdoc! { "p": [{ "$project": { "a": { "$and": [{ "$setIsSubset": ["$b", "$c"] }] } } }] },
+                Some("operator '$setIsSubset' is for the system only"),
+            ),
+        ] {
+            let pipeline = stages.get_array("p").unwrap().to_owned();
+            let found = check(&Operation::Aggregate(Aggregate { pipeline, ..Aggregate::default() }));
+            match refused {
+                None => assert_eq!(found, Ok(()), "{stages:?}"),
+                Some(text) => {
+                    let message = found.unwrap_err().message;
+                    assert!(message.starts_with(text), "{message}");
                 }
             }
         }

@@ -110,6 +110,42 @@ test("a cursor's shape goes with the find, and cannot change after it", async ()
   assert.equal((await late.rt.failure(() => late.answer))[0], "cursor.limit: the cursor has already been read from");
 });
 
+test("a pipeline is sent when it is read, with what was added to its cursor", async () => {
+  const { rt, answer } = run(
+    "return coll.aggregate([{$match: {a: 1}}], {let: {x: 2}, allowDiskUse: true}).sort({a: 1}).skip(2).limit(3).project({a: 1}).toArray()",
+    () => ({ v: [{ a: "x" }], cursor: 0 }),
+  );
+  assert.equal(await answer, '[{"a":"x"}]');
+  const pipeline = [{ $match: { a: 1 } }, { $sort: { a: 1 } }, { $skip: 2 }, { $limit: 3 }, { $project: { a: 1 } }];
+  assert.deepEqual(plain(rt.operations.map(({ operation, args }) => [operation, args])), [["aggregate", { pipeline, let: { x: 2 } }]]);
+});
+
+test("a pipeline of a database has no collection, and names are asked for without one", async () => {
+  const { rt, answer } = run(
+    `const client = context.services.get("mongodb-atlas"), db = client.db("d");
+     return [await db.aggregate([{$documents: []}]).toArray(), await db.getCollectionNames(), await client.admin().getDBNames()]`,
+    (operation) => ({ v: [], cursor: operation === "aggregate" ? 0 : undefined }),
+  );
+  await answer;
+  assert.deepEqual(
+    plain(rt.operations.map(({ database, collection, operation }) => [database, collection, operation])),
+    [["d", "", "aggregate"], ["d", "", "collections"], ["", "", "databases"]],
+  );
+});
+
+test("a cursor maps, visits and counts", async () => {
+  const documents = (operation) => (operation === "count" ? { v: 7 } : { v: [{ n: 1 }, { n: 2 }, { n: 3 }], cursor: 0 });
+  assert.equal(await run("return coll.find().map((d) => d.n * 2).map((n) => `${n + 1}`).toArray()", documents).answer, '["3","5","7"]');
+  assert.equal(
+    await run("const seen = []; await coll.find().forEach((d) => { seen.push(d.n); return d.n < 2; }); return seen.join()", documents).answer,
+    '"1,2"',
+  );
+  const counted = run("return `${await coll.find({a: 1}).limit(1).count()}`", documents);
+  assert.equal(await counted.answer, '"7"');
+  assert.deepEqual(plain(counted.rt.operations[0].args), { filter: { a: 1 } });
+  assert.equal(await run("let all = []; for await (const n of coll.find().map((d) => d.n)) all.push(n); return all.join()", documents).answer, '"1,2,3"');
+});
+
 test("refused arguments say what is wrong", async (t) => {
   const rows = [
     ["await coll.insertMany([])", "must provide at least one element"],
@@ -122,7 +158,10 @@ test("refused arguments say what is wrong", async (t) => {
     ["coll.find({}, {}, {collation: {}})", "collection.find: the option 'collation' is not available in this version of Portico"],
     ["coll.find().limit(-1)", "limit must be an integer of at least 0, but was -1"],
     ["context.services.get('mongodb-atlas').db()", "the name of a database must be a string, but was a value of type undefined"],
-    ["coll.aggregate([])", "collection.aggregate is not available in this version of Portico"],
+    ["coll.aggregate({})", "collection.aggregate: the pipeline must be an array of stages, but got a value of type object"],
+    ["coll.aggregate([1])", "collection.aggregate: stage 0 must be a document, but got 1"],
+    ["coll.aggregate([], {hint: 'a_1'})", "collection.aggregate: the option 'hint' is not available in this version of Portico"],
+    ["coll.find().map(1)", "cursor.map: a function is needed, but got 1"],
     ["await coll.distinct(1)", "collection.distinct: the field must be a string, but got 1"],
     ["await coll.findOneAndUpdate({}, [])", "collection.findOneAndUpdate with an update made of aggregation stages is not available in this version of Portico"],
     ["await coll.findOneAndDelete({}, {upsert: true})", "collection.findOneAndDelete: the option 'upsert' is not available in this version of Portico"],
