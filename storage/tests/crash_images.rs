@@ -18,13 +18,16 @@ use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Instant;
 
+use bson::raw::RawDocument;
 use portico_storage::Store;
 use portico_storage::embedded::{Embedded, Options};
-use redb::StorageBackend;
 use redb::backends::InMemoryBackend;
+use redb::{
+    Database, ReadableDatabase, ReadableTable, ReadableTableMetadata, StorageBackend, TableDefinition, TableError,
+};
 use support::faulty::{Event, FaultyDisk, SECTOR};
 use support::wait;
-use support::workload::{self, Planned, State, explains, path_of, perform, read_all, tenant_number};
+use support::workload::{self, Planned, State, explains, indexes_agree, path_of, perform, read_all, tenant_number};
 
 const DIR: &str = "/simulated";
 const NUMBER: u32 = 1;
@@ -61,6 +64,10 @@ fn recorded(plan: &[Vec<Planned>]) -> Vec<Event> {
             let answers = perform(&store, tenant_number(NUMBER), writes);
             assert!(answers.iter().all(Result::is_ok), "{answers:?}");
             disk.acknowledged(&path, begins + number + 1);
+        }
+        for collection in ["orders", "people"] {
+            let indexes = wait(store.list_indexes(&workload::namespace(tenant_number(NUMBER), collection))).unwrap();
+            assert_eq!(indexes.len(), 2, "{indexes:?}");
         }
     }
     disk.events(&path)
@@ -180,7 +187,8 @@ impl Seen {
     }
 }
 
-/// redb opens it, and finds nothing wrong in all of it.
+/// redb opens it, and finds nothing wrong in all of it; each index has an entry for each document that belongs in it, and
+/// no other.
 fn check_whole(image: &[u8]) -> Result<(), String> {
     let backend = InMemoryBackend::new();
     backend.set_len(image.len() as u64).unwrap();
@@ -190,10 +198,46 @@ fn check_whole(image: &[u8]) -> Result<(), String> {
         .create_with_backend(backend)
         .map_err(|error| format!("redb refuses it: {error}"))?;
     match database.check_integrity() {
-        Ok(true) => Ok(()),
+        Ok(true) => count_entries(&database).map_err(|error| format!("its tables cannot be read: {error}"))?,
         Ok(false) => Err("redb had to repair it again".to_owned()),
         Err(error) => Err(format!("redb finds it damaged: {error}")),
     }
+}
+
+fn count_entries(database: &Database) -> Result<Result<(), String>, redb::Error> {
+    let snapshot = database.begin_read()?;
+    let catalogue = match snapshot.open_table::<&str, &[u8]>(TableDefinition::new("$indexes")) {
+        Err(TableError::TableDoesNotExist(_)) => return Ok(Ok(())),
+        catalogue => catalogue?,
+    };
+    for (collection, index, field) in
+        [("db.orders", workload::ORDERS_INDEX, None), ("db.people", workload::PEOPLE_INDEX, Some("seen"))]
+    {
+        let Some(row) = catalogue.get(collection)? else { continue };
+        let row = RawDocument::from_bytes(row.value()).unwrap();
+        if row
+            .get_array("indexes")
+            .unwrap()
+            .into_iter()
+            .any(|one| one.unwrap().as_document().unwrap().get_bool("building").unwrap())
+        {
+            continue;
+        }
+        let documents = snapshot.open_table::<&[u8], &[u8]>(TableDefinition::new(collection))?;
+        let belongs = |bytes: &[u8]| {
+            field.is_none_or(|field| RawDocument::from_bytes(bytes).unwrap().get(field).unwrap().is_some())
+        };
+        let mut belonging = 0;
+        for entry in documents.iter()? {
+            belonging += u64::from(belongs(entry?.1.value()));
+        }
+        let name = format!("{collection}${index}");
+        let entries = snapshot.open_table::<&[u8], u32>(TableDefinition::new(&name))?.len()?;
+        if entries != belonging {
+            return Ok(Err(format!("{name} has {entries} entries for {belonging} documents")));
+        }
+    }
+    Ok(Ok(()))
 }
 
 #[test]
@@ -239,7 +283,8 @@ fn every_image_a_loss_of_power_leaves_holds_what_was_acknowledged() {
                         match read_all(&store, tenant) {
                             Err(error) => seen.complain(&seen.refused, format!("write {index}: {error}")),
                             Ok(found) => {
-                                if let Err(error) = explains(before, writes, &vec![false; writes.len()], &found) {
+                                let explained = explains(before, writes, &vec![false; writes.len()], &found);
+                                if let Err(error) = explained.and_then(|()| indexes_agree(&store, tenant, &found)) {
                                     seen.complain(&seen.wrong, format!("write {index}: {error}"));
                                 }
                             }

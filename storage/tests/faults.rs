@@ -12,7 +12,9 @@ use bson::rawdoc;
 use portico_storage::embedded::{Embedded, Options};
 use portico_storage::{Fault as Whose, Find, Namespace, Store, StoreError, Tenant};
 use support::faulty::{Fault, FaultyDisk, Kind, Landed};
-use support::workload::{self, Act, Planned, State, explains, path_of, perform, read_all, tenant_number};
+use support::workload::{
+    self, Act, Planned, State, explains, indexes_agree, path_of, perform, read_all, tenant_number,
+};
 use support::{find, wait};
 
 const DIR: &str = "/simulated";
@@ -74,6 +76,7 @@ fn run(fault: Fault, plan: &[Vec<Planned>], seen: &Seen) -> bool {
             let acknowledged: Vec<bool> = acknowledged.into_iter().chain([more[0].is_ok()]).collect();
             explains(&state, &all, &acknowledged, &found)
                 .unwrap_or_else(|error| panic!("{fault:?}, step {number}: {error}"));
+            agree(&store, &found, fault);
             state = found;
             resolved = true;
         }
@@ -87,7 +90,12 @@ fn run(fault: Fault, plan: &[Vec<Planned>], seen: &Seen) -> bool {
     let store = open(&left);
     let found = read_all(&store, tenant).unwrap_or_else(|error| panic!("{fault:?}: unreadable in the end: {error}"));
     explains(&state, &[], &[], &found).unwrap_or_else(|error| panic!("{fault:?}: after power loss, {error}"));
+    agree(&store, &found, fault);
     fired
+}
+
+fn agree(store: &Embedded, state: &State, fault: Fault) {
+    indexes_agree(store, tenant_number(NUMBER), state).unwrap_or_else(|error| panic!("{fault:?}: {error}"));
 }
 
 fn check_errors(fault: Fault, errors: &[StoreError]) {

@@ -1,6 +1,6 @@
 //! Faults, and what is left standing:
 //! - an isolate host is killed under load: it costs the calls it was running, which are answered, and nothing else;
-//! - the server is killed after it has acknowledged writes: they are there when it comes back.
+//! - the server is killed again and again after it has acknowledged writes: they are there when it comes back.
 
 use std::collections::HashSet;
 use std::time::{Duration, Instant};
@@ -87,10 +87,13 @@ fn killing_an_isolate_host_costs_its_calls_in_flight_and_nothing_else() {
     assert!(quantile(&mut recoveries, 0.5) <= RECOVERY, "{recoveries:?}");
 }
 
+/// How often the server is killed; more for spare hours.
+const KILLS: (&str, usize) = ("PORTICO_TEST_SERVER_KILLS", 4);
+
 #[test]
-fn a_thousand_acknowledged_inserts_survive_the_kill_of_the_server() {
+fn acknowledged_inserts_survive_kill_after_kill_of_the_server() {
     const WRITERS: usize = 16;
-    const ACKNOWLEDGED: usize = 1_000;
+    let kills = std::env::var(KILLS.0).map_or(KILLS.1, |value| value.parse().expect("a number"));
     let collection = r#"context.services.get("mongodb-atlas").db("shop").collection("orders")"#;
     let backend = Backend::new()
         .data_source()
@@ -101,41 +104,49 @@ fn a_thousand_acknowledged_inserts_survive_the_kill_of_the_server() {
             "/orders",
             &format!("exports = async () => (await {collection}.find({{}}).toArray()).map((one) => one.n);"),
         );
-    let server = Setup::default().start();
+    let mut server = Setup::default().start();
     let app = server.admin().serve("shop", &backend);
-    let target = app.target("/order");
-    let number = |connection: usize, number: usize| connection * 100_000 + number;
-    let load = Load::start(server.address, WRITERS, move |connection, nth| {
-        let note = "x".repeat(100);
-        Some(Request::post(&target, format!(r#"{{"n":{},"note":"{note}"}}"#, number(connection, nth))))
-    });
-    load.wait_for_more(ACKNOWLEDGED);
-    // No pause between the thousandth answer and the kill: writes are under way.
-    let setup = server.kill();
-    let samples = load.stop();
-
-    let mut sent = [0; WRITERS];
+    // Of this writer in this life, the so-and-so-manieth.
+    let number = |life: usize, connection: usize, nth: usize| (life * WRITERS + connection) * 100_000 + nth;
+    let mut sent = vec![0; kills * WRITERS];
     let mut acknowledged = HashSet::new();
-    for sample in &samples {
-        let n = number(sample.connection, sent[sample.connection]);
-        sent[sample.connection] += 1;
-        if let Ok(answer) = &sample.answer {
-            assert_eq!(answer.status, 200, "{answer}");
-            assert!(answer.json()["insertedId"].is_string(), "{answer}");
-            acknowledged.insert(n);
+    let mut starts = Vec::new();
+    for life in 0..kills {
+        let target = app.target("/order");
+        let load = Load::start(server.address, WRITERS, move |connection, nth| {
+            let note = "x".repeat(100);
+            Some(Request::post(&target, format!(r#"{{"n":{},"note":"{note}"}}"#, number(life, connection, nth))))
+        });
+        // Another number each time, and so another place; no pause before the kill: writes are under way.
+        load.wait_for_more(1 + life * 397 % 900);
+        let setup = server.kill();
+        for sample in load.stop() {
+            let sent = &mut sent[life * WRITERS + sample.connection];
+            let n = number(life, sample.connection, *sent);
+            *sent += 1;
+            if let Ok(answer) = &sample.answer {
+                assert_eq!(answer.status, 200, "{answer}");
+                assert!(answer.json()["insertedId"].is_string(), "{answer}");
+                acknowledged.insert(n);
+            }
         }
+        let killed = Instant::now();
+        server = setup.start();
+        let count: usize = server.get(&app.target("/count")).text().parse().expect("a count is a number");
+        starts.push(killed.elapsed());
+        let orders = server.get(&app.target("/orders")).json();
+        let found: Vec<usize> =
+            orders.as_array().expect("an array").iter().map(|n| n.as_u64().expect("a number") as usize).collect();
+        let distinct: HashSet<usize> = found.iter().copied().collect();
+        let lost: Vec<_> = acknowledged.difference(&distinct).collect();
+        assert!(lost.is_empty(), "acknowledged and lost after kill {life}: {lost:?}");
+        assert_eq!((count, found.len()), (distinct.len(), distinct.len()), "nothing twice");
+        assert!(found.iter().all(|n| n % 100_000 < sent[n / 100_000]), "nothing that was never sent");
     }
-    assert!(acknowledged.len() >= ACKNOWLEDGED);
-
-    let server = setup.start();
-    let count: usize = server.get(&app.target("/count")).text().parse().expect("a count is a number");
-    let orders = server.get(&app.target("/orders")).json();
-    let found: Vec<usize> =
-        orders.as_array().expect("an array").iter().map(|n| n.as_u64().expect("a number") as usize).collect();
-    let distinct: HashSet<usize> = found.iter().copied().collect();
-    let lost: Vec<_> = acknowledged.difference(&distinct).collect();
-    println!("{} inserts acknowledged, {count} found after kill -9, {} lost", acknowledged.len(), lost.len());
-    assert!(lost.is_empty(), "acknowledged and lost: {lost:?}");
-    assert_eq!((count, found.len()), (distinct.len(), distinct.len()), "nothing twice");
-    assert!(found.iter().all(|n| n % 100_000 < sent[n / 100_000]), "nothing that was never sent");
+    let (half, nearly_all) = (quantile(&mut starts, 0.5), quantile(&mut starts, 0.99));
+    println!(
+        "{kills} kills, {} inserts acknowledged: 0 lost, 0 duplicated; from a start to the first answer {half:?} (p50), \
+         {nearly_all:?} (p99)",
+        acknowledged.len()
+    );
 }

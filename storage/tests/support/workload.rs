@@ -3,7 +3,7 @@
 //! In: a store. Out: after any subset of the writes was acknowledged, which documents must be there, and which may.
 //! Steps run one after another; the writes of one step run at once, change different documents, and so share commits.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
 use bson::raw::RawDocumentBuf;
@@ -17,6 +17,9 @@ use super::{find, wait};
 
 /// Collection and `_id` to document.
 pub type State = BTreeMap<(&'static str, i32), RawDocumentBuf>;
+
+pub const ORDERS_INDEX: &str = "orders_of";
+pub const PEOPLE_INDEX: &str = "seen";
 
 const COLLECTIONS: [&str; 3] = ["orders", "people", "letters"];
 
@@ -50,6 +53,7 @@ pub enum Act {
     Replace(i32, RawDocumentBuf),
     Delete(Vec<i32>),
     Take(i32),
+    Index(RawDocumentBuf, RawDocumentBuf),
 }
 
 #[derive(Debug, Clone)]
@@ -83,6 +87,9 @@ impl Planned {
                 let filter = rawdoc! { "_id": { "$in": ids.iter().copied().collect::<bson::RawArrayBuf>() } };
                 store.delete(&namespace, Delete { filter, multi: true }).await?;
             }
+            Act::Index(keys, options) => {
+                store.create_index(&namespace, keys.clone(), options.clone()).await?;
+            }
             Act::Take(id) => {
                 store.modify(&namespace, Modify { filter: one(id), ..Modify::default() }).await?;
             }
@@ -95,6 +102,7 @@ impl Planned {
             Act::Insert(documents) => documents.iter().map(id_of).collect(),
             Act::Set(id, _) | Act::Count(id) | Act::Replace(id, _) | Act::Take(id) => vec![*id],
             Act::Delete(ids) => ids.clone(),
+            Act::Index(..) => Vec::new(),
         };
         ids.into_iter().map(|id| (self.collection, id)).collect()
     }
@@ -138,6 +146,7 @@ impl Planned {
             }
             Act::Delete(ids) => ids.iter().for_each(|id| drop(state.remove(&key(*id)))),
             Act::Take(id) => drop(state.remove(&key(*id))),
+            Act::Index(..) => {}
         }
     }
 }
@@ -159,6 +168,14 @@ fn step(number: i32) -> Vec<Planned> {
         Planned { collection: "orders", act: Act::Insert((0..1 + number % 4).map(order).collect()) },
         Planned { collection: "people", act: Act::Count(1) },
     ];
+    if number == 2 {
+        let act = Act::Index(rawdoc! { "customer": 1, "n": -1 }, rawdoc! { "name": ORDERS_INDEX });
+        writes.push(Planned { collection: "orders", act });
+    }
+    if number == 4 {
+        let act = Act::Index(rawdoc! { "seen": 1 }, rawdoc! { "name": PEOPLE_INDEX, "sparse": true });
+        writes.push(Planned { collection: "people", act });
+    }
     if number % 2 == 1 {
         let fields = rawdoc! { "name": filling(5), "seen": number };
         writes.push(Planned { collection: "people", act: Act::Set(10 + number % 5, fields) });
@@ -188,6 +205,27 @@ pub fn read_all(store: &dyn Store, tenant: Tenant) -> Result<State, StoreError> 
         }
     }
     Ok(state)
+}
+
+/// Whether queries that go through the indexes, where there are indexes, find what is there.
+pub fn indexes_agree(store: &dyn Store, tenant: Tenant, state: &State) -> Result<(), String> {
+    let queries = (0..3).map(|customer| ("orders", rawdoc! { "customer": customer }));
+    for (collection, filter) in queries.chain([("people", rawdoc! { "seen": { "$gte": 0 } })]) {
+        let there = |document: &RawDocumentBuf| match filter.get_i32("customer") {
+            Ok(customer) => document.get_i32("customer").is_ok_and(|of| of == customer),
+            Err(_) => document.get_i32("seen").is_ok(),
+        };
+        let expected = state.iter().filter(|((name, _), document)| *name == collection && there(document));
+        let expected: BTreeSet<i32> = expected.map(|((_, id), _)| *id).collect();
+        let query = Find { filter: filter.clone(), ..Find::default() };
+        let found = find(store, &namespace(tenant, collection), query).map_err(|error| error.to_string())?;
+        let mut ids: Vec<i32> = found.iter().map(id_of).collect();
+        ids.sort_unstable();
+        if !ids.iter().eq(expected.iter()) {
+            return Err(format!("{collection} {filter:?} finds {ids:?}, and there are {expected:?}"));
+        }
+    }
+    Ok(())
 }
 
 /// Whether `found` is `before` with the acknowledged of `writes` done, and of the others some, each wholly.
