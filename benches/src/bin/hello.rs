@@ -1,4 +1,5 @@
-//! What does one hello-JSON request cost, all limits on, and what does it cost node?
+//! What does one hello-JSON request cost, all limits on, what does it cost node, and what does one that reads a document
+//! by its `_id` cost beside it?
 //!
 //! Portico runs with one gateway thread and one isolate host, node with its one thread. Ours routes among tenants, checks
 //! limits and writes a log entry per call; node runs one trusted program and does none of that.
@@ -29,7 +30,8 @@ fn main() {
     if let Some(node) = &node {
         assert_eq!(our_answer, show("node", node.address, &theirs), "both must answer the same");
     }
-    let mut contenders = vec![server.contender("portico")];
+    show("portico reading", server.running.address, &server.reading);
+    let mut contenders = vec![server.contender("portico"), server.reading()];
     contenders.extend(former.as_ref().map(|former| former.contender("former")));
     contenders.extend(node.as_ref().map(|node| {
         let cpu = Box::new(|| process::cpu_time(node.pid));
@@ -49,12 +51,17 @@ fn main() {
         }
     }
     let gateway = process::cpu_time(server.running.pid) - gateway_before;
-    contenders.sort_by_key(|contender| ["portico", "former", "node"].iter().position(|name| *name == contender.name));
-    let (ours, others) = contenders.split_first().expect("we are there ourselves");
+    contenders.sort_by_key(|contender| {
+        ["portico", "reading", "former", "node"].iter().position(|name| *name == contender.name)
+    });
+    let [ours, reading, others @ ..] = contenders.as_slice() else { unreachable!("we are there ourselves, twice") };
     print_rounds("hello portico", &ours.rounds);
-    let whole: Duration = ours.rounds.iter().map(|round| round.cpu).sum();
+    print_rounds("hello reading", &reading.rounds);
+    let whole: Duration = ours.rounds.iter().chain(&reading.rounds).map(|round| round.cpu).sum();
     let share = gateway.as_secs_f64() / whole.as_secs_f64();
-    println!("hello portico: {:.0} % of it in the gateway, the rest in the isolate hosts", share * 100.0);
+    println!("hello portico: {:.0} % of both in the gateway, the rest in the isolate hosts", share * 100.0);
+    let ratios = reading.rounds.iter().zip(&ours.rounds).map(|(reading, ours)| reading.cpu_us() / ours.cpu_us());
+    println!("hello reading/portico: cpu per request {}", spread(ratios, 3));
     for other in others {
         print_rounds(&format!("hello {}", other.name), &other.rounds);
         let ratios = ours.rounds.iter().zip(&other.rounds).map(|(ours, theirs)| ours.cpu_us() / theirs.cpu_us());
@@ -83,14 +90,32 @@ impl Contender<'_> {
 struct Server {
     running: portico_tests::Server,
     request: Request,
+    /// To the endpoint that reads a document.
+    reading: Request,
 }
 
 impl Server {
     fn start(setup: Setup) -> Self {
         let running = setup.start();
-        let backend = Backend::new().on("GET", "/hello", "exports = () => ({ hello: 'world' });");
-        let request = Request::get(&running.admin().serve("hello", &backend).target("/hello"));
-        Self { running, request }
+        let collection = r#"context.services.get("mongodb-atlas").db("bench").collection("greetings")"#;
+        let backend = Backend::new()
+            .data_source()
+            .on("GET", "/hello", "exports = () => ({ hello: 'world' });")
+            .on(
+                "POST",
+                "/greeting",
+                &format!("exports = () => {collection}.insertOne({{ _id: 'one', hello: 'world' }});"),
+            )
+            .on("GET", "/read", &format!("exports = () => {collection}.findOne({{ _id: 'one' }});"));
+        let app = running.admin().serve("hello", &backend);
+        let written = running.call(&Request::post(&app.target("/greeting"), String::new()));
+        assert_eq!(written.status, 200, "{written}");
+        let (request, reading) = (Request::get(&app.target("/hello")), Request::get(&app.target("/read")));
+        Self { running, request, reading }
+    }
+
+    fn reading(&self) -> Contender<'_> {
+        Contender { request: self.reading.bytes(), ..self.contender("reading") }
     }
 
     fn contender(&self, name: &'static str) -> Contender<'_> {
