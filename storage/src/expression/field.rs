@@ -5,6 +5,7 @@ use bson::raw::{RawArray, RawArrayBuf, RawBsonRef, RawDocument};
 
 use super::value::Value;
 use crate::error::{StoreError, location};
+use crate::value::lookup;
 use crate::value::path::Path;
 
 /// From part `at` on, in the document or array that was found before it.
@@ -18,7 +19,7 @@ pub(super) fn below<'a>(value: RawBsonRef<'a>, path: &Path, at: usize) -> Value<
 
 fn in_document<'a>(mut document: &'a RawDocument, path: &Path, mut at: usize) -> Value<'a> {
     loop {
-        let Some(value) = document.get(path.part(at)).ok().flatten() else { return Value::Missing };
+        let Some(value) = lookup::get(document, path.part(at)) else { return Value::Missing };
         at += 1;
         if at == path.len() {
             return Value::Ref(value);

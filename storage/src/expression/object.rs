@@ -11,6 +11,7 @@ use super::parse::{Parser, kind, worked_out};
 use super::tree::{Node, Variable};
 use super::value::Value;
 use crate::error::{Code, StoreError, code, location};
+use crate::value::lookup;
 
 const ONE: Operands = Operands::List { min: 1, max: 1 };
 const TWO: Operands = Operands::List { min: 2, max: 2 };
@@ -175,7 +176,7 @@ fn key_and_value(document: &RawDocument) -> Result<(&str, RawBsonRef<'_>), Store
             "$arrayToObject requires an object keys of 'k' and 'v'. Found incorrect number of keys:{count}"
         ));
     }
-    let field = |name| document.get(name).ok().flatten();
+    let field = |name| lookup::get(document, name);
     match (field("k"), field("v")) {
         (Some(RawBsonRef::String(name)), Some(value)) => Ok((name, value)),
         (Some(other), Some(_)) => Err(location!(
@@ -297,9 +298,9 @@ fn get_field<'a>(_: &'static Operator, values: &mut [Option<Value<'a>>]) -> Resu
     Ok(match at(values, 1) {
         Value::Missing => Value::Missing,
         value if value.is_nullish() => Value::NULL,
-        Value::Ref(RawBsonRef::Document(document)) => document.get(name).ok().flatten().into(),
+        Value::Ref(RawBsonRef::Document(document)) => lookup::get(document, name).into(),
         Value::Own(RawBson::Document(document)) => {
-            document.get(name).ok().flatten().map_or(Value::Missing, |found| Value::Own(found.into()))
+            lookup::get(document, name).map_or(Value::Missing, |found| Value::Own(found.into()))
         }
         _ => Value::Missing,
     })

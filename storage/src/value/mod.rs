@@ -8,6 +8,7 @@ pub mod check;
 pub mod decimal;
 pub mod identity;
 pub mod key;
+pub mod lookup;
 pub mod number;
 pub mod order;
 pub mod path;

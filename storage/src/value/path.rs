@@ -3,6 +3,7 @@
 //! In: a path such as `a.b.0` and a document. Out: each value a predicate may match: arrays on the way are entered, an
 //! array at the end gives each of its elements and then itself, and a place where nothing is gives `None`.
 
+use super::lookup;
 use bson::raw::{RawArray, RawBsonRef, RawDocument};
 
 /// A dotted path, split once.
@@ -79,7 +80,7 @@ fn in_document(
     leaf: Leaf,
     see: &mut dyn FnMut(Option<RawBsonRef<'_>>) -> bool,
 ) -> bool {
-    match document.get(path.part(at)).ok().flatten() {
+    match lookup::get(document, path.part(at)) {
         None => see(None),
         Some(value) => at_value(value, path, at + 1, leaf, see),
     }
