@@ -3,12 +3,13 @@
 
 use std::cmp::Ordering;
 
-use bson::raw::{RawArray, RawArrayBuf, RawBsonRef};
+use bson::raw::{RawArray, RawBsonRef};
 
 use super::made::{Elements, check_size};
 use super::operator::{MANY, Operands, Operator, all, at};
 use super::value::Value;
 use crate::error::{Code, StoreError, code, location};
+use crate::value::lookup::{elements, raw_elements};
 use crate::value::{compare, same};
 
 const ONE: Operands = Operands::List { min: 1, max: 1 };
@@ -50,11 +51,6 @@ pub(super) const OPERATORS: &[Operator] = &[
     },
 ];
 
-/// The elements of an array of a checked document.
-pub(super) fn elements(array: &RawArray) -> impl Iterator<Item = RawBsonRef<'_>> {
-    array.into_iter().map_while(Result::ok)
-}
-
 /// A number as one of 32 bits, if it is whole.
 fn whole(value: &Value<'_>, not_number: Code, not_whole: Code, what: &str) -> Result<i64, StoreError> {
     let Some(number) = value.number() else {
@@ -68,7 +64,7 @@ fn whole(value: &Value<'_>, not_number: Code, not_whole: Code, what: &str) -> Re
 /// An element counted from the front, or from the back when negative.
 fn nth(array: &RawArray, index: i64) -> Option<RawBsonRef<'_>> {
     let index = if index < 0 {
-        elements(array).count().checked_sub(usize::try_from(index.unsigned_abs()).ok()?)?
+        raw_elements(array).count().checked_sub(usize::try_from(index.unsigned_abs()).ok()?)?
     } else {
         usize::try_from(index).ok()?
     };
@@ -127,8 +123,8 @@ fn n_of<'v>(operator: &Operator, values: &'v [Option<Value<'_>>]) -> Result<(usi
 
 fn some<'a>(operator: &'static Operator, values: &mut [Option<Value<'a>>]) -> Result<Value<'a>, StoreError> {
     let (n, array) = n_of(operator, values)?;
-    let skipped = if operator.name == "$lastN" { elements(array).count().saturating_sub(n) } else { 0 };
-    Ok(elements(array).skip(skipped).take(n).collect::<RawArrayBuf>().into())
+    let skipped = if operator.name == "$lastN" { raw_elements(array).count().saturating_sub(n) } else { 0 };
+    Ok(elements(array).skip(skipped).take(n).collect())
 }
 
 fn extreme<'a>(operator: &'static Operator, values: &mut [Option<Value<'a>>]) -> Result<Value<'a>, StoreError> {
@@ -140,7 +136,7 @@ fn extreme<'a>(operator: &'static Operator, values: &mut [Option<Value<'a>>]) ->
         let order = compare(*left, *right);
         if up { order } else { order.reverse() }
     });
-    Ok(sorted.into_iter().take(n).collect::<RawArrayBuf>().into())
+    Ok(sorted.into_iter().take(n).collect())
 }
 
 fn size<'a>(_: &'static Operator, values: &mut [Option<Value<'a>>]) -> Result<Value<'a>, StoreError> {
@@ -149,10 +145,10 @@ fn size<'a>(_: &'static Operator, values: &mut [Option<Value<'a>>]) -> Result<Va
         let found = array.type_name();
         return Err(location!(17124, "The argument to $size must be an array, but was of type: {found}"));
     };
-    Ok(i32::try_from(found.iter_elements().count()).unwrap_or(i32::MAX).into())
+    Ok(i32::try_from(raw_elements(found).count()).unwrap_or(i32::MAX).into())
 }
 
-fn concatenate<'a>(_: &'static Operator, values: &mut [Option<Value<'a>>]) -> Result<Value<'a>, StoreError> {
+fn concatenate<'a>(operator: &'static Operator, values: &mut [Option<Value<'a>>]) -> Result<Value<'a>, StoreError> {
     for value in all(values) {
         if value.is_nullish() {
             return Ok(Value::NULL);
@@ -161,17 +157,8 @@ fn concatenate<'a>(_: &'static Operator, values: &mut [Option<Value<'a>>]) -> Re
             return Err(location!(28664, "$concatArrays only supports arrays, not {}", value.type_name()));
         }
     }
-    // The first is copied whole, or is the one that grows when it was made for this.
-    let Some((first, rest)) = values.split_first_mut() else { return Ok(RawArrayBuf::new().into()) };
-    let first = match first.take() {
-        Some(Value::Own(bson::raw::RawBson::Array(array))) => array,
-        Some(Value::Ref(RawBsonRef::Array(array))) => array.to_owned(),
-        _ => RawArrayBuf::new(),
-    };
-    let mut joined = Elements::after("$concatArrays", first);
-    for array in all(rest).filter_map(Value::as_array) {
-        joined.extend(array)?;
-    }
+    let mut joined = Elements::of(operator.name);
+    all(values).filter_map(Value::as_array).try_for_each(|array| joined.extend(array))?;
     Ok(joined.done())
 }
 
@@ -185,7 +172,7 @@ fn reverse<'a>(_: &'static Operator, values: &mut [Option<Value<'a>>]) -> Result
         return Err(location!(34435, "The argument to $reverseArray must be an array, but was of type: {found}"));
     };
     let elements: Vec<_> = elements(array).collect();
-    Ok(elements.into_iter().rev().collect::<RawArrayBuf>().into())
+    Ok(elements.into_iter().rev().collect())
 }
 
 fn range<'a>(_: &'static Operator, values: &mut [Option<Value<'a>>]) -> Result<Value<'a>, StoreError> {
@@ -221,7 +208,7 @@ fn slice<'a>(_: &'static Operator, values: &mut [Option<Value<'a>>]) -> Result<V
         return Err(location!(28724, "First argument to $slice must be an array, but is of type: {found}"));
     };
     let second = whole(second, code!(28725), code!(28726), "Second argument to $slice")?;
-    let length = || elements(array).count();
+    let length = || raw_elements(array).count();
     let from_end = |count: i64| length().saturating_sub(usize::try_from(count.unsigned_abs()).unwrap_or(usize::MAX));
     let natural = |count: i64| usize::try_from(count).unwrap_or(0);
     let (skip, take) = match values.get(2) {
@@ -236,7 +223,7 @@ fn slice<'a>(_: &'static Operator, values: &mut [Option<Value<'a>>]) -> Result<V
         _ if second < 0 => (from_end(second), usize::MAX),
         _ => (0, natural(second)),
     };
-    Ok(elements(array).skip(skip).take(take).collect::<RawArrayBuf>().into())
+    Ok(elements(array).skip(skip).take(take).collect())
 }
 
 fn contains<'a>(_: &'static Operator, values: &mut [Option<Value<'a>>]) -> Result<Value<'a>, StoreError> {
@@ -334,8 +321,8 @@ fn zip<'a>(_: &'static Operator, values: &mut [Option<Value<'a>>]) -> Result<Val
             let default = || defaults.get(place).copied().unwrap_or(RawBsonRef::Null);
             array.get(row).copied().unwrap_or_else(default)
         });
-        let tuple: RawArrayBuf = tuple.collect();
-        zipped.push(RawBsonRef::Array(&tuple))?;
+        let tuple: Value<'_> = tuple.collect();
+        zipped.push(tuple.or_null())?;
     }
     Ok(zipped.done())
 }

@@ -5,7 +5,6 @@
 
 use bson::raw::{RawArray, RawBsonRef};
 
-use super::array::elements;
 use super::made::Elements;
 use super::parse::{Parser, kind};
 use super::scope::{self, Frame, Scope};
@@ -14,6 +13,7 @@ use super::value::Value;
 use crate::error::{Code, StoreError, code, location};
 use crate::limits;
 use crate::value::check;
+use crate::value::lookup::elements;
 
 #[derive(Debug, Clone)]
 pub(super) struct Let {

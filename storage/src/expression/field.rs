@@ -1,8 +1,9 @@
 //! What lies at a field path of an expression. Unlike a query's path, one through an array gives an array, of what its
 //! documents have there, and a number in it is a name and never an index.
 
-use bson::raw::{RawArray, RawArrayBuf, RawBsonRef, RawDocument};
+use bson::raw::{RawArray, RawBsonRef, RawDocument};
 
+use super::made::Elements;
 use super::value::Value;
 use crate::error::{StoreError, location};
 use crate::value::lookup;
@@ -12,7 +13,7 @@ use crate::value::path::Path;
 pub(super) fn below<'a>(value: RawBsonRef<'a>, path: &Path, at: usize) -> Value<'a> {
     match value {
         RawBsonRef::Document(document) => in_document(document, path, at),
-        RawBsonRef::Array(array) => in_array(array, path, at).into(),
+        RawBsonRef::Array(array) => in_array(array, path, at),
         _ => Value::Missing,
     }
 }
@@ -26,23 +27,23 @@ fn in_document<'a>(mut document: &'a RawDocument, path: &Path, mut at: usize) ->
         }
         match value {
             RawBsonRef::Document(inner) => document = inner,
-            RawBsonRef::Array(array) => return in_array(array, path, at).into(),
+            RawBsonRef::Array(array) => return in_array(array, path, at),
             _ => return Value::Missing,
         }
     }
 }
 
 /// Arrays directly in arrays are passed over.
-fn in_array(array: &RawArray, path: &Path, at: usize) -> RawArrayBuf {
-    let mut found = RawArrayBuf::new();
-    for element in array.into_iter().map_while(Result::ok) {
+fn in_array(array: &RawArray, path: &Path, at: usize) -> Value<'static> {
+    let mut found = Elements::of("A field path");
+    for element in lookup::elements(array) {
         if let RawBsonRef::Document(document) = element
             && let Some(value) = in_document(document, path, at).get()
         {
-            found.push(value);
+            found.add(value);
         }
     }
-    found
+    found.done()
 }
 
 /// A path as it stands after the `$`.

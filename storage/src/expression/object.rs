@@ -4,14 +4,13 @@ use std::collections::HashMap;
 
 use bson::raw::{CStr, CString, RawBson, RawBsonRef, RawDocument, RawDocumentBuf, cstr};
 
-use super::array::elements;
 use super::made::{Elements, Fields};
 use super::operator::{MANY, Operands, Operator, all, at, take};
 use super::parse::{Parser, kind, worked_out};
 use super::tree::{Node, Variable};
 use super::value::Value;
 use crate::error::{Code, StoreError, code, location};
-use crate::value::lookup;
+use crate::value::lookup::{self, elements};
 
 const ONE: Operands = Operands::List { min: 1, max: 1 };
 const TWO: Operands = Operands::List { min: 2, max: 2 };

@@ -5,12 +5,12 @@ use std::collections::HashSet;
 
 use bson::raw::RawArray;
 
-use super::array::elements;
 use super::made::Elements;
 use super::operator::{MANY, Operands, Operator, all, at};
 use super::value::{self, Value};
 use crate::error::{Code, StoreError, code, location};
 use crate::value::key;
+use crate::value::lookup::elements;
 
 const ONE: Operands = Operands::List { min: 1, max: 1 };
 const TWO: Operands = Operands::List { min: 2, max: 2 };

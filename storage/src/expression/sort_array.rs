@@ -1,8 +1,7 @@
 //! `$sortArray`: whole elements, or documents by their fields. Equal elements keep their order.
 
-use bson::raw::{RawArrayBuf, RawBsonRef, RawDocument};
+use bson::raw::{RawBsonRef, RawDocument};
 
-use super::array::elements;
 use super::parse::{Parser, kind};
 use super::scope::Scope;
 use super::tree::Node;
@@ -10,6 +9,7 @@ use super::value::Value;
 use crate::error::{StoreError, location};
 use crate::sort::{Direction, Sort};
 use crate::value::compare;
+use crate::value::lookup::elements;
 use crate::value::number::Number;
 
 #[derive(Debug, Clone)]
@@ -81,6 +81,6 @@ impl SortArray {
                 sorted = keyed.into_iter().map(|(_, element)| element).collect();
             }
         }
-        Ok(sorted.into_iter().collect::<RawArrayBuf>().into())
+        Ok(sorted.into_iter().collect())
     }
 }

@@ -5,6 +5,7 @@ use std::cmp::Ordering;
 use bson::raw::{RawArray, RawArrayBuf, RawBson, RawBsonRef, RawDocument, RawDocumentBuf};
 use bson::{DateTime, Decimal128, Timestamp};
 
+use super::made::{MadeArray, array_of};
 use crate::filter::type_name;
 use crate::value::number::Number;
 use crate::value::{Class, class_of, compare};
@@ -15,6 +16,8 @@ pub enum Value<'a> {
     Missing,
     Ref(RawBsonRef<'a>),
     Own(RawBson),
+    /// An array made here.
+    Array(MadeArray),
 }
 
 impl<'a> Value<'a> {
@@ -26,6 +29,7 @@ impl<'a> Value<'a> {
             Self::Missing => None,
             Self::Ref(value) => Some(*value),
             Self::Own(value) => Some(value.as_raw_bson_ref()),
+            Self::Array(array) => array.get(),
         }
     }
 
@@ -71,6 +75,7 @@ impl<'a> Value<'a> {
             Self::Own(RawBson::Array(array)) => array.as_bytes().len(),
             Self::Own(RawBson::String(text)) => text.len(),
             Self::Own(RawBson::Binary(binary)) => binary.bytes.len(),
+            Self::Array(array) => array.bytes(),
             _ => 0,
         }
     }
@@ -85,12 +90,20 @@ impl<'a> Value<'a> {
             Self::Missing => None,
             Self::Ref(value) => Some(value.into()),
             Self::Own(value) => Some(value),
+            Self::Array(array) => array.get().map(RawBson::from),
         }
     }
 
     /// The same value, no longer tied to where it lay. Copies documents, arrays and texts that it does not own.
     pub fn into_owned(self) -> Value<'static> {
-        self.into_bson().map_or(Value::Missing, Value::Own)
+        match self {
+            Self::Missing => Value::Missing,
+            // An array is copied as bytes, not counted.
+            Self::Ref(RawBsonRef::Array(array)) => array_of(array),
+            Self::Ref(value) => Value::Own(value.into()),
+            Self::Own(value) => Value::Own(value),
+            Self::Array(array) => Value::Array(array),
+        }
     }
 
     /// The order of all values; what is missing stands where undefined does.

@@ -1,11 +1,11 @@
-//! One field of a document, found in its bytes.
+//! One field of a document, found in its bytes, and the elements of an array, read from theirs.
 //!
-//! In: a checked document and a name. Out: the value. Nothing before the field is decoded, which is most of what a query
-//! or an expression does to a document: the names are compared where they lie and the values stepped over by their length.
+//! In: a checked document and a name, or an array. Out: values. Nothing before a field is decoded, which is most of what a
+//! query or an expression does to a document: names are compared where they lie and values stepped over by their length.
 //! Bytes that are no document give nothing.
 
 use bson::oid::ObjectId;
-use bson::raw::{RawBsonRef, RawDocument};
+use bson::raw::{RawArray, RawBsonRef, RawDocument, RawIter};
 use bson::{DateTime, Decimal128, Timestamp};
 
 /// What [`RawDocument::get`] finds.
@@ -35,6 +35,58 @@ pub fn get<'a>(document: &'a RawDocument, name: &str) -> Option<RawBsonRef<'a>> 
         let end = key.iter().position(|byte| *byte == 0)? + 1;
         at += 1 + end + length(kind, key.get(end..)?)?;
         place += 1;
+    }
+}
+
+/// The elements of an array.
+pub fn elements(array: &RawArray) -> Elements<'_> {
+    Elements { raw: raw_elements(array), place: 0, slow: array.iter_elements(), slow_place: 0 }
+}
+
+pub struct Elements<'a> {
+    raw: RawElements<'a>,
+    place: usize,
+    /// Goes behind, and makes what only the crate can.
+    slow: RawIter<'a>,
+    slow_place: usize,
+}
+
+impl<'a> Iterator for Elements<'a> {
+    type Item = RawBsonRef<'a>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        let (kind, value) = self.raw.next()?;
+        let place = self.place;
+        self.place += 1;
+        decoded(kind, value).or_else(|| {
+            let element = self.slow.nth(place - self.slow_place)?.ok()?;
+            self.slow_place = place + 1;
+            element.value().ok()
+        })
+    }
+}
+
+/// The elements of an array as type and bytes, for copies and counts.
+pub fn raw_elements(array: &RawArray) -> RawElements<'_> {
+    RawElements { bytes: array.as_bytes(), at: 4 }
+}
+
+pub struct RawElements<'a> {
+    bytes: &'a [u8],
+    at: usize,
+}
+
+impl<'a> Iterator for RawElements<'a> {
+    type Item = (u8, &'a [u8]);
+
+    fn next(&mut self) -> Option<Self::Item> {
+        let kind = *self.bytes.get(self.at).filter(|kind| **kind != 0)?;
+        let name = self.bytes.get(self.at + 1..)?;
+        let start = self.at + 2 + name.iter().position(|byte| *byte == 0)?;
+        let value = self.bytes.get(start..)?;
+        let value = value.get(..length(kind, value)?)?;
+        self.at = start + value.len();
+        Some((kind, value))
     }
 }
 
@@ -119,6 +171,16 @@ mod tests {
     }
 
     #[test]
+    fn elements_are_those_the_crate_gives() {
+        let values: bson::raw::RawArrayBuf =
+            of_all_types().iter().flat_map(|field| [field.unwrap().1, RawBsonRef::Int32(3)]).collect();
+        let shown = |value: RawBsonRef<'_>| format!("{value:?}");
+        let expected: Vec<_> = values.into_iter().map(|value| shown(value.unwrap())).collect();
+        assert_eq!(elements(&values).map(shown).collect::<Vec<_>>(), expected);
+        assert_eq!(raw_elements(&values).count(), expected.len());
+    }
+
+    #[test]
     fn bytes_that_are_no_document_give_nothing_and_do_no_harm() {
         let whole = of_all_types().into_bytes();
         for at in 4..whole.len() - 1 {
@@ -126,8 +188,10 @@ mod tests {
                 let mut bytes = whole.clone();
                 bytes[at] = wrong;
                 let Ok(document) = RawDocument::from_bytes(&bytes) else { continue };
-                for name in ["double", "scope", "last", "nothing"] {
-                    let _ = get(document, name);
+                for name in ["double", "array", "scope", "last", "nothing"] {
+                    if let Some(RawBsonRef::Array(array)) = get(document, name) {
+                        elements(array).for_each(drop);
+                    }
                 }
             }
         }
