@@ -4,7 +4,7 @@ use std::cmp::Ordering;
 
 use bson::raw::{RawArray, RawBsonRef, RawDocument};
 
-use super::{Comparison, Filter, Predicate, regex};
+use super::{Comparison, Filter, Predicate, watched};
 use crate::error::StoreError;
 use crate::value::number::Number;
 use crate::value::path::{self, Leaf, Path};
@@ -13,7 +13,7 @@ use crate::value::{Class, class_of, compare, same};
 impl Filter {
     /// An error is that of an expression, which ends the query.
     pub fn matches(&self, document: &RawDocument) -> Result<bool, StoreError> {
-        regex::watched(|| self.means(document))
+        watched(|| self.means(document))
     }
 
     fn means(&self, document: &RawDocument) -> Result<bool, StoreError> {

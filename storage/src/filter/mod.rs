@@ -21,7 +21,7 @@ use crate::schema::Schema;
 use crate::value::path::Path;
 
 pub use parse::{parse, parse_plain, parse_predicates};
-pub use regex::{GivenUp, Pattern, Places};
+pub use regex::{GivenUp, Pattern, Places, watched};
 pub use types::{TypeSet, type_name};
 
 /// A query. An empty `And` means every document.

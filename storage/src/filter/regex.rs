@@ -152,11 +152,11 @@ thread_local! {
     static GIVEN_UP: Cell<bool> = const { Cell::new(false) };
 }
 
-/// Asks something of a filter, and tells when a match had to be given up.
-pub(super) fn watched(ask: impl FnOnce() -> Result<bool, StoreError>) -> Result<bool, StoreError> {
-    GIVEN_UP.set(false);
-    let answer = ask()?;
-    if GIVEN_UP.take() { Err(GivenUp.error()) } else { Ok(answer) }
+/// Does something with filters, and tells when a match had to be given up in it.
+pub fn watched<T>(work: impl FnOnce() -> Result<T, StoreError>) -> Result<T, StoreError> {
+    let around = GIVEN_UP.replace(false);
+    let outcome = work();
+    if GIVEN_UP.replace(around) { Err(GivenUp.error()) } else { outcome }
 }
 
 /// In MongoDB's dialect `$` also matches before a newline that ends the text; in the linear engine's it does not.

@@ -17,7 +17,7 @@ use bson::raw::{RawBson, RawDocument, RawDocumentBuf};
 use bson::{Bson, Document};
 
 use crate::error::StoreError;
-use crate::filter::Filter;
+use crate::filter::{Filter, watched};
 use crate::value::check;
 use crate::value::path::Path;
 
@@ -89,7 +89,7 @@ impl Change {
             Self::Replace(replacement) => with_id_of(before, replacement)?,
             Self::Operators(operators) => {
                 let mut document = decode(before)?;
-                operators.apply(&mut document, Occasion::Update, || filter.position(before))?;
+                watched(|| operators.apply(&mut document, Occasion::Update, || filter.position(before)))?;
                 encode(&document)?
             }
         };
@@ -112,7 +112,7 @@ impl Change {
                 }
             }
             Self::Operators(operators) => {
-                operators.apply(&mut document, Occasion::Insert, || None)?;
+                watched(|| operators.apply(&mut document, Occasion::Insert, || None))?;
             }
         }
         if let (Some(wanted), Some(got)) = (&from_filter, document.get("_id"))

@@ -4,6 +4,7 @@
 
 pub(super) mod arithmetic;
 mod calendar;
+mod forms;
 pub(super) mod make;
 pub(super) mod parts;
 pub(super) mod read;
