@@ -9,6 +9,7 @@
 pub mod access;
 pub mod aggregate;
 pub mod catalog;
+pub mod changes;
 pub mod embedded;
 pub mod error;
 pub mod expression;

@@ -221,3 +221,17 @@ pub const REGEX_TIME_MAX: Duration = Duration::from_secs(1);
 /// Compiled patterns of `$regexMatch` and its kin that each scanning thread keeps. A pipeline has a few, and each takes up to
 /// [`REGEX_BYTES_MAX`]; with more in turn, each document compiles them anew.
 pub const PATTERNS_KEPT: usize = 16;
+
+/// How long a change of documents is kept for those who watch, and how long changes are recorded after the last of them
+/// has gone: long enough for a client to come back after its network did. A stream that asks for older ones fails with
+/// `ChangeStreamHistoryLost` (286).
+pub const CHANGES_KEPT: Duration = Duration::from_secs(60 * 60);
+
+/// Bytes of changes that are kept in the file of one app; more push out the oldest, with the same error for who needs them.
+pub const CHANGES_BYTES_MAX: u64 = 64 * 1024 * 1024;
+
+/// Change streams of one app open at once: each reads every event. More are refused with `TemporarilyUnavailable` (365).
+pub const WATCHERS_MAX: usize = 1_000;
+
+/// Collections and databases of one app that are watched: each write looks through them. Refused as above.
+pub const WATCHED_MAX: usize = 100;

@@ -12,6 +12,7 @@ use bson::raw::{RawArrayBuf, RawBson, RawDocumentBuf};
 use futures_util::FutureExt;
 use futures_util::future::{BoxFuture, ready};
 
+use crate::changes::{ChangeStream, Watch, Watched};
 use crate::error::StoreError;
 use crate::namespace::{Namespace, Tenant};
 use crate::transaction::Transaction;
@@ -158,7 +159,7 @@ pub trait Store: Send + Sync + 'static {
     }
     /// Begins a transaction on a tenant's documents. Its snapshot is taken by the first operation in it.
     fn begin(&self, _tenant: Tenant) -> Answer<'_, Arc<dyn Transaction>> {
-        ready(Err(StoreError::unsupported("transactions are not supported here"))).boxed()
+        refuse("a transaction")
     }
     /// Makes an index, if it is not there already, and answers its name when it is built: `keys` is `{ a: 1, "b.c": -1 }`,
     /// `options` is `{ name, unique, sparse, partialFilterExpression, expireAfterSeconds }`, each optional. The building
@@ -182,6 +183,10 @@ pub trait Store: Send + Sync + 'static {
     /// How a query is found, and what it takes to find all of it: `{ queryPlanner, executionStats }` as MongoDB has them.
     fn explain<'a>(&'a self, _namespace: &'a Namespace, _query: Find) -> Answer<'a, RawDocumentBuf> {
         refuse("explain")
+    }
+    /// Tells of changes from now on, or from where the options say.
+    fn watch(&self, _watched: Watched, _watch: Watch) -> Answer<'_, Box<dyn ChangeStream>> {
+        refuse("watching changes")
     }
     /// Everything a tenant has, gone. For a deleted app.
     fn drop_tenant(&self, tenant: Tenant) -> Answer<'_, ()>;

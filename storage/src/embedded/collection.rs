@@ -7,6 +7,7 @@
 use bson::raw::{RawBson, RawBsonRef, RawDocument, RawDocumentBuf};
 use redb::{ReadableTable, Table, WriteTransaction};
 
+use super::changes::{Change, Recording};
 use super::file::{Opened, table};
 use super::indexes::{self, Entries, table_name};
 use super::plan::{Indexed, Plan};
@@ -37,6 +38,10 @@ pub struct Collection<'txn> {
     name: &'txn str,
     transaction: &'txn WriteTransaction,
     opened: &'txn Opened,
+    /// Whether those who watch are told.
+    recording: Option<Recording>,
+    /// Whether a document that is replaced was meant to be, rather than updated.
+    wholly: bool,
     documents: Table<'txn, &'static [u8], &'static [u8]>,
     entries: Entries,
     /// Those of the indexes that were needed so far; a table can be open once in a transaction.
@@ -61,7 +66,27 @@ impl<'txn> Collection<'txn> {
         let entries = indexes::read(transaction, &opened.indexes, name)?;
         let entries = opened.builds.without_orphans(transaction, name, entries)?;
         let tables = entries.iter().map(|_| None).collect();
-        Ok(Self { name, transaction, opened, documents: transaction.open_table(table(name))?, entries, tables })
+        let recording = opened.changes.recording(&opened.database, name)?;
+        let documents = transaction.open_table(table(name))?;
+        Ok(Self { name, transaction, opened, recording, wholly: false, documents, entries, tables })
+    }
+
+    /// Documents that are there are replaced as a whole, and those who watch are told so.
+    pub fn wholly(self, wholly: bool) -> Self {
+        Self { wholly, ..self }
+    }
+
+    /// Nobody is told of what happens here.
+    pub fn untold(self) -> Self {
+        Self { recording: None, ..self }
+    }
+
+    /// Tells those who watch of something that happened here.
+    pub fn tell(&self, change: &Change<'_>) -> Result<(), Stop> {
+        match self.recording {
+            Some(recording) => self.opened.changes.record(self.transaction, self.name, recording, change),
+            None => Ok(()),
+        }
     }
 
     pub fn get(&self, key: &[u8]) -> Result<Option<RawDocumentBuf>, Stop> {
@@ -79,6 +104,7 @@ impl<'txn> Collection<'txn> {
         let shifts = self.shifts(&key, None, Some(document))?;
         self.apply(&key, shifts)?;
         self.documents.insert(key.as_slice(), document.as_bytes())?;
+        self.tell(&Change::Insert(document))?;
         Ok(id.into())
     }
 
@@ -116,7 +142,12 @@ impl<'txn> Collection<'txn> {
             let shifts = self.shifts(key, before.as_deref(), None)?;
             self.apply(key, shifts)?;
         }
-        self.documents.remove(key)?;
+        let before = self.documents.remove(key)?;
+        if self.recording.is_some()
+            && let Some(before) = before.map(|before| before.value().to_vec())
+        {
+            self.tell(&Change::Delete(RawDocument::from_bytes(&before).map_err(damaged)?))?;
+        }
         Ok(())
     }
 
@@ -239,7 +270,16 @@ impl<'txn> Collection<'txn> {
     }
 
     fn put(&mut self, key: &[u8], after: &RawDocument) -> Result<(), Stop> {
-        self.documents.insert(key, after.as_bytes())?;
+        let before = self.documents.insert(key, after.as_bytes())?;
+        if self.recording.is_some()
+            && let Some(before) = before.map(|before| before.value().to_vec())
+        {
+            let before = RawDocument::from_bytes(&before).map_err(damaged)?;
+            self.tell(&match self.wholly {
+                true => Change::Replace(before, after),
+                false => Change::Update(before, after),
+            })?;
+        }
         Ok(())
     }
 

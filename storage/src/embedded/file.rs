@@ -12,6 +12,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
 use redb::{Builder, Database, StorageBackend, TableDefinition};
 
 use super::builds::Builds;
+use super::changes::{Log, Watchers};
 use super::disk::{Disk, Lease};
 use super::house::House;
 use super::indexes;
@@ -28,6 +29,7 @@ pub struct File {
     writes: Mutex<Writes>,
     last_use: AtomicU64,
     pub transactions: Ledger,
+    pub watchers: Arc<Watchers>,
     /// Whether the last write was refused for want of space, so that the log tells it once.
     full: AtomicBool,
     /// Groups of writes that were begun.
@@ -60,6 +62,8 @@ pub struct Opened {
     pub builds: Arc<Builds>,
     lease: Lease,
     failed: AtomicBool,
+    /// What this database knows of the log of changes in it.
+    pub changes: Log,
 }
 
 impl Opened {
@@ -93,6 +97,7 @@ impl File {
             writes: Mutex::new(Writes { waiting: VecDeque::new(), bytes: 0, scheduled: false }),
             last_use: AtomicU64::new(0),
             transactions: Ledger::default(),
+            watchers: Arc::default(),
             full: AtomicBool::new(false),
             groups: AtomicU64::new(0),
         }
@@ -184,6 +189,7 @@ impl File {
             builds: Arc::default(),
             lease,
             failed: AtomicBool::new(false),
+            changes: Log::default(),
         })
     }
 

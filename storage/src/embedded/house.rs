@@ -11,6 +11,7 @@ use std::thread::JoinHandle;
 use std::time::Duration;
 
 use super::Options;
+use super::changes::Watchers;
 use super::disk::Disk;
 use super::expiry;
 use super::file::{File, Opened};
@@ -85,7 +86,12 @@ impl House {
         };
         let disk = Arc::clone(&self.options.disk);
         let mut files = self.files.write().unwrap_or_else(PoisonError::into_inner);
-        Ok(Arc::clone(files.entry(tenant).or_insert_with(|| Arc::new(File::new(disk, path, cache)))))
+        let made = || {
+            let mut file = File::new(disk, path, cache);
+            file.watchers = Arc::new(Watchers::new(self.options.changes_kept, self.options.changes_bytes_max));
+            Arc::new(file)
+        };
+        Ok(Arc::clone(files.entry(tenant).or_insert_with(made)))
     }
 
     /// The file's database, opened if need be: a file that is missing is made when `create`, else it is `None`.
@@ -218,6 +224,7 @@ impl House {
         let files = self.files.read().unwrap_or_else(PoisonError::into_inner);
         for file in files.values() {
             file.shut(closed());
+            file.watchers.ring();
         }
     }
 }

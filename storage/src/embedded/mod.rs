@@ -10,6 +10,7 @@
 
 mod access_path;
 mod builds;
+mod changes;
 mod collection;
 mod cursor;
 mod disk;
@@ -39,6 +40,7 @@ use futures_channel::oneshot;
 use futures_util::FutureExt;
 use futures_util::future::ready;
 
+use crate::changes::{ChangeStream, Watch, Watched};
 use crate::error::StoreError;
 use crate::filter::Filter;
 use crate::limits;
@@ -53,6 +55,7 @@ use crate::{filter, index, update};
 
 pub use disk::{Disk, FileSystem};
 
+use changes::{Opening, Stream};
 use cursor::{OpenCursor, Sliced};
 use file::{Availability, File};
 use house::House;
@@ -72,6 +75,9 @@ pub struct Options {
     pub open_files_max: usize,
     pub app_cache_bytes: usize,
     pub catalog_cache_bytes: usize,
+    /// How long changes are kept for those who watch, and how many bytes of them.
+    pub changes_kept: Duration,
+    pub changes_bytes_max: u64,
     /// How long a transaction may stay open.
     pub transaction_lifetime: Duration,
     /// Where the files lie: the file system, except in tests.
@@ -88,6 +94,8 @@ impl Default for Options {
             open_files_max: limits::OPEN_FILES_MAX,
             app_cache_bytes: limits::APP_CACHE_BYTES,
             catalog_cache_bytes: limits::CATALOG_CACHE_BYTES,
+            changes_kept: limits::CHANGES_KEPT,
+            changes_bytes_max: limits::CHANGES_BYTES_MAX,
             transaction_lifetime: limits::TRANSACTION_LIFETIME,
             disk: Arc::new(FileSystem),
             expiry_interval: limits::EXPIRY_INTERVAL,
@@ -429,6 +437,36 @@ impl Store for Embedded {
             let again = Arc::clone(&house);
             house.readers.submit(Box::new(move || explained.run(again, reply)))?;
             arrival(answer).await
+        }
+        .boxed()
+    }
+
+    fn watch(&self, watched: Watched, watch: Watch) -> Answer<'_, Box<dyn ChangeStream>> {
+        let named = match &watched {
+            Watched::Collection(namespace) => check_namespace(namespace),
+            Watched::Database { tenant, database } => check_namespace(&Namespace::new(*tenant, database, "c")),
+            Watched::Tenant(_) => Ok(()),
+        };
+        let opening = named.and_then(|()| Opening::parse(&watched, &watch));
+        let opened = opening.and_then(|(opening, shown)| {
+            let file = self.house.file(watched.tenant())?;
+            let present = file.watchers.enter(&opening.scope)?;
+            Ok((opening, shown, file, present))
+        });
+        let (opening, shown, file, present) = match opened {
+            Ok(opened) => opened,
+            Err(error) => return ready(Err(error)).boxed(),
+        };
+        let (scope, bell) = (opening.scope.clone(), file.watchers.bell());
+        let (reply, answer) = oneshot::channel();
+        let write = Write { collection: String::new(), bytes: WRITE_BYTES, task: Task::Watch { opening, reply } };
+        if let Err(error) = self.house.write(watched.tenant(), write) {
+            return ready(Err(error)).boxed();
+        }
+        async move {
+            let place = answer.await.unwrap_or_else(|_| Err(gave_up()))?;
+            let stream = Stream::new(Arc::clone(&self.house), file, scope, place, bell, present, shown);
+            Ok(Box::new(stream) as Box<dyn ChangeStream>)
         }
         .boxed()
     }

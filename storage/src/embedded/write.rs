@@ -7,11 +7,13 @@ use bson::raw::{RawDocument, RawDocumentBuf};
 use futures_channel::oneshot;
 use redb::WriteTransaction;
 
+use super::changes::{Opening, Place, Watchers};
 use super::collection::{Collection, Stop};
 use super::file::Opened;
 use super::indexing::Work;
 use super::output::Outgoing;
 use super::transaction::Commit;
+use crate::changes::history_lost;
 use crate::error::StoreError;
 use crate::filter::{self, Filter};
 use crate::limits;
@@ -63,6 +65,11 @@ pub enum Task {
     Output {
         outgoing: Box<Outgoing>,
         reply: Reply<()>,
+    },
+    /// Changes are recorded from now on for somebody who watches.
+    Watch {
+        opening: Opening,
+        reply: Reply<Place>,
     },
     DropFile {
         reply: Reply<()>,
@@ -127,7 +134,11 @@ impl Write {
     /// Whether it may bring a document into a file that does not exist yet.
     pub fn may_insert(&self) -> bool {
         match &self.task {
-            Task::Insert { .. } | Task::Update { upsert: true, .. } | Task::Commit { .. } | Task::Output { .. } => true,
+            Task::Insert { .. }
+            | Task::Update { upsert: true, .. }
+            | Task::Commit { .. }
+            | Task::Output { .. }
+            | Task::Watch { .. } => true,
             Task::Indexes(work) => work.may_insert(),
             Task::Modify { modification, .. } => modification.upsert,
             _ => false,
@@ -145,7 +156,12 @@ impl Write {
     }
 
     /// Does its changes in the transaction. An error is the file's: the whole transaction is lost.
-    pub fn perform(self, transaction: &WriteTransaction, opened: &Opened) -> Result<Performed, Broken> {
+    pub fn perform(
+        self,
+        transaction: &WriteTransaction,
+        opened: &Opened,
+        watchers: &Watchers,
+    ) -> Result<Performed, Broken> {
         let collection = self.collection.as_str();
         match self.task {
             Task::Insert { documents, ordered, reply } => {
@@ -175,6 +191,10 @@ impl Write {
                 let outcome = outgoing.write(transaction, opened, collection).map(|written| changed = written);
                 settle(outcome, reply, |()| changed)
             }
+            Task::Watch { opening, reply } => {
+                let outcome = opened.changes.open(transaction, &opened.database, watchers, &opening);
+                settle(outcome, reply, |_| true)
+            }
             Task::DropFile { reply } => {
                 drop(reply.send(Err(StoreError::store("a file cannot be removed inside a transaction"))));
                 Ok(Performed { changed: false, acknowledge: Box::new(|_| {}) })
@@ -193,6 +213,7 @@ impl Write {
             Task::Commit { reply, .. } | Task::Output { reply, .. } | Task::DropFile { reply } => {
                 drop(reply.send(Ok(())));
             }
+            Task::Watch { reply, .. } => drop(reply.send(Err(history_lost()))),
         }
     }
 
@@ -206,6 +227,7 @@ impl Write {
             Task::Commit { reply, .. } | Task::Output { reply, .. } | Task::DropFile { reply } => {
                 drop(reply.send(Err(error)));
             }
+            Task::Watch { reply, .. } => drop(reply.send(Err(error))),
         }
     }
 }
@@ -264,7 +286,7 @@ fn update(
     multi: bool,
     upsert: bool,
 ) -> Result<Updated, Stop> {
-    let mut collection = Collection::open(transaction, opened, name)?;
+    let mut collection = Collection::open(transaction, opened, name)?.wholly(change.is_replacement());
     let mut updated = Updated::default();
     let mut planned: Vec<(Vec<u8>, RawDocumentBuf)> = Vec::new();
     let mut planned_bytes = 0;
@@ -296,7 +318,8 @@ fn modify(
     modification: &Modification,
 ) -> Result<Modified, Stop> {
     let Modification { filter, sort, change, upsert, after, .. } = modification;
-    let mut collection = Collection::open(transaction, opened, name)?;
+    let wholly = change.as_ref().is_some_and(Change::is_replacement);
+    let mut collection = Collection::open(transaction, opened, name)?.wholly(wholly);
     // Before anything is changed, since a projection may fail.
     let shown = |document: &RawDocument| modification.shown(document).map_err(Stop::Refused);
     let mut first: Option<(Vec<u8>, Vec<u8>, RawDocumentBuf)> = None;

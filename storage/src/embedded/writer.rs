@@ -33,6 +33,7 @@ fn perform(house: &House, file: &Arc<File>, mut group: Vec<Write>) {
         if let Some(Write { task: Task::DropFile { reply }, .. }) = group.pop() {
             // Whoever stopped waiting does not hear it.
             drop(reply.send(file.remove()));
+            file.watchers.ring();
         }
         return;
     }
@@ -71,7 +72,7 @@ fn commit(file: &File, opened: &Opened, group: Vec<Write>) {
     let mut changed = false;
     let mut broken = None;
     for write in group.by_ref() {
-        match write.perform(&transaction, opened) {
+        match write.perform(&transaction, opened, &file.watchers) {
             Ok(performed) => {
                 changed |= performed.changed;
                 acknowledgements.push(performed.acknowledge);
@@ -91,8 +92,11 @@ fn commit(file: &File, opened: &Opened, group: Vec<Write>) {
         }
         // Nothing to make durable: no sync.
         None if !changed => transaction.abort().map_err(redb::Error::from),
-        None => transaction.commit().map_err(redb::Error::from),
+        None => finish(file, opened, transaction),
     };
+    if fate.is_ok() && opened.changes.take_dirty() {
+        file.watchers.ring();
+    }
     let fate = fate.map_err(|error| {
         opened.fail();
         file.failed("written", error)
@@ -103,6 +107,11 @@ fn commit(file: &File, opened: &Opened, group: Vec<Write>) {
     if let Err(error) = fate {
         group.for_each(|write| write.fail(error.clone()));
     }
+}
+
+fn finish(file: &File, opened: &Opened, transaction: WriteTransaction) -> Result<(), redb::Error> {
+    opened.changes.finish(&transaction, &file.watchers)?;
+    Ok(transaction.commit()?)
 }
 
 fn begin(opened: &Opened) -> Result<WriteTransaction, redb::Error> {

@@ -3,11 +3,13 @@
 //! In: what it wrote, the snapshot it read, and the open write transaction it shares with its neighbours. Out: everything
 //! changed, or nothing and the reason. What a neighbour in the same group changed before counts as changed.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use bson::raw::{RawDocument, RawDocumentBuf};
 use redb::WriteTransaction;
 
+use super::super::changes::Change;
 use super::super::collection::{Collection, Stop};
 use super::super::file::Opened;
 use super::super::view::{OwnWrites, Table, View};
@@ -16,6 +18,8 @@ use super::write_conflict;
 pub struct Commit {
     pub view: View,
     pub own: Arc<OwnWrites>,
+    /// Which documents were replaced rather than updated.
+    pub wholly: BTreeSet<(String, Vec<u8>)>,
     pub bytes: usize,
 }
 
@@ -25,6 +29,7 @@ struct Step<'c> {
     key: &'c [u8],
     before: Option<RawDocumentBuf>,
     after: Option<&'c RawDocument>,
+    wholly: bool,
 }
 
 impl Commit {
@@ -46,6 +51,9 @@ impl Commit {
                 Err(broken) => return Err(broken),
             }
         }
+        for step in &steps {
+            step.tell(transaction, opened)?;
+        }
         Ok(!steps.is_empty())
     }
 
@@ -62,7 +70,8 @@ impl Commit {
                     return Err(Stop::Refused(write_conflict(name)));
                 }
                 if before.as_deref().map(RawDocument::as_bytes) != after.map(RawDocument::as_bytes) {
-                    steps.push(Step { collection: name, key, before, after });
+                    let wholly = self.wholly.contains(&(name.clone(), key.clone()));
+                    steps.push(Step { collection: name, key, before, after, wholly });
                 }
             }
         }
@@ -92,12 +101,24 @@ impl Step<'_> {
         before: Option<&RawDocument>,
         after: Option<&RawDocument>,
     ) -> Result<(), Stop> {
-        let mut collection = Collection::open(transaction, opened, self.collection)?;
+        // Those who watch are told when all of it has been done.
+        let mut collection = Collection::open(transaction, opened, self.collection)?.untold();
         match (before, after) {
             (None, Some(after)) => collection.insert(after).map(drop),
             (Some(_), Some(after)) => collection.replace(self.key, after),
             (Some(_), None) => collection.remove(self.key),
             (None, None) => Ok(()),
         }
+    }
+
+    fn tell(&self, transaction: &WriteTransaction, opened: &Opened) -> Result<(), Stop> {
+        let change = match (self.before.as_deref(), self.after) {
+            (None, Some(after)) => Change::Insert(after),
+            (Some(before), Some(after)) if self.wholly => Change::Replace(before, after),
+            (Some(before), Some(after)) => Change::Update(before, after),
+            (Some(before), None) => Change::Delete(before),
+            (None, None) => return Ok(()),
+        };
+        Collection::open(transaction, opened, self.collection)?.tell(&change)
     }
 }

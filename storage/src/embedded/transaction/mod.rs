@@ -124,7 +124,12 @@ impl Operation {
     }
 
     fn write(&self, changes: Vec<Change>) -> Result<(), StoreError> {
-        self.shared.write(&self.house, &self.collection, changes)
+        self.shared.write(&self.house, &self.collection, changes, false)
+    }
+
+    /// As a change of which it is known whether documents are replaced as a whole.
+    fn write_changed(&self, changes: Vec<Change>, wholly: bool) -> Result<(), StoreError> {
+        self.shared.write(&self.house, &self.collection, changes, wholly)
     }
 }
 

@@ -121,7 +121,7 @@ pub fn update(operation: Operation, query: Query, understood: Understood, reply:
                 let id = insert_one(operation, document)?;
                 return Ok(Updated { upserted_id: Some(id), ..Updated::default() });
             }
-            operation.write(plan.changes)?;
+            operation.write_changed(plan.changes, understood.change.is_replacement())?;
             Ok(Updated { matched, modified, upserted_id: None })
         });
         drop(reply.send(outcome));

@@ -3,7 +3,7 @@
 //! Whoever ends it, its owner, a failed operation, or the file that needs its pages back, everything it holds is let go at
 //! that moment, whoever else still holds a handle.
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::mem::replace;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
@@ -40,6 +40,8 @@ struct Work {
     /// Taken when the first operation begins.
     view: Option<View>,
     own: Arc<OwnWrites>,
+    /// Which of them were replaced rather than updated.
+    wholly: BTreeSet<(String, Vec<u8>)>,
     /// Of `own`: keys and documents.
     bytes: usize,
     cursors: HashMap<u64, Box<dyn Cursor>>,
@@ -84,7 +86,7 @@ impl Shared {
 
     /// Changes documents of a collection, in its own eyes. Refused when somebody else changed one of them since the
     /// snapshot was taken, or is about to. Blocks; for the store's own threads.
-    pub fn write(&self, house: &House, collection: &str, changes: Vec<Change>) -> Result<(), StoreError> {
+    pub fn write(&self, house: &House, collection: &str, changes: Vec<Change>, wholly: bool) -> Result<(), StoreError> {
         let view = self.view(house)?;
         let newest = View::now(&self.file, house.opened(&self.file, false)?)?;
         if let Some(opened) = view.opened()
@@ -117,6 +119,9 @@ impl Shared {
             let documents = Arc::make_mut(&mut work.own).entry(collection.to_owned()).or_default();
             let documents = Arc::make_mut(documents);
             for (key, after) in changes {
+                if wholly {
+                    work.wholly.insert((collection.to_owned(), key.clone()));
+                }
                 documents.insert(key, after.map(Arc::new));
             }
             Ok(())
@@ -181,8 +186,8 @@ impl Shared {
             return Ok(None);
         }
         drop(state);
-        let Work { view, own, bytes, .. } = work;
-        Ok(view.map(|view| Commit { view, own, bytes }))
+        let Work { view, own, wholly, bytes, .. } = work;
+        Ok(view.map(|view| Commit { view, own, wholly, bytes }))
     }
 
     pub fn end_commit(&self, outcome: &Result<(), StoreError>) {

@@ -1,0 +1,544 @@
+//! Change streams on the embedded store: what is told and in which order, from where a stream can go on, and what becomes
+//! of one that is slow, late or left alone.
+
+mod support;
+
+use std::collections::BTreeMap;
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+use bson::raw::{RawBson, RawDocument, RawDocumentBuf};
+use bson::rawdoc;
+use futures_util::FutureExt;
+use portico_storage::changes::{BeforeChange, ChangeStream, FullDocument, Watch, Watched};
+use portico_storage::embedded::{Embedded, Options};
+use portico_storage::model::AppId;
+use portico_storage::{Delete, Find, Modify, Namespace, Store, Tenant, Update};
+use support::{find, wait};
+
+fn store() -> (tempfile::TempDir, Arc<Embedded>) {
+    let dir = tempfile::tempdir().unwrap();
+    let store = Arc::new(open(dir.path()));
+    (dir, store)
+}
+
+fn open(dir: &Path) -> Embedded {
+    Embedded::open(dir, Options::default()).unwrap()
+}
+
+fn tenant() -> Tenant {
+    Tenant::App(AppId::from_bytes([1; 12]))
+}
+
+fn named(database: &str, collection: &str) -> Namespace {
+    Namespace::new(tenant(), database, collection)
+}
+
+fn things() -> Namespace {
+    named("db", "things")
+}
+
+fn watch(store: &dyn Store, options: Watch) -> Box<dyn ChangeStream> {
+    wait(store.watch(Watched::Collection(things()), options)).unwrap()
+}
+
+fn insert(store: &dyn Store, at: &Namespace, document: RawDocumentBuf) {
+    assert_eq!(wait(store.insert(at, vec![document], true)).unwrap().error, None);
+}
+
+fn update(store: &dyn Store, filter: RawDocumentBuf, update: RawDocumentBuf) {
+    wait(store.update(&things(), Update { filter, update, ..Update::default() })).unwrap();
+}
+
+fn delete(store: &dyn Store, filter: RawDocumentBuf) {
+    wait(store.delete(&things(), Delete { filter, multi: true })).unwrap();
+}
+
+/// So many events, in batches as they come.
+fn take(stream: &mut dyn ChangeStream, count: usize) -> Vec<RawDocumentBuf> {
+    let mut events = Vec::new();
+    while events.len() < count {
+        events.extend(wait(stream.next(1 << 20)).unwrap());
+    }
+    assert_eq!(events.len(), count, "{events:?}");
+    events
+}
+
+/// Nothing is there to be told, as far as a reader that looks once can see.
+fn is_quiet(store: &dyn Store, stream: &mut dyn ChangeStream, mark: &Namespace) {
+    insert(store, mark, rawdoc! { "mark": true });
+    let events = take(stream, 1);
+    assert!(events[0].get_document("fullDocument").unwrap().get_bool("mark").is_ok(), "{events:?}");
+}
+
+fn kind(event: &RawDocument) -> &str {
+    event.get_str("operationType").unwrap()
+}
+
+/// An event without what differs from run to run.
+fn steady(event: &RawDocument) -> RawDocumentBuf {
+    let mut steady = RawDocumentBuf::new();
+    for (name, value) in event.iter().map(Result::unwrap) {
+        if !["_id", "clusterTime", "wallTime"].contains(&name.as_str()) {
+            steady.append(name, value);
+        }
+    }
+    steady
+}
+
+#[test]
+fn every_kind_of_change_is_told_in_mongodb_s_shape() {
+    let (_dir, store) = store();
+    insert(&*store, &things(), rawdoc! { "_id": 0, "before": "anybody watched" });
+    let mut stream = watch(&*store, Watch::default());
+    insert(&*store, &things(), rawdoc! { "_id": 1, "n": 1, "tags": ["a"], "inner": { "x": 1, "y": 1 } });
+    update(
+        &*store,
+        rawdoc! { "_id": 1 },
+        rawdoc! { "$inc": { "n": 1 }, "$push": { "tags": "b" }, "$unset": { "inner.y": "" }, "$set": { "inner.x": 2 } },
+    );
+    update(&*store, rawdoc! { "_id": 1 }, rawdoc! { "n": 5 });
+    // Nothing changes, so nothing is told.
+    update(&*store, rawdoc! { "_id": 1 }, rawdoc! { "$set": { "n": 5 } });
+    delete(&*store, rawdoc! { "_id": 1 });
+    let events = take(&mut *stream, 4);
+    let ns = rawdoc! { "db": "db", "coll": "things" };
+    let key = rawdoc! { "_id": 1 };
+    assert_eq!(
+        events.iter().map(|event| steady(event)).collect::<Vec<_>>(),
+        [
+            rawdoc! {
+                "operationType": "insert",
+                "fullDocument": { "_id": 1, "n": 1, "tags": ["a"], "inner": { "x": 1, "y": 1 } },
+                "ns": ns.clone(),
+                "documentKey": key.clone(),
+            },
+            rawdoc! {
+                "operationType": "update",
+                "ns": ns.clone(),
+                "documentKey": key.clone(),
+                "updateDescription": {
+                    "updatedFields": { "n": 2, "tags.1": "b", "inner.x": 2 },
+                    "removedFields": ["inner.y"],
+                    "truncatedArrays": [],
+                },
+            },
+            rawdoc! {
+                "operationType": "replace",
+                "fullDocument": { "_id": 1, "n": 5 },
+                "ns": ns.clone(),
+                "documentKey": key.clone(),
+            },
+            rawdoc! { "operationType": "delete", "ns": ns, "documentKey": key },
+        ]
+    );
+    for event in &events {
+        assert!(event.get_document("_id").unwrap().get_str("_data").is_ok());
+        assert!(event.get_timestamp("clusterTime").is_ok() && event.get_datetime("wallTime").is_ok());
+    }
+    // Tokens and cluster times rise with the order of commits.
+    for pair in events.windows(2) {
+        let token = |event: &RawDocument| event.get_document("_id").unwrap().get_str("_data").unwrap().to_owned();
+        assert!(token(&pair[0]) < token(&pair[1]));
+        assert!(pair[0].get_timestamp("clusterTime").unwrap() < pair[1].get_timestamp("clusterTime").unwrap());
+    }
+}
+
+#[test]
+fn every_way_to_write_is_told() {
+    let (_dir, store) = store();
+    let mut stream = watch(&*store, Watch::default());
+    let at = &things();
+    let both = vec![rawdoc! { "_id": 1, "n": 1 }, rawdoc! { "_id": 1 }, rawdoc! { "_id": 2, "n": 1 }];
+    wait(store.insert(at, both, false)).unwrap();
+    let many = Update { multi: true, update: rawdoc! { "$inc": { "n": 1 } }, ..Update::default() };
+    wait(store.update(at, many)).unwrap();
+    let upsert = Update {
+        filter: rawdoc! { "_id": 3 },
+        update: rawdoc! { "$set": { "n": 3 } },
+        upsert: true,
+        ..Update::default()
+    };
+    wait(store.update(at, upsert)).unwrap();
+    let modify = |id: i32, update: Option<RawDocumentBuf>| {
+        wait(store.modify(at, Modify { filter: rawdoc! { "_id": id }, update, ..Modify::default() })).unwrap();
+    };
+    modify(1, Some(rawdoc! { "$set": { "n": 10 } }));
+    modify(2, Some(rawdoc! { "n": 20 }));
+    modify(3, None);
+    delete(&*store, rawdoc! {});
+    let events = take(&mut *stream, 10);
+    let told = events.iter().map(|event| {
+        let key = event.get_document("documentKey").unwrap();
+        (kind(event), key.get_i32("_id").unwrap())
+    });
+    assert_eq!(
+        told.collect::<Vec<_>>(),
+        [
+            ("insert", 1),
+            ("insert", 2),
+            ("update", 1),
+            ("update", 2),
+            ("insert", 3),
+            ("update", 1),
+            ("replace", 2),
+            ("delete", 3),
+            ("delete", 1),
+            ("delete", 2)
+        ]
+    );
+}
+
+#[test]
+fn a_collection_a_database_or_everything_is_watched() {
+    let (_dir, store) = store();
+    let databases = Watched::Database { tenant: tenant(), database: "db".into() };
+    let mut collection = watch(&*store, Watch::default());
+    let mut database = wait(store.watch(databases, Watch::default())).unwrap();
+    let mut everything = wait(store.watch(Watched::Tenant(tenant()), Watch::default())).unwrap();
+    let places = [("db", "things"), ("db", "things.more"), ("dbs", "things"), ("other", "things")];
+    for (database, collection) in places {
+        insert(&*store, &named(database, collection), rawdoc! { "_id": 1 });
+    }
+    // Somebody else's documents are nobody's business.
+    let stranger = Tenant::App(AppId::from_bytes([2; 12]));
+    insert(&*store, &Namespace::new(stranger, "db", "things"), rawdoc! { "_id": 1 });
+    let told = |stream: &mut dyn ChangeStream, count: usize| {
+        let events = take(stream, count);
+        let each = events.iter().map(|event| {
+            let ns = event.get_document("ns").unwrap();
+            format!("{} {}", ns.get_str("db").unwrap(), ns.get_str("coll").unwrap())
+        });
+        each.collect::<Vec<_>>()
+    };
+    assert_eq!(told(&mut *collection, 1), ["db things"]);
+    assert_eq!(told(&mut *database, 2), ["db things", "db things.more"]);
+    assert_eq!(told(&mut *everything, 4), ["db things", "db things.more", "dbs things", "other things"]);
+    is_quiet(&*store, &mut *collection, &things());
+}
+
+#[test]
+fn a_pipeline_lets_events_pass_or_not() {
+    let (_dir, store) = store();
+    let pipeline = vec![
+        rawdoc! { "$match": { "operationType": { "$in": ["insert", "update"] } } },
+        rawdoc! { "$match": { "$or": [{ "fullDocument.n": { "$gt": 1 } }, { "updateDescription.updatedFields.n": 7 }] } },
+    ];
+    let mut stream = watch(&*store, Watch { pipeline, ..Watch::default() });
+    for (id, n) in [(1, 1), (2, 2), (3, 3)] {
+        insert(&*store, &things(), rawdoc! { "_id": id, "n": n });
+    }
+    update(&*store, rawdoc! { "_id": 1 }, rawdoc! { "$set": { "n": 7 } });
+    update(&*store, rawdoc! { "_id": 2 }, rawdoc! { "$set": { "n": 8 } });
+    delete(&*store, rawdoc! {});
+    let events = take(&mut *stream, 3);
+    assert_eq!(events.iter().map(|event| kind(event)).collect::<Vec<_>>(), ["insert", "insert", "update"]);
+
+    for (stage, code) in [
+        (rawdoc! { "$group": { "_id": 1 } }, 20),
+        (rawdoc! { "$project": { "a": 1 } }, 115),
+        (rawdoc! { "$match": 1 }, 15959),
+        (rawdoc! {}, 40323),
+        (rawdoc! { "$match": { "a": { "$nothing": 1 } } }, 2),
+    ] {
+        let refused = store.watch(Watched::Collection(things()), Watch { pipeline: vec![stage], ..Watch::default() });
+        assert_eq!(wait(refused).map(drop).unwrap_err().code, code);
+    }
+}
+
+#[test]
+fn documents_come_with_updates_where_they_are_asked_for() {
+    let (_dir, store) = store();
+    insert(&*store, &things(), rawdoc! { "_id": 1, "n": 1 });
+    let with = |full_document, full_document_before_change| {
+        watch(&*store, Watch { full_document, full_document_before_change, ..Watch::default() })
+    };
+    let mut looked_up = with(FullDocument::UpdateLookup, BeforeChange::Off);
+    update(&*store, rawdoc! { "_id": 1 }, rawdoc! { "$set": { "n": 2 } });
+    // From here on both are kept.
+    let mut kept = with(FullDocument::WhenAvailable, BeforeChange::WhenAvailable);
+    let mut required = with(FullDocument::Required, BeforeChange::Required);
+    update(&*store, rawdoc! { "_id": 1 }, rawdoc! { "$set": { "n": 3 } });
+    delete(&*store, rawdoc! { "_id": 1 });
+    let document = |event: &RawDocument, name: &str| match event.get(name).unwrap() {
+        Some(value) => RawBson::from(value),
+        None => RawBson::String("absent".into()),
+    };
+    let n = |n: i32| RawBson::Document(rawdoc! { "_id": 1, "n": n });
+
+    // The document is gone by the time it is looked up.
+    let events = take(&mut *looked_up, 3);
+    assert_eq!(document(&events[0], "fullDocument"), RawBson::Null);
+    assert_eq!(document(&events[1], "fullDocumentBeforeChange"), RawBson::String("absent".into()));
+    for stream in [&mut kept, &mut required] {
+        let events = take(&mut **stream, 2);
+        assert_eq!((document(&events[0], "fullDocument"), kind(&events[0])), (n(3), "update"));
+        assert_eq!(document(&events[0], "fullDocumentBeforeChange"), n(2));
+        assert_eq!((document(&events[1], "fullDocumentBeforeChange"), kind(&events[1])), (n(3), "delete"));
+    }
+    insert(&*store, &things(), rawdoc! { "_id": 2, "n": 2 });
+    update(&*store, rawdoc! { "_id": 2 }, rawdoc! { "$set": { "n": 3 } });
+    assert_eq!(document(&take(&mut *looked_up, 2)[1], "fullDocument"), RawBson::Document(rawdoc! { "_id": 2, "n": 3 }));
+
+    // What was not kept cannot be required.
+    let (_dir, store) = self::store();
+    let mut plain = watch(&*store, Watch::default());
+    let from = plain.resume_token();
+    insert(&*store, &things(), rawdoc! { "_id": 1, "n": 1 });
+    update(&*store, rawdoc! { "_id": 1 }, rawdoc! { "$set": { "n": 2 } });
+    take(&mut *plain, 2);
+    let back = |full_document| Watch { resume_after: Some(from.clone()), full_document, ..Watch::default() };
+    let events = take(&mut *watch(&*store, back(FullDocument::WhenAvailable)), 2);
+    assert_eq!(document(&events[1], "fullDocument"), RawBson::Null);
+    let error = wait(watch(&*store, back(FullDocument::Required)).next(1 << 20)).unwrap_err();
+    assert_eq!((error.code, error.code_name), (47, "NoMatchingDocument"));
+}
+
+#[test]
+fn a_stream_goes_on_after_any_event_also_in_another_process() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = open(dir.path());
+    let mut stream = watch(&store, Watch::default());
+    let start = stream.resume_token();
+    for id in 0..6 {
+        insert(&store, &things(), rawdoc! { "_id": id });
+    }
+    let events = take(&mut *stream, 6);
+    assert_eq!(stream.resume_token(), events[5].get_document("_id").unwrap().to_owned());
+    drop(stream);
+    insert(&store, &things(), rawdoc! { "_id": 6 });
+    drop(store);
+
+    let store = open(dir.path());
+    insert(&store, &things(), rawdoc! { "_id": 7 });
+    let ids = |watch: Watch, count: usize| {
+        let mut stream = self::watch(&store, watch);
+        let events = take(&mut *stream, count);
+        let ids = events.iter().map(|event| event.get_document("documentKey").unwrap().get_i32("_id").unwrap());
+        ids.collect::<Vec<_>>()
+    };
+    let after = |token: &RawDocument| Watch { resume_after: Some(token.to_owned()), ..Watch::default() };
+    assert_eq!(ids(after(&start), 8), [0, 1, 2, 3, 4, 5, 6, 7]);
+    for (index, event) in events.iter().enumerate() {
+        let rest: Vec<i32> = (index as i32 + 1..8).collect();
+        assert_eq!(ids(after(event.get_document("_id").unwrap()), rest.len()), rest);
+    }
+    let start_after = Watch { start_after: Some(start), ..Watch::default() };
+    assert_eq!(ids(start_after, 8), [0, 1, 2, 3, 4, 5, 6, 7]);
+}
+
+#[test]
+fn a_token_that_leads_nowhere_is_refused() {
+    let (_dir, store) = store();
+    let mut elsewhere = wait(store.watch(Watched::Collection(named("db", "other")), Watch::default())).unwrap();
+    insert(&*store, &named("db", "other"), rawdoc! { "_id": 1 });
+    let token = take(&mut *elsewhere, 1)[0].get_document("_id").unwrap().to_owned();
+    let code = |store: &Embedded, token: &RawDocument| {
+        let watch = Watch { resume_after: Some(token.to_owned()), ..Watch::default() };
+        wait(store.watch(Watched::Collection(things()), watch)).map(drop).map_err(|error| error.code)
+    };
+    // Nobody watched these things when that happened.
+    assert_eq!(code(&store, &token), Err(286));
+    watch(&*store, Watch::default());
+    insert(&*store, &named("db", "other"), rawdoc! { "_id": 2 });
+    let token = take(&mut *elsewhere, 1)[0].get_document("_id").unwrap().to_owned();
+    assert_eq!(code(&store, &token), Ok(()));
+    assert_eq!(code(&store, &rawdoc! { "_data": "8265" }), Err(260));
+    let both = Watch { resume_after: Some(token.clone()), start_after: Some(token.clone()), ..Watch::default() };
+    assert_eq!(wait(store.watch(Watched::Collection(things()), both)).map(drop).unwrap_err().code, 50674);
+    // Another file, another log.
+    let (_dir, other) = self::store();
+    watch(&*other, Watch::default());
+    assert_eq!(code(&other, &token), Err(286));
+}
+
+#[test]
+fn a_transaction_is_told_at_its_commit_and_whole() {
+    let (_dir, store) = store();
+    insert(&*store, &things(), rawdoc! { "_id": 1, "n": 1 });
+    insert(&*store, &things(), rawdoc! { "_id": 2, "n": 2 });
+    let mut stream = watch(&*store, Watch::default());
+    let transaction = wait(store.begin(tenant())).unwrap();
+    insert(&*transaction, &things(), rawdoc! { "_id": 3, "n": 3 });
+    update(&*transaction, rawdoc! { "_id": 1 }, rawdoc! { "$set": { "n": 10 } });
+    update(&*transaction, rawdoc! { "_id": 2 }, rawdoc! { "n": 20 });
+    insert(&*transaction, &things(), rawdoc! { "_id": 4 });
+    delete(&*transaction, rawdoc! { "_id": 4 });
+    let aborted = wait(store.begin(tenant())).unwrap();
+    insert(&*aborted, &things(), rawdoc! { "_id": 9 });
+    drop(aborted);
+    insert(&*store, &things(), rawdoc! { "_id": 5 });
+    wait(transaction.commit()).unwrap();
+    let events = take(&mut *stream, 4);
+    let mut told: Vec<_> = events
+        .iter()
+        .map(|event| (kind(event), event.get_document("documentKey").unwrap().get_i32("_id").unwrap()))
+        .collect();
+    assert_eq!(told.remove(0), ("insert", 5));
+    told.sort_unstable();
+    assert_eq!(told, [("insert", 3), ("replace", 2), ("update", 1)]);
+    // One that cannot be committed is not told.
+    let late = wait(store.begin(tenant())).unwrap();
+    update(&*late, rawdoc! { "_id": 1 }, rawdoc! { "$set": { "n": 11 } });
+    update(&*store, rawdoc! { "_id": 1 }, rawdoc! { "$set": { "n": 12 } });
+    wait(late.commit()).unwrap_err();
+    assert_eq!(kind(&take(&mut *stream, 1)[0]), "update");
+    is_quiet(&*store, &mut *stream, &things());
+}
+
+/// Events applied one after the other give what the store has: nothing is missing, nothing is out of order.
+#[test]
+fn events_in_their_order_make_the_documents_anew() {
+    let (_dir, store) = store();
+    let mut stream = watch(&*store, Watch::default());
+    let writers: Vec<_> = (0..4)
+        .map(|writer: i32| {
+            let store = Arc::clone(&store);
+            std::thread::spawn(move || {
+                for number in 0..60 {
+                    let id = (number * 7 + writer) % 12;
+                    match (number + writer) % 4 {
+                        0 => delete(&*store, rawdoc! { "_id": id }),
+                        1 => update(&*store, rawdoc! { "_id": id }, rawdoc! { "writer": writer, "number": number }),
+                        _ => {
+                            let update = Update {
+                                filter: rawdoc! { "_id": id },
+                                update: rawdoc! { "$set": { "writer": writer, "in": { "number": number } } },
+                                upsert: true,
+                                ..Update::default()
+                            };
+                            wait(store.update(&things(), update)).unwrap();
+                        }
+                    }
+                }
+            })
+        })
+        .collect();
+    let reader = {
+        let store = Arc::clone(&store);
+        std::thread::spawn(move || {
+            let mut documents: BTreeMap<i32, RawDocumentBuf> = BTreeMap::new();
+            loop {
+                for event in wait(stream.next(500)).unwrap() {
+                    let id = event.get_document("documentKey").unwrap().get("_id").unwrap().unwrap();
+                    let Some(id) = id.as_i32() else { return documents };
+                    match kind(&event) {
+                        "delete" => assert!(documents.remove(&id).is_some()),
+                        "insert" => {
+                            let document = event.get_document("fullDocument").unwrap().to_owned();
+                            assert_eq!(documents.insert(id, document), None);
+                        }
+                        "replace" => {
+                            let document = event.get_document("fullDocument").unwrap().to_owned();
+                            assert!(documents.insert(id, document).is_some());
+                        }
+                        _ => {
+                            // Applied as the update it describes, by the store itself.
+                            let scratch = named("scratch", "one");
+                            wait(store.delete(&scratch, Delete { multi: true, ..Delete::default() })).unwrap();
+                            insert(&*store, &scratch, documents.remove(&id).unwrap());
+                            let description = event.get_document("updateDescription").unwrap();
+                            let set = description.get_document("updatedFields").unwrap().to_owned();
+                            let mut unset = rawdoc! {};
+                            for name in description.get_array("removedFields").unwrap() {
+                                let name = name.unwrap().as_str().unwrap().to_owned();
+                                unset.append(bson::raw::CString::try_from(name).unwrap(), "");
+                            }
+                            let update =
+                                Update { update: rawdoc! { "$set": set, "$unset": unset }, ..Update::default() };
+                            wait(store.update(&scratch, update)).unwrap();
+                            documents.insert(id, find(&*store, &scratch, Find::default()).unwrap().remove(0));
+                        }
+                    }
+                }
+            }
+        })
+    };
+    for writer in writers {
+        writer.join().unwrap();
+    }
+    insert(&*store, &things(), rawdoc! { "_id": "end" });
+    let told: Vec<_> = reader.join().unwrap().into_values().collect();
+    delete(&*store, rawdoc! { "_id": "end" });
+    let sorted = Find { sort: rawdoc! { "_id": 1 }, ..Find::default() };
+    assert_eq!(told, find(&*store, &things(), sorted).unwrap());
+}
+
+#[test]
+fn a_slow_reader_holds_nothing_and_is_told_when_it_is_too_late() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = Embedded::open(dir.path(), Options { changes_bytes_max: 20_000, ..Options::default() }).unwrap();
+    let mut slow = watch(&store, Watch::default());
+    let mut quick = watch(&store, Watch::default());
+    for id in 0..100 {
+        insert(&store, &things(), rawdoc! { "_id": id, "filling": "x".repeat(1000) });
+        assert_eq!(take(&mut *quick, 1).len(), 1);
+    }
+    let error = wait(slow.next(1 << 20)).unwrap_err();
+    assert_eq!((error.code, error.code_name), (286, "ChangeStreamHistoryLost"));
+    let late = Watch { resume_after: Some(slow.resume_token()), ..Watch::default() };
+    assert_eq!(wait(store.watch(Watched::Collection(things()), late)).map(drop).unwrap_err().code, 286);
+    // A reader takes as much at a time as it asks for.
+    let mut stream = watch(&store, Watch { resume_after: Some(quick.resume_token()), ..Watch::default() });
+    for id in 100..110 {
+        insert(&store, &things(), rawdoc! { "_id": id, "filling": "x".repeat(1000) });
+    }
+    assert_eq!(wait(stream.next(1)).unwrap().len(), 1);
+    assert_eq!(wait(stream.next(3_000)).unwrap().len(), 2);
+    assert_eq!(wait(stream.next(1 << 20)).unwrap().len(), 7);
+}
+
+#[test]
+fn the_log_ends_a_while_after_the_last_has_left() {
+    let dir = tempfile::tempdir().unwrap();
+    let options = Options { changes_kept: Duration::from_millis(50), ..Options::default() };
+    let store = Embedded::open(dir.path(), options).unwrap();
+    let mut stream = watch(&store, Watch::default());
+    // As long as somebody watches it goes on, however long that is.
+    let since = std::time::Instant::now();
+    let mut id = 0;
+    while since.elapsed() < Duration::from_millis(150) {
+        insert(&store, &things(), rawdoc! { "_id": id });
+        take(&mut *stream, 1);
+        id += 1;
+    }
+    let token = stream.resume_token();
+    drop(stream);
+    let back = || Watch { resume_after: Some(token.clone()), ..Watch::default() };
+    // Nobody looks meanwhile, since whoever does is a visitor.
+    let left = std::time::Instant::now();
+    while left.elapsed() < Duration::from_millis(200) {
+        insert(&store, &things(), rawdoc! {});
+    }
+    let lost = wait(store.watch(Watched::Collection(things()), back())).map(drop);
+    assert_eq!(lost.unwrap_err().code, 286);
+}
+
+#[test]
+fn a_stream_that_waits_ends_with_its_documents_and_with_the_store() {
+    let (_dir, store) = store();
+    let mut stream = watch(&*store, Watch::default());
+    assert!(stream.next(1 << 20).now_or_never().is_none());
+    let waiting = std::thread::spawn(move || wait(stream.next(1 << 20)).map_err(|error| error.code));
+    wait(store.drop_tenant(tenant())).unwrap();
+    assert_eq!(waiting.join().unwrap(), Err(286));
+
+    let mut stream = watch(&*store, Watch::default());
+    let waiting = std::thread::spawn(move || wait(stream.next(1 << 20)).map_err(|error| error.message));
+    store.close();
+    assert_eq!(waiting.join().unwrap(), Err("the store is closed".to_owned()));
+}
+
+#[test]
+fn who_may_watch_is_bounded() {
+    let (_dir, store) = store();
+    for number in 0..100 {
+        let one = Watched::Collection(named("db", &format!("c{number}")));
+        wait(store.watch(one, Watch::default())).map(drop).unwrap();
+    }
+    let error = wait(store.watch(Watched::Tenant(tenant()), Watch::default())).map(drop).unwrap_err();
+    assert_eq!((error.code, error.code_name), (365, "TemporarilyUnavailable"));
+    let nameless = Watched::Database { tenant: tenant(), database: "a.b".into() };
+    assert_eq!(wait(store.watch(nameless, Watch::default())).map(drop).unwrap_err().code, 73);
+}
