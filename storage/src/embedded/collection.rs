@@ -421,7 +421,7 @@ pub fn duplicate_id(collection: &str, id: RawBsonRef<'_>) -> StoreError {
     duplicate(collection, crate::index::ID_INDEX, &format!("{{ _id: {shown} }}"))
 }
 
-fn duplicate(collection: &str, index: &str, shown: &str) -> StoreError {
+pub fn duplicate(collection: &str, index: &str, shown: &str) -> StoreError {
     StoreError::duplicate_key(format!(
         "Duplicate key error: E11000 duplicate key error collection: {collection} index: {index} dup key: {shown}"
     ))

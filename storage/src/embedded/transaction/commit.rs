@@ -30,20 +30,31 @@ struct Step<'c> {
     before: Option<RawDocumentBuf>,
     after: Option<&'c RawDocument>,
     wholly: bool,
+    /// The collection has a unique index, so documents may have exchanged what is in it.
+    exclusive: bool,
+}
+
+/// What a step does to a document at once.
+struct Move<'c> {
+    collection: &'c str,
+    key: &'c [u8],
+    before: Option<&'c RawDocument>,
+    after: Option<&'c RawDocument>,
 }
 
 impl Commit {
     /// Whether anything is different now.
     pub fn perform(&self, transaction: &WriteTransaction, opened: &Opened) -> Result<bool, Stop> {
-        let mut steps = self.plan(transaction, opened)?;
-        // What is deleted may make room in a unique index for what comes.
-        steps.sort_by_key(|step| (step.after.is_some(), step.before.is_none()));
-        for at in 0..steps.len() {
-            match steps[at].take(transaction, opened) {
+        let steps = self.plan(transaction, opened)?;
+        let mut moves: Vec<_> = steps.iter().flat_map(Step::moves).collect();
+        // What goes may make room in a unique index for what comes.
+        moves.sort_by_key(|step| step.after.is_some());
+        for at in 0..moves.len() {
+            match moves[at].take(transaction, opened) {
                 Ok(()) => {}
                 Err(Stop::Refused(error)) => {
                     // The way back passes through states that were all valid.
-                    for step in steps[..at].iter().rev() {
+                    for step in moves[..at].iter().rev() {
                         step.take_back(transaction, opened)?;
                     }
                     return Err(Stop::Refused(error));
@@ -51,6 +62,7 @@ impl Commit {
                 Err(broken) => return Err(broken),
             }
         }
+        // Those who watch are told when all of it has been done.
         for step in &steps {
             step.tell(transaction, opened)?;
         }
@@ -63,6 +75,7 @@ impl Commit {
         for (name, documents) in self.own.iter().filter(|(_, documents)| !documents.is_empty()) {
             let seen = self.view.table(name).map_err(Stop::Refused)?;
             let collection = Collection::open(transaction, opened, name)?;
+            let exclusive = collection.indexes().iter().any(|entry| entry.index.unique);
             for (key, after) in documents.iter() {
                 let after = after.as_ref().map(|document| &***document);
                 let before = collection.get(key)?;
@@ -71,7 +84,7 @@ impl Commit {
                 }
                 if before.as_deref().map(RawDocument::as_bytes) != after.map(RawDocument::as_bytes) {
                     let wholly = self.wholly.contains(&(name.clone(), key.clone()));
-                    steps.push(Step { collection: name, key, before, after, wholly });
+                    steps.push(Step { collection: name, key, before, after, wholly, exclusive });
                 }
             }
         }
@@ -86,29 +99,13 @@ impl Commit {
 }
 
 impl Step<'_> {
-    fn take(&self, transaction: &WriteTransaction, opened: &Opened) -> Result<(), Stop> {
-        self.change(transaction, opened, self.before.as_deref(), self.after)
-    }
-
-    fn take_back(&self, transaction: &WriteTransaction, opened: &Opened) -> Result<(), Stop> {
-        self.change(transaction, opened, self.after, self.before.as_deref())
-    }
-
-    fn change(
-        &self,
-        transaction: &WriteTransaction,
-        opened: &Opened,
-        before: Option<&RawDocument>,
-        after: Option<&RawDocument>,
-    ) -> Result<(), Stop> {
-        // Those who watch are told when all of it has been done.
-        let mut collection = Collection::open(transaction, opened, self.collection)?.untold();
-        match (before, after) {
-            (None, Some(after)) => collection.insert(after).map(drop),
-            (Some(_), Some(after)) => collection.replace(self.key, after),
-            (Some(_), None) => collection.remove(self.key),
-            (None, None) => Ok(()),
-        }
+    /// Where a unique index is, a document goes with its values before another one comes with them.
+    fn moves(&self) -> impl Iterator<Item = Move<'_>> {
+        let to = |before, after| Move { collection: self.collection, key: self.key, before, after };
+        let (before, after) = (self.before.as_deref(), self.after);
+        let twice = self.exclusive && before.is_some() && after.is_some();
+        let first = if twice { to(before, None) } else { to(before, after) };
+        [first].into_iter().chain(twice.then(|| to(None, after)))
     }
 
     fn tell(&self, transaction: &WriteTransaction, opened: &Opened) -> Result<(), Stop> {
@@ -120,5 +117,31 @@ impl Step<'_> {
             (None, None) => return Ok(()),
         };
         Collection::open(transaction, opened, self.collection)?.tell(&change)
+    }
+}
+
+impl Move<'_> {
+    fn take(&self, transaction: &WriteTransaction, opened: &Opened) -> Result<(), Stop> {
+        self.change(transaction, opened, self.before, self.after)
+    }
+
+    fn take_back(&self, transaction: &WriteTransaction, opened: &Opened) -> Result<(), Stop> {
+        self.change(transaction, opened, self.after, self.before)
+    }
+
+    fn change(
+        &self,
+        transaction: &WriteTransaction,
+        opened: &Opened,
+        before: Option<&RawDocument>,
+        after: Option<&RawDocument>,
+    ) -> Result<(), Stop> {
+        let mut collection = Collection::open(transaction, opened, self.collection)?.untold();
+        match (before, after) {
+            (None, Some(after)) => collection.insert(after).map(drop),
+            (Some(_), Some(after)) => collection.replace(self.key, after),
+            (Some(_), None) => collection.remove(self.key),
+            (None, None) => Ok(()),
+        }
     }
 }

@@ -11,6 +11,7 @@ mod commit;
 mod ledger;
 mod operations;
 mod state;
+mod unique;
 
 use std::sync::Arc;
 

@@ -14,6 +14,7 @@ use super::super::file::{Availability, File};
 use super::super::house::House;
 use super::super::view::{OwnWrites, Table, View};
 use super::commit::Commit;
+use super::unique::Taken;
 use super::{Change, no_such, too_large, write_conflict};
 use crate::error::StoreError;
 use crate::limits;
@@ -40,6 +41,7 @@ struct Work {
     /// Taken when the first operation begins.
     view: Option<View>,
     own: Arc<OwnWrites>,
+    taken: Taken,
     /// Which of them were replaced rather than updated.
     wholly: BTreeSet<(String, Vec<u8>)>,
     /// Of `own`: keys and documents.
@@ -102,6 +104,7 @@ impl Shared {
                 return Err(write_conflict(collection));
             }
         }
+        let shifts = self.with(|work| work.taken.check(&view, collection, &changes))?;
         let bytes = self.with(|work| {
             let own = work.own.get(collection);
             let added = changes.iter().map(|(key, after)| {
@@ -116,6 +119,7 @@ impl Shared {
         self.file.transactions.claim(self.number, collection, keys, bytes)?;
         self.with(|work| {
             work.bytes = bytes;
+            work.taken.apply(shifts);
             let documents = Arc::make_mut(&mut work.own).entry(collection.to_owned()).or_default();
             let documents = Arc::make_mut(documents);
             for (key, after) in changes {
