@@ -14,7 +14,7 @@ use futures_util::FutureExt;
 use portico_storage::changes::{BeforeChange, ChangeStream, FullDocument, Watch, Watched};
 use portico_storage::embedded::{Embedded, Options};
 use portico_storage::model::AppId;
-use portico_storage::{Delete, Find, Modify, Namespace, Store, Tenant, Update};
+use portico_storage::{Aggregate, Delete, Find, Modify, Namespace, Store, Tenant, Update};
 use support::{find, wait};
 
 fn store() -> (tempfile::TempDir, Arc<Embedded>) {
@@ -384,6 +384,26 @@ fn a_transaction_is_told_at_its_commit_and_whole() {
     update(&*store, rawdoc! { "_id": 1 }, rawdoc! { "$set": { "n": 12 } });
     wait(late.commit()).unwrap_err();
     assert_eq!(kind(&take(&mut *stream, 1)[0]), "update");
+    is_quiet(&*store, &mut *stream, &things());
+}
+
+#[test]
+fn a_pipeline_that_writes_is_told_whole_and_one_that_fails_is_not() {
+    let (_dir, store) = store();
+    insert(&*store, &named("db", "source"), rawdoc! { "_id": 1, "n": 1 });
+    insert(&*store, &named("db", "source"), rawdoc! { "_id": 2, "n": 2 });
+    insert(&*store, &things(), rawdoc! { "_id": 1, "n": 0 });
+    let mut stream = watch(&*store, Watch::default());
+    let run = |stage: RawDocumentBuf| {
+        let pipeline = [rawdoc! { "$sort": { "_id": 1 } }, stage].into_iter().collect();
+        wait(store.aggregate(&named("db", "source"), Aggregate { pipeline, ..Aggregate::default() })).map(drop)
+    };
+    // The first document is changed before the second one is found to be missing.
+    run(rawdoc! { "$merge": { "into": "things", "whenNotMatched": "fail" } }).unwrap_err();
+    run(rawdoc! { "$out": "things" }).unwrap();
+    let events = take(&mut *stream, 3);
+    assert_eq!(events.iter().map(|event| kind(event)).collect::<Vec<_>>(), ["delete", "insert", "insert"]);
+    run(rawdoc! { "$merge": "things" }).unwrap();
     is_quiet(&*store, &mut *stream, &things());
 }
 

@@ -16,7 +16,7 @@ use portico_storage::embedded::{Embedded, Options};
 use portico_storage::limits;
 use portico_storage::model::AppId;
 use portico_storage::{
-    Delete, Find, Label, Modify, Namespace, Store, StoreError, Tenant, Transaction, Update, Updated,
+    Aggregate, Delete, Find, Label, Modify, Namespace, Store, StoreError, Tenant, Transaction, Update, Updated,
 };
 use support::{find, wait};
 
@@ -282,6 +282,8 @@ fn only_the_documents_of_one_tenant_are_reached() {
     let error = find(&*transaction, &other, Find::default()).unwrap_err();
     assert!(error.message.contains("one tenant only"), "{error}");
     assert_eq!(told(wait(begin(&*store).drop_tenant(tenant()))).0, 263);
+    let out = Aggregate { pipeline: [rawdoc! { "$out": "other" }].into_iter().collect(), ..Aggregate::default() };
+    assert_eq!(told(wait(begin(&*store).aggregate(&things(), out)).map(drop)).0, 263);
 }
 
 #[test]
@@ -446,6 +448,19 @@ fn step(store: &dyn Store, dice: &mut Dice) -> String {
             let (skip, limit) = (dice.below(3), dice.below(5));
             let find_all = Find { filter: dice.filter(), sort, skip, limit, ..Find::default() };
             format!("{:?}", find(store, at, find_all))
+        }
+        7 if dice.below(2) == 0 => {
+            let pipeline = [
+                rawdoc! { "$match": dice.filter() },
+                rawdoc! { "$lookup": { "from": "things", "localField": "n", "foreignField": "n", "as": "same" } },
+                rawdoc! { "$group": { "_id": "$n", "ids": { "$sum": "$_id" }, "same": { "$sum": { "$size": "$same" } } } },
+                rawdoc! { "$sort": { "_id": 1 } },
+            ];
+            let aggregate = Aggregate { pipeline: pipeline.into_iter().collect(), ..Aggregate::default() };
+            format!(
+                "{:?}",
+                wait(async { store.aggregate(at, aggregate).await?.next(1 << 20).await }).unwrap().documents
+            )
         }
         7 => {
             let (skip, limit) = (dice.below(3), dice.below(5));

@@ -87,11 +87,15 @@ fn commit(file: &File, opened: &Opened, group: Vec<Write>) {
         Some(Broken { error, acknowledge }) => {
             // What the transaction did is lost with it; an error on the way out changes nothing.
             let _ = transaction.abort();
+            opened.changes.undone();
             acknowledgements.push(acknowledge);
             Err(error)
         }
         // Nothing to make durable: no sync.
-        None if !changed => transaction.abort().map_err(redb::Error::from),
+        None if !changed => {
+            opened.changes.undone();
+            transaction.abort().map_err(redb::Error::from)
+        }
         None => finish(file, opened, transaction),
     };
     if fate.is_ok() && opened.changes.take_dirty() {

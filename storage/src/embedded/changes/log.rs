@@ -244,6 +244,13 @@ impl Log {
         Ok(())
     }
 
+    /// The transaction was given up: what is on disk counts.
+    pub fn undone(&self) {
+        if self.take_dirty() {
+            self.watched.store(UNKNOWN, Ordering::Release);
+        }
+    }
+
     /// Whether something was recorded since this was asked last.
     pub fn take_dirty(&self) -> bool {
         self.watched.load(Ordering::Acquire) == SOMEBODY && std::mem::take(&mut self.lock().dirty)
