@@ -1,27 +1,18 @@
-//! Accumulators as expression operators: over the elements of one array, or over several operands.
+//! Accumulators as expression operators: over the elements of one array, or over several operands. Those that give some of
+//! an array's elements are with the arrays (`array`).
 
 use bson::raw::{RawBson, RawBsonRef};
 
 use super::operator::{MANY, Operands, Operator, all, at};
 use super::value::Value;
+use crate::aggregate::accumulator::Moments;
 use crate::aggregate::accumulator::percentile::{self, Which};
-use crate::aggregate::accumulator::{Moments, many};
-use crate::error::{Code, StoreError, code, location};
+use crate::error::{Code, StoreError, code};
 use crate::value::compare;
 use crate::value::number::Number;
 use crate::value::sum::Sum;
 
 const ANY: Operands = Operands::List { min: 0, max: MANY };
-
-const fn number_and_input() -> Operands {
-    Operands::Named {
-        expected: code!(5787900),
-        unknown: code!(5787901),
-        required: &[("n", code!(5787906)), ("input", code!(5787907))],
-        optional: &[],
-        alone: false,
-    }
-}
 
 const fn input_and_method(required: &'static [(&'static str, Code)]) -> Operands {
     Operands::Named { expected: code!(7436100), unknown: code!(40415), required, optional: &[], alone: false }
@@ -34,10 +25,6 @@ pub(super) const OPERATORS: &[Operator] = &[
     Operator { name: "$max", operands: ANY, apply: extreme },
     Operator { name: "$stdDevPop", operands: ANY, apply: deviation },
     Operator { name: "$stdDevSamp", operands: ANY, apply: deviation },
-    Operator { name: "$firstN", operands: number_and_input(), apply: some },
-    Operator { name: "$lastN", operands: number_and_input(), apply: some },
-    Operator { name: "$minN", operands: number_and_input(), apply: some },
-    Operator { name: "$maxN", operands: number_and_input(), apply: some },
     Operator {
         name: "$percentile",
         operands: input_and_method(&[("input", code!(40414)), ("p", code!(40414)), ("method", code!(40414))]),
@@ -94,14 +81,6 @@ fn deviation<'a>(operator: &'static Operator, values: Values<'_, 'a>) -> Result<
         moments.add(Some(value));
     });
     Ok(moments.deviation(operator.name == "$stdDevSamp").into())
-}
-
-fn some<'a>(operator: &'static Operator, values: Values<'_, 'a>) -> Result<Value<'a>, StoreError> {
-    let number = many::count(at(values, 0))?;
-    let Some(RawBsonRef::Array(array)) = at(values, 1).get() else {
-        return Err(location!(5788200, "Input must be an array, but found type {}", at(values, 1).type_name()));
-    };
-    Ok(many::of_array(operator.name, number, array.into_iter().map_while(Result::ok)).into())
 }
 
 fn percentiles<'a>(_: &'static Operator, values: Values<'_, 'a>) -> Result<Value<'a>, StoreError> {

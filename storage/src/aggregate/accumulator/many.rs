@@ -206,7 +206,7 @@ fn check_constant(number: &Expression) -> Result<(), StoreError> {
 }
 
 /// How many to keep.
-pub fn count(value: &Value<'_>) -> Result<usize, StoreError> {
+fn count(value: &Value<'_>) -> Result<usize, StoreError> {
     let Some(number) = value.number() else {
         let found = value.type_name();
         return Err(location!(5787902, "Value for 'n' must be of integral type, but found type {found}"));
@@ -218,25 +218,4 @@ pub fn count(value: &Value<'_>) -> Result<usize, StoreError> {
         Ok(number) if number > 0 => Ok(number),
         _ => Err(location!(5787908, "'n' must be greater than 0, found {number}")),
     }
-}
-
-/// Of the elements of an array, for the expressions of the same names.
-pub fn of_array<'a>(name: &str, number: usize, values: impl Iterator<Item = RawBsonRef<'a>>) -> RawArrayBuf {
-    let mut values: Vec<_> = values.collect();
-    match name {
-        "$firstN" => values.truncate(number),
-        "$lastN" => {
-            let from = values.len().saturating_sub(number);
-            values.drain(..from);
-        }
-        _ => {
-            values.retain(|value| !matches!(value, RawBsonRef::Null | RawBsonRef::Undefined));
-            values.sort_by(|left, right| {
-                let order = crate::value::compare(*left, *right);
-                if name == "$maxN" { order.reverse() } else { order }
-            });
-            values.truncate(number);
-        }
-    }
-    values.into_iter().collect()
 }

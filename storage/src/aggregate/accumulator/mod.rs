@@ -6,7 +6,7 @@
 //!
 //! Not here: which documents belong together (`group`, `bucket`, `window`).
 
-pub mod many;
+mod many;
 mod moments;
 pub mod percentile;
 
