@@ -514,13 +514,14 @@ impl Reader {
         sources.into()
     }
 
-    /// `rules.json` with `schema` and `relationships` inlined.
+    /// `rules.json` with `schema`, `relationships` and `indexes` inlined.
     fn collection(&mut self, source: &str, database: &str, collection: &str) -> Option<Json> {
         let dir = format!("{source}/{database}/{collection}");
         let there = |name: &str| self.files.exists(&format!("{dir}/{name}"));
-        let is_complete = there("rules.json") || (there("schema.json") && there("relationships.json"));
+        let is_complete =
+            there("rules.json") || there("indexes.json") || (there("schema.json") && there("relationships.json"));
         if !is_complete {
-            self.problem(dir, "needs rules.json, or both schema.json and relationships.json");
+            self.problem(dir, "needs rules.json, or both schema.json and relationships.json, or indexes.json");
             return None;
         }
         let mut rule = self.object(&format!("{dir}/rules.json")).unwrap_or_default();
@@ -534,6 +535,9 @@ impl Reader {
             if let Some(content) = self.object(&format!("{dir}/{part}.json")) {
                 rule.insert(part.to_owned(), content.into());
             }
+        }
+        if let Some(indexes) = self.json(&format!("{dir}/indexes.json")) {
+            rule.insert("indexes".to_owned(), indexes);
         }
         Some(rule.into())
     }

@@ -103,7 +103,7 @@ fn data_sources(files: &mut Files, config: &AppConfig) {
     }
 }
 
-/// `rules.json`, `schema.json` and `relationships.json` of one collection.
+/// `rules.json`, `schema.json`, `relationships.json` and `indexes.json` of one collection.
 fn collection(files: &mut Files, source: &str, rule: &Json) {
     let text = |key: &str| rule.get(key).and_then(Json::as_str).unwrap_or_default();
     let named = format!("{source}/{}/{}", text("database"), text("collection"));
@@ -111,10 +111,12 @@ fn collection(files: &mut Files, source: &str, rule: &Json) {
     let mut rule = rule.as_object().cloned().unwrap_or_default();
     let schema = rule.shift_remove("schema").filter(|json| !json.is_null());
     let relationships = rule.shift_remove("relationships").filter(|json| !json.is_null());
-    // A collection may have come with a schema and relationships only; then there was no file of rules. It is needed
-    // where the folder alone would not say which collection this is.
+    let indexes = rule.shift_remove("indexes").filter(|json| !json.is_null());
+    // A collection may have come with a schema and relationships only, or with indexes; then there was no file of rules.
+    // It is needed where the folder alone would not say which collection this is.
     let has_rules = rule.keys().any(|key| !matches!(key.as_str(), "database" | "collection"));
-    if has_rules || schema.is_none() || relationships.is_none() || folder != named {
+    let is_complete = indexes.is_some() || (schema.is_some() && relationships.is_some());
+    if has_rules || !is_complete || folder != named {
         files.json(&format!("{folder}/rules.json"), &Json::Object(rule));
     }
     if let Some(schema) = schema {
@@ -122,6 +124,9 @@ fn collection(files: &mut Files, source: &str, rule: &Json) {
     }
     if let Some(relationships) = relationships {
         files.json(&format!("{folder}/relationships.json"), &relationships);
+    }
+    if let Some(indexes) = indexes {
+        files.json(&format!("{folder}/indexes.json"), &indexes);
     }
 }
 

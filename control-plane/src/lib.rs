@@ -28,6 +28,7 @@ pub mod directory;
 mod documents;
 pub mod export;
 pub mod guard;
+mod indexes;
 pub mod layout;
 pub mod limits;
 pub mod logs;
@@ -157,6 +158,7 @@ pub struct ControlPlane {
     outbound: Arc<outbound::Outbound>,
     changing: ChangeLocks,
     packages: dependencies::Packages,
+    index_failures: Arc<indexes::Failures>,
     runner: OnceLock<Arc<dyn Runner>>,
 }
 
@@ -211,6 +213,7 @@ impl ControlPlane {
             outbound,
             changing: ChangeLocks::default(),
             packages,
+            index_failures: Arc::default(),
             runner: OnceLock::new(),
         });
         control_plane.publish_all().await?;

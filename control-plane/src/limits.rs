@@ -338,3 +338,13 @@ pub const WRONG_PASSWORDS_LIFE: Duration = Duration::from_secs(15 * 60);
 
 /// Accounts whose wrong passwords are counted, about fifty bytes each.
 pub const WRONG_PASSWORD_ACCOUNTS_MAX: usize = 20_000;
+
+/// How long a request or a deployment waits for an index to be built. Then it is told that the building goes on, well
+/// before clients lose patience.
+pub const INDEX_WAIT: Duration = Duration::from_secs(5);
+
+/// How long at least a deployment waits for each of its indexes when that time is used up.
+pub const INDEX_WAIT_LEAST: Duration = Duration::from_millis(200);
+
+/// Failures of index builds that are remembered for those who ask; then they begin anew.
+pub const INDEX_FAILURES_KEPT: usize = 1_000;

@@ -115,11 +115,12 @@ impl ControlPlane {
             Ok(Prepared { code_cache, packages }) => {
                 deployment.code_cache = code_cache;
                 deployment.packages = packages.script;
-                for warning in &packages.warnings {
+                let new = [packages.warnings, self.bring_indexes(app, &stored.config).await].concat();
+                for warning in &new {
                     tracing::warn!(app = %app.client_app_id, deployment = %id, "{warning}");
                 }
-                if !packages.warnings.is_empty() {
-                    let warnings = [stored.warnings.clone(), packages.warnings].concat();
+                if !new.is_empty() {
+                    let warnings = [stored.warnings.clone(), new].concat();
                     deployment.config = payload::keep(&Stored { warnings, ..stored.clone() });
                 }
                 None

@@ -305,6 +305,11 @@ pub fn created(json: &Json) -> Response {
     answer(StatusCode::CREATED, json)
 }
 
+/// 202 with JSON: it goes on by itself.
+pub fn accepted(json: &Json) -> Response {
+    answer(StatusCode::ACCEPTED, json)
+}
+
 /// 201 without a body, and so without a type.
 pub fn empty_created() -> Response {
     StatusCode::CREATED.into_response()

@@ -17,6 +17,7 @@ mod endpoints;
 mod error;
 mod functions;
 mod import;
+mod indexes;
 mod limits;
 mod logs;
 mod regions;
@@ -66,6 +67,7 @@ pub fn router(control: Arc<ControlPlane>) -> Router {
         .merge(auth_providers::routes())
         .merge(users::routes())
         .merge(services::routes())
+        .merge(indexes::routes())
         .merge(security::routes())
         .merge(limits::routes())
         .merge(dependencies::routes())

@@ -9,6 +9,7 @@ use storage::model::DataSource;
 use super::object::Object;
 use super::{Checker, entity_name};
 use crate::documents::sources::text;
+use crate::indexes::problems_of;
 use crate::limits::{DATA_SOURCES_MAX, ROLE_DEPTH_MAX, ROLE_NAME_LENGTH_MAX};
 
 const KINDS: &[&str] = &["mongodb-atlas", "mongodb", "datalake"];
@@ -107,6 +108,9 @@ impl Checker<'_> {
             }
             rule.object("schema", self.problems);
             rule.object("relationships", self.problems);
+            for (at, reason) in rule.get("indexes").map(problems_of).unwrap_or_default() {
+                rule.problem(&at, reason, self.problems);
+            }
             self.rule(&file, &rule);
         }
     }

@@ -74,6 +74,7 @@ fn a_collection_carries_its_schema_and_relationships() {
         ("data_sources/db/shop/orders/schema.json", r#"{"title":"order"}"#),
         ("data_sources/db/shop/items/schema.json", r#"{"title":"item"}"#),
         ("data_sources/db/shop/items/relationships.json", "{}"),
+        ("data_sources/db/shop/views/indexes.json", r#"[{"key":{"at":1},"expireAfterSeconds":60}]"#),
     ]);
     let payload = read(dir.path()).unwrap();
     let source = &payload["data_sources"][0];
@@ -83,6 +84,7 @@ fn a_collection_carries_its_schema_and_relationships() {
         json!([
             {"database": "shop", "collection": "items", "schema": {"title": "item"}, "relationships": {}},
             {"database": "shop", "collection": "Orders", "roles": [], "schema": {"title": "order"}},
+            {"database": "shop", "collection": "views", "indexes": [{"key": {"at": 1}, "expireAfterSeconds": 60}]},
         ])
     );
 }

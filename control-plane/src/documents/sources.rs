@@ -51,7 +51,12 @@ impl Sources {
 
     /// Where a data source's documents lie, when it is not in the store of this Portico.
     pub fn elsewhere(&self, app: &ActiveApp, source: &str) -> Result<Option<Arc<dyn Store>>, StoreError> {
-        match app.sources.get(source) {
+        self.at(source, app.sources.get(source))
+    }
+
+    /// The same for a place that is known already.
+    pub fn at(&self, source: &str, place: Option<&SourcePlace>) -> Result<Option<Arc<dyn Store>>, StoreError> {
+        match place {
             None => Ok(None),
             Some(SourcePlace::Cluster(name)) => match self.named.get(name) {
                 None => Ok(None),

@@ -28,6 +28,9 @@ pub const DEPLOYMENT_TIME_MAX: Duration = Duration::from_secs(120);
 /// into its newest lines only.
 pub const TAIL_POLL: Duration = Duration::from_millis(500);
 
+/// How often an index that is being built is asked how far it has come.
+pub const INDEX_POLL: Duration = Duration::from_millis(500);
+
 /// How often an install of npm packages is asked whether it is done.
 pub const INSTALL_POLL: Duration = Duration::from_millis(250);
 

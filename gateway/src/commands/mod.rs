@@ -16,6 +16,7 @@ mod diff;
 pub mod entry;
 pub mod excerpt;
 mod exit;
+mod indexes;
 mod keys;
 mod limits;
 mod login;
@@ -84,6 +85,7 @@ enum Command {
     Apps(apps::AppsArgs),
     Secrets(secrets::SecretsArgs),
     Keys(keys::KeysArgs),
+    Indexes(indexes::IndexesArgs),
     Limits(bounds::LimitsArgs),
     Users(users::UsersArgs),
     Logs(logs::LogsArgs),
@@ -127,6 +129,7 @@ pub fn main(serving: Serving) -> ExitCode {
         Command::Apps(args) => wait_for(apps::run(args)),
         Command::Secrets(args) => wait_for(secrets::run(args)),
         Command::Keys(args) => wait_for(keys::run(args)),
+        Command::Indexes(args) => wait_for(indexes::run(args)),
         Command::Limits(args) => wait_for(bounds::run(args)),
         Command::Users(args) => wait_for(users::run(args)),
         Command::Logs(args) => wait_for(logs::run(args)),
@@ -184,6 +187,8 @@ mod tests {
             "portico keys create ci --app shop",
             "portico apps --url http://127.0.0.1:1 delete shop --yes",
             "portico logs show 0123456789abcdef01234567 --app shop",
+            "portico indexes shop.orders --app shop",
+            "portico indexes create shop.orders {\"email\":1} --unique --app shop",
             "portico rollback",
             "portico rollback previous",
             "portico push deploy/apps/hello --create --yes",

@@ -95,6 +95,12 @@ impl Progress {
         }
     }
 
+    /// The same with how far it has come.
+    pub fn tick_at(&mut self, what: String) {
+        self.what = what;
+        self.tick();
+    }
+
     /// Replaces the line by what came of it.
     pub fn done(self, result: &str) {
         let clear = if self.live { "\r\x1b[K" } else { "" };

@@ -21,7 +21,7 @@ use crate::value::path::{Path, index_of};
 pub use bounds::{Bounds, Conditions, Range, successor};
 pub use implies::implies;
 pub use keys::Keys;
-pub use parse::{agree, parse, stored};
+pub use parse::{agree, default_name, parse, stored};
 
 /// The name of the index over `_id`, which every collection has.
 pub const ID_INDEX: &str = "_id_";

@@ -189,7 +189,7 @@ fn direction(name: &str, value: RawBsonRef<'_>) -> Result<Direction, StoreError>
 }
 
 /// `a_1_b_-1`.
-fn default_name(keys: &RawDocument) -> String {
+pub fn default_name(keys: &RawDocument) -> String {
     let parts = keys.iter().map_while(Result::ok).map(|(name, value)| {
         let number = Number::of(value).and_then(Number::whole).map(|number| number.to_string());
         let shown = number.unwrap_or_else(|| bson::Bson::try_from(value).map(|it| it.to_string()).unwrap_or_default());

@@ -16,6 +16,7 @@ mod codes;
 mod cursor;
 mod error;
 mod guard;
+mod indexes;
 mod names;
 mod operations;
 mod runtime;
@@ -30,7 +31,7 @@ use mongodb::{Client, Collection};
 
 use crate::error::StoreError;
 use crate::namespace::{Namespace, Tenant};
-use crate::store::{Answer, Cursor, Delete, Find, Inserted, Modified, Modify, Store, Update, Updated};
+use crate::store::{Answer, Cursor, Delete, Find, IndexInfo, Inserted, Modified, Modify, Store, Update, Updated};
 
 pub use clusters::{Clusters, Times};
 pub use guard::{Hosts, OpenHosts};
@@ -192,6 +193,30 @@ impl Store for Mongo {
             Kind::Write,
             move |collection, _| async move { operations::delete(&collection, delete).await },
         )
+    }
+
+    fn create_index<'a>(
+        &'a self,
+        namespace: &'a Namespace,
+        keys: RawDocumentBuf,
+        options: RawDocumentBuf,
+    ) -> Answer<'a, String> {
+        self.run(namespace, Kind::Write, move |collection, _| async move {
+            indexes::create(&collection, keys, options).await
+        })
+    }
+
+    fn drop_index<'a>(&'a self, namespace: &'a Namespace, name: &'a str) -> Answer<'a, ()> {
+        let name = name.to_owned();
+        self.run(namespace, Kind::Write, move |collection, _| async move { indexes::drop(&collection, &name).await })
+    }
+
+    fn list_indexes<'a>(&'a self, namespace: &'a Namespace) -> Answer<'a, Vec<IndexInfo>> {
+        self.run(namespace, Kind::Read, move |collection, _| async move { indexes::list(&collection).await })
+    }
+
+    fn explain<'a>(&'a self, namespace: &'a Namespace, query: Find) -> Answer<'a, RawDocumentBuf> {
+        self.run(namespace, Kind::Read, move |collection, _| async move { indexes::explain(&collection, query).await })
     }
 
     /// What a tenant keeps in a database of their own is theirs and stays; on a cluster that apps share, everything under

@@ -4,6 +4,7 @@
 mod deploying;
 mod entities;
 mod import_export;
+mod indexes;
 mod running;
 mod sessions;
 
