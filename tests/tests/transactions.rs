@@ -156,12 +156,13 @@ fn every_operation_can_be_part_of_it() {
            await c.bulkWrite([{ insertOne: { document: { _id: 7, n: 7 } } }, { deleteOne: { filter: { _id: 6 } } }], options);
            await c.initializeOrderedBulkOp().insert({ _id: 8, n: 8 }).execute(options);
            const inside = await all(options);
+           const [{ sum }] = await c.aggregate([{ $group: { _id: null, sum: { $sum: '$n' } } }], options).toArray();
            const outside = await all();
            await session.commitTransaction();
-           return [inside, outside, await all()];"],
+           return [inside, outside, await all(), sum];"],
     );
     let documents = json!([[1, 100], [2, 200], [5, 15], [7, 7], [8, 8]]);
-    assert_eq!(steps.run(0), json!([documents, [], documents]));
+    assert_eq!(steps.run(0), json!([documents, [], documents, 330]));
 }
 
 #[test]

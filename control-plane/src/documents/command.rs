@@ -481,6 +481,14 @@ mod tests {
             ("distinct", rawdoc! { "path": 1 }, "distinct: path must be a string"),
             ("findOneAndDelete", rawdoc! { "upsert": true }, "findOneAndDelete: option 'upsert' is not supported"),
             ("getMore", rawdoc! { "cursor": "1" }, "getMore: cursor must be a cursor id"),
+            ("count", rawdoc! { "session": 1 }, "count: session must be a session and its transaction"),
+            ("count", rawdoc! { "session": { "id": 1 } }, "count: session must be a session and its transaction"),
+            ("commitTransaction", rawdoc! {}, "commitTransaction: session must name a session and its transaction"),
+            (
+                "bulkWrite",
+                rawdoc! { "operations": [{ "deleteOne": { "session": { "id": 1, "transaction": 1 } } }] },
+                "deleteOne: option 'session' is not supported",
+            ),
         ] {
             assert_eq!(refused(command(operation, arguments)), expected);
         }

@@ -2,6 +2,7 @@
 //!
 //! A thread of its own looks for them at intervals, in snapshots, and asks the writer to remove a few at a time; it waits
 //! for each lot, so that its writes never gather in front of a tenant's own. Only dates expire, or arrays that hold one.
+//! The same thread ends transactions that were left open for too long.
 //!
 //! Which files may have such indexes is remembered in `<app id>.expires` beside the file, so that after a start ten
 //! thousand files need not be opened to find out. A file that is not open is looked into again when its earliest date is
@@ -44,6 +45,7 @@ pub fn sweep(house: &Weak<House>, interval: Duration, closing: &mpsc::Receiver<(
     let mut seen: HashMap<Tenant, Seen> = HashMap::new();
     while let Err(mpsc::RecvTimeoutError::Timeout) = closing.recv_timeout(interval) {
         let Some(house) = house.upgrade() else { return };
+        house.sweep_transactions();
         for tenant in house.tenants_that_expire() {
             if let Err(error) = look(&house, tenant, &mut seen) {
                 tracing::warn!(%error, ?tenant, "expired documents could not be removed; they are tried again");

@@ -191,6 +191,12 @@ impl House {
         Ok(())
     }
 
+    /// A file that is written to sees to its transactions itself; this is for those that nobody comes back to.
+    pub fn sweep_transactions(&self) {
+        let files: Vec<_> = self.files.read().unwrap_or_else(PoisonError::into_inner).values().cloned().collect();
+        files.iter().for_each(|file| file.transactions.sweep());
+    }
+
     pub fn tick(&self) -> u64 {
         self.clock.fetch_add(1, Ordering::Relaxed)
     }
