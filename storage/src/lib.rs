@@ -21,6 +21,7 @@ pub mod mongo;
 pub mod namespace;
 pub mod projection;
 pub mod schema;
+pub mod shape;
 pub mod sort;
 pub mod store;
 pub mod transaction;
@@ -33,7 +34,7 @@ pub use error::{Fault, Label, StoreError};
 pub use namespace::{Namespace, Tenant};
 pub use schema::Schema;
 pub use store::{
-    Aggregate, Batch, Cursor, Delete, Find, IndexInfo, IndexProgress, Inserted, Modified, Modify, Store, Update,
-    Updated,
+    Aggregate, Batch, Change, Cursor, Delete, Find, IndexInfo, IndexProgress, Inserted, Modified, Modify, Store,
+    Update, Updated,
 };
 pub use transaction::Transaction;

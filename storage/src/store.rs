@@ -28,23 +28,37 @@ pub struct Find {
     pub skip: u64,
     /// 0: no limit.
     pub limit: u64,
+    /// The `let` of the command: what expressions name as `$$name`.
+    pub variables: RawDocumentBuf,
+}
+
+/// What an update does to a document.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Change {
+    /// Operators (`$set` …), or a whole document that replaces the one found.
+    Document(RawDocumentBuf),
+    /// Stages that compute the new document from the old one.
+    Pipeline(Vec<RawDocumentBuf>),
 }
 
 #[derive(Debug, Clone, Default)]
 pub struct Update {
     pub filter: RawDocumentBuf,
-    /// Operators (`$set` …), or a whole document that replaces the one found.
-    pub update: RawDocumentBuf,
+    pub update: Change,
     /// Which members of arrays `$[name]` in the update stands for.
     pub array_filters: Vec<RawDocumentBuf>,
     pub multi: bool,
     pub upsert: bool,
+    /// As of [`Find`].
+    pub variables: RawDocumentBuf,
 }
 
 #[derive(Debug, Clone, Default)]
 pub struct Delete {
     pub filter: RawDocumentBuf,
     pub multi: bool,
+    /// As of [`Find`].
+    pub variables: RawDocumentBuf,
 }
 
 /// Finds one document and changes or deletes it in the same step.
@@ -55,12 +69,36 @@ pub struct Modify {
     pub sort: RawDocumentBuf,
     /// Of the document returned.
     pub projection: RawDocumentBuf,
-    /// Operators or a whole document, as in [`Update`]; `None` deletes.
-    pub update: Option<RawDocumentBuf>,
+    /// `None` deletes.
+    pub update: Option<Change>,
     pub array_filters: Vec<RawDocumentBuf>,
     pub upsert: bool,
     /// Return the document as it is afterwards, rather than as it was.
     pub after: bool,
+    /// As of [`Find`].
+    pub variables: RawDocumentBuf,
+}
+
+impl Change {
+    /// About how much memory it takes.
+    pub fn bytes(&self) -> usize {
+        match self {
+            Self::Document(document) => document.as_bytes().len(),
+            Self::Pipeline(stages) => stages.iter().map(|stage| stage.as_bytes().len()).sum(),
+        }
+    }
+}
+
+impl Default for Change {
+    fn default() -> Self {
+        Self::Document(RawDocumentBuf::new())
+    }
+}
+
+impl From<RawDocumentBuf> for Change {
+    fn from(document: RawDocumentBuf) -> Self {
+        Self::Document(document)
+    }
 }
 
 /// A pipeline of stages.

@@ -48,11 +48,11 @@ fn insert(store: &dyn Store, at: &Namespace, document: RawDocumentBuf) {
 }
 
 fn update(store: &dyn Store, filter: RawDocumentBuf, update: RawDocumentBuf) {
-    wait(store.update(&things(), Update { filter, update, ..Update::default() })).unwrap();
+    wait(store.update(&things(), Update { filter, update: update.into(), ..Update::default() })).unwrap();
 }
 
 fn delete(store: &dyn Store, filter: RawDocumentBuf) {
-    wait(store.delete(&things(), Delete { filter, multi: true })).unwrap();
+    wait(store.delete(&things(), Delete { filter, multi: true, ..Delete::default() })).unwrap();
 }
 
 /// So many events, in batches as they come.
@@ -152,18 +152,23 @@ fn every_way_to_write_is_told() {
     let at = &things();
     let both = vec![rawdoc! { "_id": 1, "n": 1 }, rawdoc! { "_id": 1 }, rawdoc! { "_id": 2, "n": 1 }];
     wait(store.insert(at, both, false)).unwrap();
-    let many = Update { multi: true, update: rawdoc! { "$inc": { "n": 1 } }, ..Update::default() };
+    let many = Update { multi: true, update: rawdoc! { "$inc": { "n": 1 } }.into(), ..Update::default() };
     wait(store.update(at, many)).unwrap();
     let upsert = Update {
         filter: rawdoc! { "_id": 3 },
-        update: rawdoc! { "$set": { "n": 3 } },
+        update: rawdoc! { "$set": { "n": 3 } }.into(),
         upsert: true,
         ..Update::default()
     };
     wait(store.update(at, upsert)).unwrap();
-    let modify = |id: i32, update: Option<RawDocumentBuf>| {
-        wait(store.modify(at, Modify { filter: rawdoc! { "_id": id }, update, ..Modify::default() })).unwrap();
-    };
+    let modify =
+        |id: i32, update: Option<RawDocumentBuf>| {
+            wait(store.modify(
+                at,
+                Modify { filter: rawdoc! { "_id": id }, update: update.map(Into::into), ..Modify::default() },
+            ))
+            .unwrap();
+        };
     modify(1, Some(rawdoc! { "$set": { "n": 10 } }));
     modify(2, Some(rawdoc! { "n": 20 }));
     modify(3, None);
@@ -424,7 +429,7 @@ fn events_in_their_order_make_the_documents_anew() {
                         _ => {
                             let update = Update {
                                 filter: rawdoc! { "_id": id },
-                                update: rawdoc! { "$set": { "writer": writer, "in": { "number": number } } },
+                                update: rawdoc! { "$set": { "writer": writer, "in": { "number": number } } }.into(),
                                 upsert: true,
                                 ..Update::default()
                             };
@@ -466,7 +471,7 @@ fn events_in_their_order_make_the_documents_anew() {
                                 unset.append(bson::raw::CString::try_from(name).unwrap(), "");
                             }
                             let update =
-                                Update { update: rawdoc! { "$set": set, "$unset": unset }, ..Update::default() };
+                                Update { update: rawdoc! { "$set": set, "$unset": unset }.into(), ..Update::default() };
                             wait(store.update(&scratch, update)).unwrap();
                             documents.insert(id, find(&*store, &scratch, Find::default()).unwrap().remove(0));
                         }

@@ -94,7 +94,7 @@ fn a_disk_that_runs_full_is_read_from_and_is_written_again_when_there_is_space()
         }
         // A delete may use the last of the disk; if that is not enough, it says so, and reads go on all the same.
         let filter = rawdoc! { "_id": { "$gt": 0i64 } };
-        match wait(store.delete(&namespace(app(1)), Delete { filter, multi: true })) {
+        match wait(store.delete(&namespace(app(1)), Delete { filter, multi: true, ..Delete::default() })) {
             Ok(deleted) => {
                 assert_eq!(deleted as i64, kept[0] - 1);
                 kept[0] = 1;

@@ -74,7 +74,7 @@ fn write_forever(store: &Embedded, round: i64, writer: i64) {
         let inserted = wait(store.insert(&namespace, documents, true)).unwrap();
         assert_eq!(inserted.error, None);
         tell(format!("inserted {key}\n"));
-        let update = rawdoc! { "$inc": { "count": 1i64 } };
+        let update = rawdoc! { "$inc": { "count": 1i64 } }.into();
         let update = Update { filter: rawdoc! { "_id": writer }, update, upsert: true, ..Update::default() };
         wait(store.update(&counters(), update)).unwrap();
         tell(format!("counted {writer}\n"));
@@ -82,7 +82,7 @@ fn write_forever(store: &Embedded, round: i64, writer: i64) {
             let gone = key - 2;
             tell(format!("deleting {gone}\n"));
             let filter = rawdoc! { "key": gone, "_id": { "$gte": gone * 10, "$lt": gone * 10 + TOGETHER } };
-            let deleted = wait(store.delete(&namespace, Delete { filter, multi: true })).unwrap();
+            let deleted = wait(store.delete(&namespace, Delete { filter, multi: true, ..Delete::default() })).unwrap();
             assert_eq!(deleted, TOGETHER as u64);
             tell(format!("deleted {gone}\n"));
         }

@@ -45,7 +45,7 @@ fn many_writers_lose_no_increment() {
             std::thread::spawn(move || {
                 let update = Update {
                     filter: rawdoc! { "_id": "shared" },
-                    update: rawdoc! { "$inc": { "n": 1 } },
+                    update: rawdoc! { "$inc": { "n": 1 } }.into(),
                     multi: false,
                     upsert: true,
                     ..Update::default()
@@ -71,7 +71,7 @@ fn a_failing_write_harms_no_neighbour_and_leaves_nothing() {
     let at = of_app(1);
     wait(store.insert(&at, vec![rawdoc! { "_id": 1, "n": 1 }, rawdoc! { "_id": 2, "n": "text" }], true)).unwrap();
     let increment_all =
-        Update { filter: rawdoc! {}, update: rawdoc! { "$inc": { "n": 1 } }, multi: true, ..Update::default() };
+        Update { filter: rawdoc! {}, update: rawdoc! { "$inc": { "n": 1 } }.into(), multi: true, ..Update::default() };
     let inserts = (10..20).map(|id| store.insert(&at, vec![rawdoc! { "_id": id }], true));
     let (inserted, failed) = wait(futures_util::future::join(join_all(inserts), store.update(&at, increment_all)));
     assert!(inserted.into_iter().all(|outcome| outcome.unwrap().error.is_none()));
@@ -126,7 +126,7 @@ fn a_cursor_sees_the_collection_as_it_was_and_batches_stay_small() {
     let documents: Vec<_> = (0..2000).map(|id| rawdoc! { "_id": id, "filling": "x".repeat(1000) }).collect();
     wait(store.insert(&at, documents, true)).unwrap();
     let mut cursor = wait(store.find(&at, Find::default())).unwrap();
-    assert_eq!(wait(store.delete(&at, Delete { filter: rawdoc! {}, multi: true })).unwrap(), 2000);
+    assert_eq!(wait(store.delete(&at, Delete { filter: rawdoc! {}, multi: true, ..Delete::default() })).unwrap(), 2000);
     let mut seen = Vec::new();
     loop {
         let batch = wait(cursor.next(10_000)).unwrap();
@@ -199,7 +199,7 @@ fn reading_makes_no_file() {
     let (dir, store) = store();
     for number in 0..20 {
         assert_eq!(find(&store, &of_app(number), Find::default()).unwrap(), Vec::<RawDocumentBuf>::new());
-        let update = Update { update: rawdoc! { "$set": { "a": 1 } }, ..Update::default() };
+        let update = Update { update: rawdoc! { "$set": { "a": 1 } }.into(), ..Update::default() };
         assert_eq!(wait(store.update(&of_app(number), update)).unwrap().matched, 0);
     }
     assert_eq!(std::fs::read_dir(dir.path().join("apps")).unwrap().count(), 0);

@@ -221,9 +221,10 @@ fn a_full_disk_reads_on_and_writes_again_when_there_is_room() {
 
         disk.leave_room(1 << 30);
         insert(kept).unwrap();
-        let deleted = wait(
-            store.delete(&namespace, portico_storage::Delete { filter: rawdoc! { "_id": { "$gt": 0 } }, multi: true }),
-        );
+        let deleted = wait(store.delete(
+            &namespace,
+            portico_storage::Delete { filter: rawdoc! { "_id": { "$gt": 0 } }, multi: true, ..Default::default() },
+        ));
         assert_eq!(deleted.unwrap(), kept as u64);
     }
 }

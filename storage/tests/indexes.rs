@@ -147,7 +147,8 @@ fn duplicates_are_told_in_mongodbs_words() {
     assert!(error.message.contains(expected), "{error}");
     assert_eq!(insert(&store, rawdoc! { "_id": 2, "email": "a@b.c", "n": 3 }), None);
     // All or none of several: the first would fit, the second does not.
-    let same = Update { filter: rawdoc! {}, update: rawdoc! { "$set": { "n": 9 } }, multi: true, ..Update::default() };
+    let same =
+        Update { filter: rawdoc! {}, update: rawdoc! { "$set": { "n": 9 } }.into(), multi: true, ..Update::default() };
     assert_eq!(wait(store.update(&at(), same)).unwrap_err().code, 11000);
     let left = find(&store, &at(), Find { filter: rawdoc! { "n": 9 }, ..Find::default() }).unwrap();
     assert_eq!(left, Vec::<RawDocumentBuf>::new());
@@ -196,10 +197,13 @@ fn an_index_is_built_while_others_read_and_write() {
                 let mut rounds = 0;
                 while !stop.load(Ordering::Relaxed) || rounds < 20 {
                     let id = 5_000 * writer + rounds * 37 % 5_000;
-                    let one = |update| Update { filter: rawdoc! { "_id": id }, update, ..Update::default() };
+                    let one = |update: RawDocumentBuf| {
+                        let filter = rawdoc! { "_id": id };
+                        Update { filter, update: update.into(), ..Update::default() }
+                    };
                     wait(store.update(&at(), one(rawdoc! { "$set": { "n": [rounds % 50, 100] } }))).unwrap();
                     assert_eq!(insert(&store, rawdoc! { "_id": format!("{writer}/{rounds}"), "n": rounds % 50 }), None);
-                    let gone = Delete { filter: rawdoc! { "_id": id + 1 }, multi: false };
+                    let gone = Delete { filter: rawdoc! { "_id": id + 1 }, multi: false, ..Delete::default() };
                     wait(store.delete(&at(), gone)).unwrap();
                     rounds += 1;
                 }
@@ -252,7 +256,7 @@ fn a_build_that_meets_a_duplicate_ends_without_an_index() {
     // Parallel arrays likewise; without them the same index is made.
     assert_eq!(insert(&store, rawdoc! { "_id": "both", "n": [1], "m": [1] }), None);
     assert_eq!(create(&store, rawdoc! { "n": 1, "m": 1 }, rawdoc! {}).unwrap_err().code, 171);
-    wait(store.delete(&at(), Delete { filter: rawdoc! { "_id": "both" }, multi: false })).unwrap();
+    wait(store.delete(&at(), Delete { filter: rawdoc! { "_id": "both" }, multi: false, ..Delete::default() })).unwrap();
     assert_eq!(create(&store, rawdoc! { "n": 1, "m": 1 }, rawdoc! {}).unwrap(), "n_1_m_1");
 }
 

@@ -182,7 +182,7 @@ fn indexes_change_no_answer() {
             if let Some(error) = inserted.error {
                 assert_eq!(error.code, 171, "{error}");
                 let id = RawBson::from(document.get("_id").unwrap().unwrap());
-                let delete = Delete { filter: rawdoc! { "_id": id }, multi: false };
+                let delete = Delete { filter: rawdoc! { "_id": id }, multi: false, ..Delete::default() };
                 wait(store.delete(&plain, delete)).unwrap();
             }
         }
@@ -228,7 +228,7 @@ fn indexes_change_no_answer() {
             let change = doc! { *dice.pick(&["a", "b", "c", "a.x"]): dice.scalar() };
             let update = |multi| Update {
                 filter: filter.clone(),
-                update: rawdoc! { "$set": raw(&change) },
+                update: rawdoc! { "$set": raw(&change) }.into(),
                 multi,
                 ..Update::default()
             };
@@ -239,7 +239,7 @@ fn indexes_change_no_answer() {
                     let modify = |update: Option<RawDocumentBuf>| Modify {
                         filter: filter.clone(),
                         sort: sort.clone(),
-                        update,
+                        update: update.map(Into::into),
                         ..Modify::default()
                     };
                     let change = dice.chance(50).then(|| rawdoc! { "$set": raw(&change) });
@@ -251,7 +251,7 @@ fn indexes_change_no_answer() {
                     }
                 }
                 1 if dice.chance(20) => {
-                    let delete = || Delete { filter: filter.clone(), multi: true };
+                    let delete = || Delete { filter: filter.clone(), multi: true, ..Delete::default() };
                     let expected = wait(store.delete(&plain, delete())).unwrap();
                     assert_eq!(wait(store.delete(&indexed, delete())).unwrap(), expected, "{}", story());
                 }

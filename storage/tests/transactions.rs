@@ -16,7 +16,7 @@ use portico_storage::embedded::{Embedded, Options};
 use portico_storage::limits;
 use portico_storage::model::AppId;
 use portico_storage::{
-    Aggregate, Delete, Find, Label, Modify, Namespace, Store, StoreError, Tenant, Transaction, Update, Updated,
+    Aggregate, Change, Delete, Find, Label, Modify, Namespace, Store, StoreError, Tenant, Transaction, Update, Updated,
 };
 use support::{find, wait};
 
@@ -51,12 +51,13 @@ fn all(store: &dyn Store) -> Vec<(i32, i32)> {
 }
 
 fn set(store: &dyn Store, id: i32, n: i32) -> Result<Updated, StoreError> {
-    let update = Update { filter: rawdoc! { "_id": id }, update: rawdoc! { "$set": { "n": n } }, ..Update::default() };
+    let update =
+        Update { filter: rawdoc! { "_id": id }, update: rawdoc! { "$set": { "n": n } }.into(), ..Update::default() };
     wait(store.update(&things(), update))
 }
 
 fn remove(store: &dyn Store, id: i32) -> Result<u64, StoreError> {
-    wait(store.delete(&things(), Delete { filter: rawdoc! { "_id": id }, multi: false }))
+    wait(store.delete(&things(), Delete { filter: rawdoc! { "_id": id }, multi: false, ..Delete::default() }))
 }
 
 fn told<T: std::fmt::Debug>(outcome: Result<T, StoreError>) -> (i32, &'static str, Option<Label>) {
@@ -165,7 +166,7 @@ fn an_id_that_is_taken_is_a_duplicate_or_a_conflict() {
     insert(&*transaction, vec![rawdoc! { "_id": 2, "n": 2 }]);
     let upsert = Update {
         filter: rawdoc! { "n": 7 },
-        update: rawdoc! { "$setOnInsert": { "_id": 2 } },
+        update: rawdoc! { "$setOnInsert": { "_id": 2 } }.into(),
         upsert: true,
         ..Update::default()
     };
@@ -206,7 +207,7 @@ fn a_value_of_a_unique_index_is_refused_at_the_write_or_at_the_commit() {
     }
     remove(&*transaction, 3).unwrap();
     insert(&*transaction, vec![rawdoc! { "_id": 4, "n": 30 }]);
-    let moved = Update { update: rawdoc! { "$inc": { "n": 10 } }, multi: true, ..Update::default() };
+    let moved = Update { update: rawdoc! { "$inc": { "n": 10 } }.into(), multi: true, ..Update::default() };
     assert_eq!(wait(transaction.update(&things(), moved)).unwrap().modified, 3);
     wait(transaction.commit()).unwrap();
     assert_eq!(all(&*store), [(1, 30), (2, 20), (4, 40)]);
@@ -247,7 +248,7 @@ fn a_transaction_that_failed_is_over_and_says_why() {
     let (_dir, store) = store();
     insert(&*store, vec![rawdoc! { "_id": 1, "n": "text" }]);
     let transaction = begin(&*store);
-    let wrong = Update { filter: rawdoc! {}, update: rawdoc! { "$inc": { "n": 1 } }, ..Update::default() };
+    let wrong = Update { filter: rawdoc! {}, update: rawdoc! { "$inc": { "n": 1 } }.into(), ..Update::default() };
     assert_eq!(told(wait(transaction.update(&things(), wrong))), (14, "TypeMismatch", None));
     let error = wait(transaction.count(&things(), Find::default())).unwrap_err();
     assert_eq!((error.code, error.label), (251, None));
@@ -263,7 +264,7 @@ fn a_collection_and_a_file_that_do_not_exist_yet_are_made_by_the_commit() {
     wait(transaction.insert(&elsewhere, vec![rawdoc! { "_id": 1 }], true)).unwrap();
     let upsert = Update {
         filter: rawdoc! { "_id": 5 },
-        update: rawdoc! { "$inc": { "n": 1 } },
+        update: rawdoc! { "$inc": { "n": 1 } }.into(),
         upsert: true,
         ..Update::default()
     };
@@ -400,12 +401,13 @@ impl Dice {
         rawdoc! { "_id": self.id(), "n": self.below(6) as i32, "tags": [self.below(4) as i32, self.below(4) as i32] }
     }
 
-    fn change(&mut self) -> RawDocumentBuf {
-        match self.below(3) {
+    fn change(&mut self) -> Change {
+        let change = match self.below(3) {
             0 => rawdoc! { "$inc": { "n": 1 } },
             1 => rawdoc! { "$set": { "n": self.below(6) as i32 } },
             _ => rawdoc! { "$push": { "tags": self.below(4) as i32 } },
-        }
+        };
+        change.into()
     }
 }
 
@@ -441,7 +443,10 @@ fn step(store: &dyn Store, dice: &mut Dice) -> String {
             format!("{:?}", wait(store.modify(at, modify)))
         }
         5 => match dice.below(3) {
-            0 => format!("{:?}", wait(store.delete(at, Delete { filter: dice.filter(), multi: true }))),
+            0 => format!(
+                "{:?}",
+                wait(store.delete(at, Delete { filter: dice.filter(), multi: true, ..Delete::default() }))
+            ),
             _ => format!("{:?}", remove(store, dice.id())),
         },
         6 => {
@@ -525,14 +530,17 @@ fn transfer(store: &dyn Store, from: i32, to: i32, amount: i64) -> Result<bool, 
     let transaction = begin(store);
     let take = Modify {
         filter: rawdoc! { "_id": from, "amount": { "$gte": amount } },
-        update: Some(rawdoc! { "$inc": { "amount": -amount } }),
+        update: Some(rawdoc! { "$inc": { "amount": -amount } }.into()),
         ..Modify::default()
     };
     if wait(transaction.modify(&accounts(), take))?.document.is_none() {
         return Ok(false);
     }
-    let give =
-        Update { filter: rawdoc! { "_id": to }, update: rawdoc! { "$inc": { "amount": amount } }, ..Update::default() };
+    let give = Update {
+        filter: rawdoc! { "_id": to },
+        update: rawdoc! { "$inc": { "amount": amount } }.into(),
+        ..Update::default()
+    };
     assert_eq!(wait(transaction.update(&accounts(), give))?.matched, 1);
     let entry = rawdoc! { "from": from, "to": to, "amount": amount };
     wait(transaction.insert(&Namespace::new(tenant(), "bank", "entries"), vec![entry], true))?;

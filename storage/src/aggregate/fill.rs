@@ -8,11 +8,11 @@ use bson::rawdoc;
 use super::arguments::{elements, failed_to_parse, fields, missing_field, unknown_field, wrong_type};
 use super::group::field_name;
 use super::parse::Stage;
-use super::shape::Shape;
 use super::window::SetWindowFields;
 use crate::error::{StoreError, location};
 use crate::expression::Names;
 use crate::filter::type_name;
+use crate::shape::Shape;
 
 pub fn parse(operand: RawBsonRef<'_>, names: &Names) -> Result<Vec<Stage>, StoreError> {
     let RawBsonRef::Document(options) = operand else {

@@ -24,7 +24,6 @@ mod parse;
 mod place;
 mod rows;
 mod run;
-mod shape;
 mod sort;
 mod unit;
 mod unwind;

@@ -9,9 +9,9 @@ use std::sync::Arc;
 use bson::raw::{RawArrayBuf, RawBsonRef, RawDocument, RawDocumentBuf};
 use bson::rawdoc;
 
-use super::arguments::{fields, whole};
+use super::arguments::{elements, fields, whole};
 use super::parse::{Stage, named};
-use super::{Context, Documents, run};
+use super::{Context, Documents, document_of, run};
 use crate::error::StoreError;
 use crate::store::Find;
 
@@ -31,7 +31,10 @@ impl Head {
         for (stage, parsed) in raw.iter().zip(parsed) {
             let Ok((name, operand)) = named(stage) else { break };
             match (name, operand) {
-                ("$match", RawBsonRef::Document(filter)) if reached == 0 => filters.push(filter.to_owned()),
+                // An expression may name variables that only the pipeline knows.
+                ("$match", RawBsonRef::Document(filter)) if reached == 0 && !has_expression(filter) => {
+                    filters.push(filter.to_owned());
+                }
                 ("$sort", RawBsonRef::Document(order)) if reached < 1 => {
                     self.query.sort = order.to_owned();
                     reached = 1;
@@ -66,6 +69,15 @@ impl Head {
     pub fn of(&self, input: Box<dyn Documents>, context: &Arc<Context>) -> Result<Box<dyn Documents>, StoreError> {
         self.stages.iter().try_fold(input, |input, stage| run::start(stage, input, context))
     }
+}
+
+fn has_expression(filter: &RawDocument) -> bool {
+    fields(filter).any(|(name, value)| match value {
+        _ if name == "$expr" => true,
+        RawBsonRef::Document(inner) => has_expression(inner),
+        RawBsonRef::Array(array) => elements(array).any(|one| document_of(one).is_some_and(has_expression)),
+        _ => false,
+    })
 }
 
 /// The stages were parsed, so these are numbers and not negative.
@@ -132,7 +144,7 @@ impl Unchanged {
             }
             ("$unset", RawBsonRef::String(path)) => Some(Self::AllBut(vec![first(path)])),
             ("$unset", RawBsonRef::Array(paths)) => {
-                let paths = super::arguments::elements(paths).map(|path| path.as_str().map(first));
+                let paths = elements(paths).map(|path| path.as_str().map(first));
                 Some(Self::AllBut(paths.collect::<Option<_>>()?))
             }
             ("$project", RawBsonRef::Document(chosen)) => {

@@ -16,7 +16,6 @@ use super::group::Group;
 use super::lookup::Lookup;
 use super::optimise::{self, Head};
 use super::run::{self, Condition, Given};
-use super::shape::Shape;
 use super::unwind::Unwind;
 use super::window::SetWindowFields;
 use super::write::Output;
@@ -24,6 +23,7 @@ use super::{Context, Documents, fill, group};
 use crate::error::{StoreError, location};
 use crate::expression::Names;
 use crate::limits;
+use crate::shape::Shape;
 use crate::sort::Sort;
 use crate::value::check;
 

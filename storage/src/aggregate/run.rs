@@ -11,12 +11,12 @@ use super::facet::Faceting;
 use super::lookup::Uniting;
 use super::parse::Stage;
 use super::rows::Rows;
-use super::shape::Shape;
 use super::sort::{Sampling, Sorting};
 use super::{Context, Documents, Pull, Turn, document_of, pull};
 use crate::error::{StoreError, location};
 use crate::expression::{Expression, Names, Scope};
 use crate::filter::{self, Filter};
+use crate::shape::Shape;
 
 pub fn start(
     stage: &Stage,
@@ -53,13 +53,11 @@ pub struct Condition(Filter);
 
 impl Condition {
     pub fn parse(filter: &RawDocument, names: &Names) -> Result<Self, StoreError> {
-        let _ = names;
-        filter::parse(filter).map(Self)
+        filter::parse_with(filter, names).map(Self)
     }
 
     pub fn holds(&self, document: &RawDocument, context: &Context) -> Result<bool, StoreError> {
-        let _ = context;
-        self.0.matches(document)
+        self.0.holds(document, &context.globals)
     }
 }
 

@@ -8,10 +8,10 @@ use bson::raw::{RawBsonRef, RawDocument, RawDocumentBuf, cstr};
 use super::accumulator::merge;
 use super::arguments::{collection_name, elements, field_path, fields, missing_field, unknown_field, wrong_type};
 use super::parse::named;
-use super::shape::Shape;
 use crate::error::{StoreError, location};
 use crate::expression::{Expression, Globals, Names, Scope, Value};
 use crate::filter::type_name;
+use crate::shape::Shape;
 use crate::value::path::Path;
 
 #[derive(Debug, Clone)]

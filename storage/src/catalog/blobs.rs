@@ -39,7 +39,10 @@ impl Blobs {
             record.append(bson::raw::cstr!("bytes"), content);
             let filter = by_id(part_id(app, id, count));
             store
-                .update(&self.parts, Update { filter, update: record, multi: false, upsert: true, ..Update::default() })
+                .update(
+                    &self.parts,
+                    Update { filter, update: record.into(), multi: false, upsert: true, ..Update::default() },
+                )
                 .await?;
             count += 1;
         }
@@ -70,7 +73,7 @@ impl Blobs {
             self.list.remove_from(store, app, listed.id).await?;
             for part in 0..listed.parts {
                 let filter = by_id(part_id(app, listed.id, part));
-                store.delete(&self.parts, Delete { filter, multi: false }).await?;
+                store.delete(&self.parts, Delete { filter, multi: false, ..Delete::default() }).await?;
             }
         }
         Ok(())

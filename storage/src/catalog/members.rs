@@ -48,7 +48,7 @@ impl Members {
         let mut set = RawDocumentBuf::new();
         set.append(item(id), record);
         let update =
-            Update { filter: by_id(app.0), update: rawdoc! { "$set": set }, upsert: true, ..Update::default() };
+            Update { filter: by_id(app.0), update: rawdoc! { "$set": set }.into(), upsert: true, ..Update::default() };
         store.update(&self.0, update).await.map(drop)
     }
 
@@ -66,7 +66,7 @@ impl Members {
     async fn unset(&self, store: &dyn Store, filter: RawDocumentBuf, id: ObjectId) -> Result<(), StoreError> {
         let mut unset = RawDocumentBuf::new();
         unset.append(item(id), "");
-        let update = Update { filter, update: rawdoc! { "$unset": unset }, ..Update::default() };
+        let update = Update { filter, update: rawdoc! { "$unset": unset }.into(), ..Update::default() };
         store.update(&self.0, update).await.map(drop)
     }
 }

@@ -114,7 +114,7 @@ impl Catalog {
         self.remove(&all.drafts, id.0).await?;
         let deployments = self.deployment_summaries(id).await?.into_iter().map(|deployment| deployment.id.0);
         let listed = rawdoc! { "_id": { "$in": deployments.collect::<RawArrayBuf>() } };
-        self.store.delete(&all.deployments, Delete { filter: listed, multi: true }).await?;
+        self.store.delete(&all.deployments, Delete { filter: listed, multi: true, ..Delete::default() }).await?;
         for members in [&all.deployment_lists, &all.secrets, &all.api_keys] {
             self.remove(&members.0, id.0).await?;
         }
@@ -263,12 +263,12 @@ impl Catalog {
     }
 
     async fn put(&self, at: &Namespace, id: impl Into<RawBson>, record: RawDocumentBuf) -> Result<(), StoreError> {
-        let update = Update { filter: by_id(id), update: record, upsert: true, ..Update::default() };
+        let update = Update { filter: by_id(id), update: record.into(), upsert: true, ..Update::default() };
         self.store.update(at, update).await.map(drop)
     }
 
     async fn remove(&self, at: &Namespace, id: ObjectId) -> Result<(), StoreError> {
-        self.store.delete(at, Delete { filter: by_id(id), multi: false }).await.map(drop)
+        self.store.delete(at, Delete { filter: by_id(id), multi: false, ..Delete::default() }).await.map(drop)
     }
 }
 

@@ -122,7 +122,8 @@ impl Catalog {
                     Err(NotCreated::IdentityTaken { provider_type: provider_type.to_owned(), login: login.to_owned() })
                 }
                 _ => {
-                    let update = Update { filter: by_id(key), update: record, upsert: true, ..Update::default() };
+                    let update =
+                        Update { filter: by_id(key), update: record.into(), upsert: true, ..Update::default() };
                     self.store.update(&identities(app), update).await.map(drop).map_err(NotCreated::Store)
                 }
             },
@@ -131,15 +132,18 @@ impl Catalog {
 
     /// The user goes first, so that a crash in between leaves identities that lead to nobody.
     pub async fn delete_user(&self, app: AppId, user: &User) -> Result<bool, StoreError> {
-        let deleted = self.store.delete(&users(app), Delete { filter: by_id(user.id.as_str()), multi: false }).await?;
+        let deleted = self
+            .store
+            .delete(&users(app), Delete { filter: by_id(user.id.as_str()), multi: false, ..Delete::default() })
+            .await?;
         for identity in &user.identities {
             let key = identity_key(&identity.provider_type, identity.login());
             // Unless somebody else has it already.
             let filter = rawdoc! { "_id": key, "user": user.id.as_str() };
-            self.store.delete(&identities(app), Delete { filter, multi: false }).await?;
+            self.store.delete(&identities(app), Delete { filter, multi: false, ..Delete::default() }).await?;
         }
         let filter = rawdoc! { "user": user.id.as_str() };
-        self.store.delete(&keys(app), Delete { filter, multi: true }).await?;
+        self.store.delete(&keys(app), Delete { filter, multi: true, ..Delete::default() }).await?;
         Ok(deleted > 0)
     }
 
@@ -190,7 +194,7 @@ impl Catalog {
     }
 
     async fn change_user(&self, app: AppId, id: &str, update: RawDocumentBuf) -> Result<bool, StoreError> {
-        let update = Update { filter: by_id(id), update, ..Update::default() };
+        let update = Update { filter: by_id(id), update: update.into(), ..Update::default() };
         Ok(self.store.update(&users(app), update).await?.matched > 0)
     }
 
@@ -249,13 +253,17 @@ impl Catalog {
     }
 
     pub async fn put_user_key(&self, app: AppId, key: &UserKey) -> Result<(), StoreError> {
-        let update =
-            Update { filter: by_id(hex::encode(key.hash)), update: key_to(key), upsert: true, ..Update::default() };
+        let update = Update {
+            filter: by_id(hex::encode(key.hash)),
+            update: key_to(key).into(),
+            upsert: true,
+            ..Update::default()
+        };
         self.store.update(&keys(app), update).await.map(drop)
     }
 
     pub async fn delete_user_key(&self, app: AppId, key: &UserKey) -> Result<(), StoreError> {
-        let delete = Delete { filter: by_id(hex::encode(key.hash)), multi: false };
+        let delete = Delete { filter: by_id(hex::encode(key.hash)), multi: false, ..Delete::default() };
         self.store.delete(&keys(app), delete).await.map(drop)
     }
 }

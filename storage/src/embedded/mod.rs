@@ -42,11 +42,12 @@ use futures_util::future::ready;
 
 use crate::changes::{ChangeStream, Watch, Watched};
 use crate::error::StoreError;
+use crate::expression::Variables;
 use crate::filter::Filter;
 use crate::limits;
 use crate::namespace::{Namespace, Tenant};
 use crate::store::{
-    Aggregate, Answer, Cursor, Delete, Find, IndexInfo, Inserted, Modified, Modify, Store, Update, Updated,
+    self, Aggregate, Answer, Cursor, Delete, Find, IndexInfo, Inserted, Modified, Modify, Store, Update, Updated,
 };
 use crate::transaction::Transaction;
 use crate::update::Change;
@@ -316,7 +317,7 @@ impl Store for Embedded {
 
     fn update<'a>(&'a self, namespace: &'a Namespace, update: Update) -> Answer<'a, Updated> {
         let Update { filter, update: change, array_filters, .. } = &update;
-        let bytes = filter.as_bytes().len() + change.as_bytes().len() + bytes_of(array_filters);
+        let bytes = filter.as_bytes().len() + change.bytes() + bytes_of(array_filters);
         match understood(update) {
             Err(error) => ready(Err(error)).boxed(),
             Ok(Understood { filter, change, multi, upsert }) => {
@@ -327,9 +328,7 @@ impl Store for Embedded {
 
     fn modify<'a>(&'a self, namespace: &'a Namespace, modify: Modify) -> Answer<'a, Modified> {
         let Modify { filter, update, array_filters, .. } = &modify;
-        let bytes = filter.as_bytes().len()
-            + update.as_ref().map_or(0, |update| update.as_bytes().len())
-            + bytes_of(array_filters);
+        let bytes = filter.as_bytes().len() + update.as_ref().map_or(0, store::Change::bytes) + bytes_of(array_filters);
         match Modification::parse(modify) {
             Err(error) => ready(Err(error)).boxed(),
             Ok(modification) => {
@@ -379,7 +378,9 @@ impl Store for Embedded {
     }
 
     fn delete<'a>(&'a self, namespace: &'a Namespace, delete: Delete) -> Answer<'a, u64> {
-        match filter::parse(&delete.filter) {
+        let parsed =
+            Variables::of(&delete.variables).and_then(|variables| filter::parse_given(&delete.filter, &variables));
+        match parsed {
             Err(error) => ready(Err(error)).boxed(),
             Ok(filter) => self.write(namespace, delete.filter.as_bytes().len(), |reply| Task::Delete {
                 filter,
@@ -506,8 +507,11 @@ struct Understood {
 }
 
 fn understood(update: Update) -> Result<Understood, StoreError> {
-    let Update { filter, update, array_filters, multi, upsert } = update;
-    let (filter, change) = (filter::parse(&filter)?, update::parse(&update, &array_filters)?);
+    let Update { filter, update, array_filters, multi, upsert, variables } = update;
+    let variables = Variables::of(&variables)?;
+    let filter = filter::parse_given(&filter, &variables)?;
+    let filter = if upsert { filter.for_upsert()? } else { filter };
+    let change = update::parse(&update, &array_filters, &variables)?;
     if multi && change.is_replacement() {
         let text = "multi update is not supported for replacement-style update";
         return Err(StoreError::caller(9, "FailedToParse", text));

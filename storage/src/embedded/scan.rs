@@ -15,6 +15,7 @@ use super::plan::{Indexed, Plan};
 use super::view::{EntryTable, OwnDocuments, Table, View};
 use super::walk::{self, Tables, Walk};
 use crate::error::StoreError;
+use crate::expression::Variables;
 use crate::filter::{self, Filter};
 use crate::limits;
 use crate::projection::Projection;
@@ -36,12 +37,13 @@ pub struct Query {
 
 impl Query {
     pub fn parse(find: &Find) -> Result<Self, StoreError> {
-        let filter = filter::parse(&find.filter)?;
+        let variables = Variables::of(&find.variables)?;
+        let filter = filter::parse_given(&find.filter, &variables)?;
         Ok(Self {
             access: AccessPath::of(&filter),
             filter,
             sort: Sort::parse(&find.sort)?,
-            projection: Projection::parse(&find.projection)?,
+            projection: Projection::parse(&find.projection, &variables)?,
             skip: find.skip,
             limit: (find.limit > 0).then_some(find.limit),
             counting: false,

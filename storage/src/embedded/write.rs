@@ -15,6 +15,7 @@ use super::output::Outgoing;
 use super::transaction::Commit;
 use crate::changes::history_lost;
 use crate::error::StoreError;
+use crate::expression::Variables;
 use crate::filter::{self, Filter};
 use crate::limits;
 use crate::projection::Projection;
@@ -89,10 +90,16 @@ pub struct Modification {
 
 impl Modification {
     pub fn parse(modify: Modify) -> Result<Self, StoreError> {
-        let Modify { filter, sort, projection, update, array_filters, upsert, after } = modify;
-        let filter = filter::parse(&filter)?;
-        let change = update.map(|update| update::parse(&update, &array_filters)).transpose()?;
-        let (sort, projection) = (Sort::parse(&sort)?, Projection::parse(&projection)?);
+        let Modify { filter, sort, projection, update, array_filters, upsert, after, variables } = modify;
+        let variables = Variables::of(&variables)?;
+        let filter = filter::parse_given(&filter, &variables)?;
+        let filter = if upsert { filter.for_upsert()? } else { filter };
+        let change = update.map(|update| update::parse(&update, &array_filters, &variables)).transpose()?;
+        let (sort, projection) = (Sort::parse(&sort)?, Projection::parse(&projection, &variables)?);
+        if after && projection.as_ref().is_some_and(Projection::is_positional) {
+            // Which member was matched is known of the document as it was.
+            return Err(StoreError::bad_value("Cannot use a positional projection and return the new document"));
+        }
         Ok(Self { filter, sort, projection, change, upsert, after })
     }
 

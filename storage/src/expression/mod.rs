@@ -35,14 +35,16 @@ mod tree;
 mod trigonometry;
 mod types;
 pub mod value;
+mod variables;
 
 use bson::raw::RawBsonRef;
 
 use crate::error::StoreError;
 use crate::value::path::Path;
-pub use scope::{Globals, Names, Scope};
+pub use scope::{Frame, Globals, Names, Scope};
 use tree::{Node, Variable};
 pub use value::Value;
+pub use variables::Variables;
 
 /// A parsed expression.
 #[derive(Debug, Clone)]

@@ -104,11 +104,18 @@ pub struct Scope<'a> {
 
 /// Variables made together, by one `$let` or one round of a `$map`.
 #[derive(Debug)]
-pub(super) struct Frame<'a> {
+pub struct Frame<'a> {
     /// The number of the first of them.
-    pub first: usize,
-    pub values: &'a [Value<'a>],
-    pub outer: Option<&'a Frame<'a>>,
+    pub(super) first: usize,
+    pub(super) values: &'a [Value<'a>],
+    pub(super) outer: Option<&'a Frame<'a>>,
+}
+
+impl<'a> Frame<'a> {
+    /// For variables that a stage makes itself; the first has the number of [`Names`] before it was added.
+    pub fn new(first: usize, values: &'a [Value<'a>]) -> Self {
+        Self { first, values, outer: None }
+    }
 }
 
 impl<'a> Scope<'a> {
@@ -134,7 +141,7 @@ impl<'a> Scope<'a> {
     }
 
     /// For what is evaluated with the variables of a frame.
-    pub(super) fn within<'b>(self, frame: &'b Frame<'b>) -> Scope<'b>
+    pub fn within<'b>(self, frame: &'b Frame<'b>) -> Scope<'b>
     where
         'a: 'b,
     {

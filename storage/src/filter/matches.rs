@@ -1,11 +1,13 @@
 //! Whether a raw document is meant by a [`Filter`].
 
 use std::cmp::Ordering;
+use std::hash::{BuildHasher, Hasher, RandomState};
 
 use bson::raw::{RawArray, RawBsonRef, RawDocument};
 
-use super::{Comparison, Filter, Predicate, watched};
+use super::{Asked, Comparison, Filter, Predicate, watched};
 use crate::error::StoreError;
+use crate::expression::{Globals, Scope};
 use crate::value::number::Number;
 use crate::value::path::{self, Leaf, Path};
 use crate::value::{Class, class_of, compare, same};
@@ -13,39 +15,60 @@ use crate::value::{Class, class_of, compare, same};
 impl Filter {
     /// An error is that of an expression, which ends the query.
     pub fn matches(&self, document: &RawDocument) -> Result<bool, StoreError> {
-        watched(|| self.means(document))
+        watched(|| self.means(document, None))
     }
 
-    fn means(&self, document: &RawDocument) -> Result<bool, StoreError> {
+    /// For a filter of a pipeline, with the variables it was parsed with.
+    pub fn holds(&self, document: &RawDocument, globals: &Globals) -> Result<bool, StoreError> {
+        watched(|| self.means(document, Some(globals)))
+    }
+
+    /// What a filter without expressions answers: one on members of an array, where they are refused when it is parsed.
+    pub fn matches_plain(&self, member: &RawDocument) -> bool {
+        self.means(member, None).unwrap_or(false)
+    }
+
+    fn means(&self, document: &RawDocument, globals: Option<&Globals>) -> Result<bool, StoreError> {
         match self {
             Self::And(all) => {
                 for one in all {
-                    if !one.means(document)? {
+                    if !one.means(document, globals)? {
                         return Ok(false);
                     }
                 }
                 Ok(true)
             }
-            Self::Or(any) => any_means(any, document),
-            Self::Nor(none) => any_means(none, document).map(|any| !any),
+            Self::Or(any) => any_means(any, document, globals),
+            Self::Nor(none) => any_means(none, document, globals).map(|any| !any),
             Self::Field(path, predicate) => Ok(predicate.at(document, path)),
             Self::Schema(schema) => Ok(schema.holds(document)),
+            Self::Expression(asked) => asked.holds(document, globals),
+            Self::Sample(rate) => Ok(random_share() < *rate),
         }
-    }
-
-    /// What a filter without expressions answers: one on members of an array, where they are refused when it is parsed.
-    pub fn matches_plain(&self, member: &RawDocument) -> bool {
-        self.means(member).unwrap_or(false)
     }
 }
 
-fn any_means(filters: &[Filter], document: &RawDocument) -> Result<bool, StoreError> {
+impl Asked {
+    fn holds(&self, document: &RawDocument, globals: Option<&Globals>) -> Result<bool, StoreError> {
+        let globals = globals.or(self.globals.as_deref());
+        let globals = globals.ok_or_else(|| StoreError::store("an expression was evaluated without its variables"))?;
+        Ok(self.expression.evaluate(&Scope::new(document, globals))?.truth())
+    }
+}
+
+fn any_means(filters: &[Filter], document: &RawDocument, globals: Option<&Globals>) -> Result<bool, StoreError> {
     for one in filters {
-        if one.means(document)? {
+        if one.means(document, globals)? {
             return Ok(true);
         }
     }
     Ok(false)
+}
+
+/// At least 0 and less than 1. The keys of the standard library's hashes are random, and different each time.
+fn random_share() -> f64 {
+    let bits = RandomState::new().build_hasher().finish();
+    (bits >> 11) as f64 / (1u64 << 53) as f64
 }
 
 impl Predicate {

@@ -15,12 +15,16 @@ mod position;
 mod regex;
 mod types;
 
+use std::sync::Arc;
+
 use bson::raw::RawBson;
 
+use crate::error::StoreError;
+use crate::expression::{Expression, Globals};
 use crate::schema::Schema;
 use crate::value::path::Path;
 
-pub use parse::{parse, parse_plain, parse_predicates};
+pub use parse::{parse, parse_given, parse_plain, parse_predicates, parse_with};
 pub use regex::{GivenUp, Pattern, Places, watched};
 pub use types::{TypeSet, type_name};
 
@@ -31,8 +35,20 @@ pub enum Filter {
     Or(Vec<Filter>),
     Nor(Vec<Filter>),
     Field(Path, Predicate),
+    /// An `$expr`.
+    Expression(Box<Asked>),
+    /// A `$sampleRate`: this share of all documents, whatever they hold.
+    Sample(f64),
     /// A `$jsonSchema`.
     Schema(Box<Schema>),
+}
+
+/// An expression, and what it knows beside the document.
+#[derive(Debug, Clone)]
+pub struct Asked {
+    expression: Expression,
+    /// `None` in a pipeline, whose variables may be others each time it runs.
+    globals: Option<Arc<Globals>>,
 }
 
 /// What is asked of the value, or of the values, at one path.
@@ -74,6 +90,23 @@ pub enum Comparison {
 }
 
 impl Filter {
+    /// Refuses an expression, as MongoDB does where a document may have to be made from the filter.
+    pub fn for_upsert(self) -> Result<Self, StoreError> {
+        if self.has_expression() {
+            let text = "$expr is not allowed in the query predicate for an upsert";
+            return Err(StoreError::caller(224, "QueryFeatureNotAllowed", text));
+        }
+        Ok(self)
+    }
+
+    fn has_expression(&self) -> bool {
+        match self {
+            Self::And(several) | Self::Or(several) | Self::Nor(several) => several.iter().any(Self::has_expression),
+            Self::Expression(_) => true,
+            Self::Field(..) | Self::Schema(_) | Self::Sample(_) => false,
+        }
+    }
+
     /// Whether it lets every document through.
     pub fn is_everything(&self) -> bool {
         matches!(self, Self::And(all) if all.is_empty())
@@ -85,7 +118,7 @@ impl Filter {
             Self::And(all) => all.iter().for_each(|one| one.required(see)),
             Self::Field(path, predicate) => see(path, predicate),
             Self::Or(any) if any.len() == 1 => any[0].required(see),
-            Self::Or(_) | Self::Nor(_) | Self::Schema(_) => {}
+            Self::Or(_) | Self::Nor(_) | Self::Schema(_) | Self::Expression(_) | Self::Sample(_) => {}
         }
     }
 }

@@ -1,11 +1,14 @@
 //! Raw BSON to a [`Filter`]. Every refusal carries MongoDB's code and text where clients know them.
 
+use std::sync::Arc;
+
 use bson::raw::{CStr, RawBsonRef, RawDocument};
 
 use super::bits::Bits;
 use super::types::TypeSet;
-use super::{Comparison, Filter, Pattern, Predicate};
+use super::{Asked, Comparison, Filter, Pattern, Predicate};
 use crate::error::StoreError;
+use crate::expression::{Expression, Globals, Names, Variables};
 use crate::schema::Schema;
 use crate::value::check;
 use crate::value::number::Number;
@@ -13,8 +16,19 @@ use crate::value::path::Path;
 
 /// A whole query. The document is checked first, so that nothing after meets malformed bytes.
 pub fn parse(query: &RawDocument) -> Result<Filter, StoreError> {
+    parse_given(query, &Variables::none())
+}
+
+/// The query of a command, whose expressions may name its variables.
+pub fn parse_given(query: &RawDocument, variables: &Variables) -> Result<Filter, StoreError> {
     check::document(query)?;
-    filter(query, Place::Document)
+    filter(query, Place::Document { names: &variables.names, globals: Some(&variables.globals) })
+}
+
+/// The query of a stage in a pipeline: the values of its variables are given with each document, to [`Filter::holds`].
+pub fn parse_with(query: &RawDocument, names: &Names) -> Result<Filter, StoreError> {
+    check::document(query)?;
+    filter(query, Place::Document { names, globals: None })
 }
 
 /// A condition on members of an array in an update: `arrayFilters` and `$pull`. What asks about a document as a whole has
@@ -25,21 +39,21 @@ pub fn parse_plain(condition: &RawDocument) -> Result<Filter, StoreError> {
 }
 
 /// Where a query stands.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Place {
-    /// It is asked of a stored document.
-    Document,
+#[derive(Clone, Copy)]
+enum Place<'a> {
+    /// It is asked of a whole document, and its expressions know these variables.
+    Document { names: &'a Names, globals: Option<&'a Arc<Globals>> },
     /// It is asked of the members of an array, in an `$elemMatch`.
     Members,
     /// It belongs to an update.
     Update,
 }
 
-impl Place {
+impl<'a> Place<'a> {
     /// Refuses an operator that asks about a document as a whole where there is none.
-    fn whole(self, operator: &str) -> Result<(), StoreError> {
+    fn whole(self, operator: &str) -> Result<(&'a Names, Option<&'a Arc<Globals>>), StoreError> {
         match self {
-            Self::Document => Ok(()),
+            Self::Document { names, globals } => Ok((names, globals)),
             Self::Members => {
                 Err(StoreError::bad_value(format!("{operator} can only be applied to the top-level document")))
             }
@@ -51,7 +65,7 @@ impl Place {
     }
 }
 
-fn filter(query: &RawDocument, place: Place) -> Result<Filter, StoreError> {
+fn filter(query: &RawDocument, place: Place<'_>) -> Result<Filter, StoreError> {
     let mut all = Vec::new();
     for (name, value) in query.iter().map_while(Result::ok) {
         match name.as_str() {
@@ -71,7 +85,18 @@ fn filter(query: &RawDocument, place: Place) -> Result<Filter, StoreError> {
                 only_one("$alwaysFalse", value)?;
                 all.push(Filter::Or(Vec::new()));
             }
-            name @ ("$expr" | "$where" | "$text" | "$sampleRate") => {
+            "$expr" => {
+                let (names, globals) = place.whole("$expr")?;
+                let expression = Expression::parse(value, names)?;
+                all.push(Filter::Expression(Box::new(Asked { expression, globals: globals.cloned() })));
+            }
+            "$sampleRate" => {
+                let rate = Number::of(value).map(Number::to_double);
+                let rate = rate.filter(|rate| (0.0..=1.0).contains(rate));
+                let text = "numeric argument to $sampleRate must be in [0, 1]";
+                all.push(Filter::Sample(rate.ok_or_else(|| StoreError::bad_value(text))?));
+            }
+            name @ ("$where" | "$text") => {
                 return Err(not_here(name));
             }
             name if name.starts_with('$') => {
@@ -91,7 +116,7 @@ fn filter(query: &RawDocument, place: Place) -> Result<Filter, StoreError> {
     Ok(if all.len() == 1 { all.remove(0) } else { Filter::And(all) })
 }
 
-fn filters(operator: &str, operand: RawBsonRef<'_>, place: Place) -> Result<Vec<Filter>, StoreError> {
+fn filters(operator: &str, operand: RawBsonRef<'_>, place: Place<'_>) -> Result<Vec<Filter>, StoreError> {
     let RawBsonRef::Array(array) = operand else {
         return Err(StoreError::bad_value(format!("{operator} must be an array")));
     };
@@ -324,6 +349,7 @@ fn element_match(operand: RawBsonRef<'_>) -> Result<Predicate, StoreError> {
                     | "$expr"
                     | "$jsonSchema"
                     | "$comment"
+                    | "$sampleRate"
                     | "$alwaysTrue"
                     | "$alwaysFalse"
             )

@@ -14,7 +14,7 @@ impl Filter {
             Self::And(all) => all.iter().rev().find_map(|one| one.position(document)),
             Self::Or(any) => any.iter().find(|one| one.matches_plain(document)).and_then(|one| one.position(document)),
             // What did not match says nothing about where.
-            Self::Nor(_) | Self::Schema(_) => None,
+            Self::Nor(_) | Self::Schema(_) | Self::Expression(_) | Self::Sample(_) => None,
             Self::Field(path, predicate) => predicate.position(document, path, 0),
         }
     }

@@ -4,7 +4,8 @@
 use std::time::Duration;
 
 use bson::raw::{RawBson, RawBsonRef, RawDocument, RawDocumentBuf};
-use bson::{Bson, Document};
+use bson::{Bson, Document, doc};
+use futures_util::TryStreamExt;
 use mongodb::error::{Error, ErrorKind};
 use mongodb::options::{ReturnDocument, UpdateModifications};
 use mongodb::raw_batch_cursor::RawBatchCursor;
@@ -14,13 +15,13 @@ use super::names::All;
 use super::{Failed, error};
 use crate::error::StoreError;
 use crate::limits;
-use crate::store::{Delete, Find, Inserted, Modified, Modify, Update, Updated};
+use crate::store::{Change, Delete, Find, Inserted, Modified, Modify, Update, Updated};
 use crate::value::check;
 
 type Documents = Collection<RawDocumentBuf>;
 
 pub async fn find(at: &Documents, query: Find, time: Duration) -> Result<RawBatchCursor, Failed> {
-    let Find { filter, projection, sort, skip, limit } = query;
+    let Find { filter, projection, sort, skip, limit, variables } = query;
     let mut find = at.find(decoded(&filter)?).max_time(time).batch_size(limits::CURSOR_BATCH_DOCUMENTS);
     if !projection.is_empty() {
         find = find.projection(decoded(&projection)?);
@@ -34,10 +35,16 @@ pub async fn find(at: &Documents, query: Find, time: Duration) -> Result<RawBatc
     if limit > 0 {
         find = find.limit(i64::try_from(limit).unwrap_or(i64::MAX));
     }
+    if let Some(variables) = given(&variables)? {
+        find = find.let_vars(variables);
+    }
     Ok(find.batch().await?)
 }
 
 pub async fn count(at: &Documents, query: Find, time: Duration) -> Result<u64, Failed> {
+    if let Some(variables) = given(&query.variables)? {
+        return count_with(at, query, variables, time).await;
+    }
     let mut count = at.count_documents(decoded(&query.filter)?).max_time(time);
     if query.skip > 0 {
         count = count.skip(query.skip);
@@ -46,6 +53,26 @@ pub async fn count(at: &Documents, query: Find, time: Duration) -> Result<u64, F
         count = count.limit(query.limit);
     }
     Ok(count.await?)
+}
+
+/// The pipeline that the driver makes of a count as well, which takes no variables there.
+async fn count_with(at: &Documents, query: Find, variables: Document, time: Duration) -> Result<u64, Failed> {
+    let mut stages = vec![doc! { "$match": decoded(&query.filter)? }];
+    for (stage, number) in [("$skip", query.skip), ("$limit", query.limit)] {
+        if number > 0 {
+            stages.push(doc! { stage: i64::try_from(number).unwrap_or(i64::MAX) });
+        }
+    }
+    stages.push(doc! { "$group": { "_id": 1, "n": { "$sum": 1 } } });
+    let mut counted = at.aggregate(stages).let_vars(variables).max_time(time).await?;
+    // Of nothing there is no group.
+    let Some(group) = counted.try_next().await? else { return Ok(0) };
+    let count = match group.get("n") {
+        Some(Bson::Int32(count)) => u64::try_from(*count).ok(),
+        Some(Bson::Int64(count)) => u64::try_from(*count).ok(),
+        _ => None,
+    };
+    count.ok_or_else(|| error::database(8, "the database's answer was not understood".to_owned()).into())
 }
 
 /// Documents that cannot be stored are found here, before anything is sent, as the embedded store finds them: the others
@@ -108,18 +135,27 @@ fn write_errors(failed: Error, prefix: &str) -> Result<Vec<(usize, StoreError)>,
 }
 
 pub async fn update(at: &Documents, update: Update) -> Result<Updated, Failed> {
-    let Update { filter, update, array_filters, multi, upsert } = update;
-    let filter = decoded(&filter)?;
-    let updated = match change_of(&update)? {
-        Change::Replace if multi => {
+    let Update { filter, update, array_filters, multi, upsert, variables } = update;
+    let (filter, variables) = (decoded(&filter)?, given(&variables)?);
+    let updated = match change_of(update)? {
+        Sent::Replacement(_) if multi => {
             let text = "multi update is not supported for replacement-style update";
             return Err(StoreError::caller(9, "FailedToParse", text).into());
         }
-        Change::Replace => at.replace_one(filter, update).upsert(upsert).await?,
-        Change::Operators(change) => {
+        Sent::Replacement(replacement) => {
+            let mut run = at.replace_one(filter, replacement).upsert(upsert);
+            if let Some(variables) = variables {
+                run = run.let_vars(variables);
+            }
+            run.await?
+        }
+        Sent::Modifications(change) => {
             let mut run = if multi { at.update_many(filter, change) } else { at.update_one(filter, change) };
             if !array_filters.is_empty() {
                 run = run.array_filters(all_decoded(&array_filters)?);
+            }
+            if let Some(variables) = variables {
+                run = run.let_vars(variables);
             }
             run.upsert(upsert).await?
         }
@@ -133,8 +169,8 @@ pub async fn update(at: &Documents, update: Update) -> Result<Updated, Failed> {
 }
 
 pub async fn modify(at: &Documents, modify: Modify) -> Result<Modified, Failed> {
-    let Modify { filter, sort, projection, update, array_filters, upsert, after } = modify;
-    let filter = decoded(&filter)?;
+    let Modify { filter, sort, projection, update, array_filters, upsert, after, variables } = modify;
+    let (filter, variables) = (decoded(&filter)?, given(&variables)?);
     let sort = (!sort.is_empty()).then(|| decoded(&sort)).transpose()?;
     let projection = (!projection.is_empty()).then(|| decoded(&projection)).transpose()?;
     let which = if after { ReturnDocument::After } else { ReturnDocument::Before };
@@ -147,20 +183,26 @@ pub async fn modify(at: &Documents, modify: Modify) -> Result<Modified, Failed> 
             if let Some(projection) = projection {
                 run = run.projection(projection);
             }
+            if let Some(variables) = variables {
+                run = run.let_vars(variables);
+            }
             run.await?
         }
-        Some(update) => match change_of(&update)? {
-            Change::Replace => {
-                let mut run = at.find_one_and_replace(filter, update).upsert(upsert).return_document(which);
+        Some(update) => match change_of(update)? {
+            Sent::Replacement(replacement) => {
+                let mut run = at.find_one_and_replace(filter, replacement).upsert(upsert).return_document(which);
                 if let Some(sort) = sort {
                     run = run.sort(sort);
                 }
                 if let Some(projection) = projection {
                     run = run.projection(projection);
                 }
+                if let Some(variables) = variables {
+                    run = run.let_vars(variables);
+                }
                 run.await?
             }
-            Change::Operators(change) => {
+            Sent::Modifications(change) => {
                 let mut run = at.find_one_and_update(filter, change).upsert(upsert).return_document(which);
                 if let Some(sort) = sort {
                     run = run.sort(sort);
@@ -170,6 +212,9 @@ pub async fn modify(at: &Documents, modify: Modify) -> Result<Modified, Failed> 
                 }
                 if !array_filters.is_empty() {
                     run = run.array_filters(all_decoded(&array_filters)?);
+                }
+                if let Some(variables) = variables {
+                    run = run.let_vars(variables);
                 }
                 run.await?
             }
@@ -189,7 +234,11 @@ pub async fn distinct(at: &Documents, path: &str, filter: RawDocumentBuf) -> Res
 
 pub async fn delete(at: &Documents, delete: Delete) -> Result<u64, Failed> {
     let filter = decoded(&delete.filter)?;
-    let deleted = if delete.multi { at.delete_many(filter).await? } else { at.delete_one(filter).await? };
+    let mut run = if delete.multi { at.delete_many(filter) } else { at.delete_one(filter) };
+    if let Some(variables) = given(&delete.variables)? {
+        run = run.let_vars(variables);
+    }
+    let deleted = run.await?;
     Ok(deleted.deleted_count)
 }
 
@@ -202,17 +251,27 @@ pub async fn drop_databases(client: &Client, all: &All) -> Result<(), Error> {
     Ok(())
 }
 
-enum Change {
-    Operators(UpdateModifications),
-    Replace,
+/// A change as the driver takes it, which has calls of their own for the two kinds.
+enum Sent {
+    Modifications(UpdateModifications),
+    Replacement(RawDocumentBuf),
 }
 
-fn change_of(update: &RawDocument) -> Result<Change, StoreError> {
+fn change_of(update: Change) -> Result<Sent, StoreError> {
+    let update = match update {
+        Change::Pipeline(stages) => return Ok(Sent::Modifications(all_decoded(&stages)?.into())),
+        Change::Document(update) => update,
+    };
     let first = update.iter().next().and_then(Result::ok);
     match first {
-        Some((name, _)) if name.as_str().starts_with('$') => Ok(Change::Operators(decoded(update)?.into())),
-        _ => Ok(Change::Replace),
+        Some((name, _)) if name.as_str().starts_with('$') => Ok(Sent::Modifications(decoded(&update)?.into())),
+        _ => Ok(Sent::Replacement(update)),
     }
+}
+
+/// The `let` of a command, where it has one: not every server knows the option.
+fn given(variables: &RawDocument) -> Result<Option<Document>, StoreError> {
+    (!variables.is_empty()).then(|| decoded(variables)).transpose()
 }
 
 /// Commands are small and the driver takes them decoded; documents that are stored or read never pass here.

@@ -1,6 +1,6 @@
 //! What an update does to one document.
 //!
-//! In: an update as raw BSON (operators, or a whole document) and the document as it is. Out: the document as it will be,
+//! In: an update as raw BSON (operators, a whole document, or stages of a pipeline) and the document as it is. Out: the document as it will be,
 //! or the error MongoDB gives, with nothing changed.
 //! Not here: which documents are updated (`filter`), and the writing (`embedded`).
 //!
@@ -9,6 +9,7 @@
 mod array;
 mod operator;
 mod parse;
+mod pipeline;
 mod places;
 mod tree;
 mod upsert;
@@ -22,6 +23,7 @@ use crate::value::check;
 use crate::value::path::Path;
 
 pub use parse::parse;
+use pipeline::Pipeline;
 use places::ArrayFilters;
 
 /// A parsed update.
@@ -30,6 +32,7 @@ pub enum Change {
     /// Everything but `_id`.
     Replace(RawDocumentBuf),
     Operators(Operators),
+    Pipeline(Pipeline),
 }
 
 /// Operators and where they act.
@@ -92,6 +95,7 @@ impl Change {
                 watched(|| operators.apply(&mut document, Occasion::Update, || filter.position(before)))?;
                 encode(&document)?
             }
+            Self::Pipeline(pipeline) => with_id_of(before, &pipeline.apply(before)?)?,
         };
         if after.as_bytes() == before.as_bytes() {
             return Ok(None);
@@ -113,6 +117,10 @@ impl Change {
             }
             Self::Operators(operators) => {
                 watched(|| operators.apply(&mut document, Occasion::Insert, || None))?;
+            }
+            Self::Pipeline(pipeline) => {
+                let before = encode(&document)?;
+                document = decode(&with_id_of(&before, &pipeline.apply(&before)?)?)?;
             }
         }
         if let (Some(wanted), Some(got)) = (&from_filter, document.get("_id"))

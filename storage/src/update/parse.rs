@@ -4,17 +4,35 @@ use bson::Bson;
 use bson::raw::{RawBsonRef, RawDocument, RawDocumentBuf};
 
 use super::array::{ElementSort, Push, Unwanted};
+use super::pipeline::Pipeline;
 use super::places::{ArrayFilters, is_positional};
 use super::{Bit, Change, Operator, Operators};
 use crate::error::StoreError;
+use crate::expression::Variables;
 use crate::filter::{self, Pattern, Predicate};
 use crate::sort::{Direction, Sort};
+use crate::store;
 use crate::value::check;
 use crate::value::number::Number;
 use crate::value::path::{Path, index_of};
 
-/// A whole update: operators when its first name begins with `$`, else a replacement.
-pub fn parse(update: &RawDocument, array_filters: &[RawDocumentBuf]) -> Result<Change, StoreError> {
+/// A whole update. `variables` are those of the command, for the stages of a pipeline.
+pub fn parse(
+    update: &store::Change,
+    array_filters: &[RawDocumentBuf],
+    variables: &Variables,
+) -> Result<Change, StoreError> {
+    match update {
+        store::Change::Document(update) => document(update, array_filters),
+        store::Change::Pipeline(_) if !array_filters.is_empty() => {
+            Err(failed("arrayFilters may not be specified for pipeline-style updates".to_owned()))
+        }
+        store::Change::Pipeline(stages) => Pipeline::parse(stages, variables).map(Change::Pipeline),
+    }
+}
+
+/// Operators when its first name begins with `$`, else a replacement.
+fn document(update: &RawDocument, array_filters: &[RawDocumentBuf]) -> Result<Change, StoreError> {
     check::document(update)?;
     let mut names = update.iter().map_while(Result::ok).map(|(name, _)| name.as_str());
     if names.next().is_some_and(|first| first.starts_with('$')) {

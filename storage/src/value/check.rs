@@ -61,16 +61,15 @@ pub fn to_store(found: RawDocumentBuf) -> Result<RawDocumentBuf, StoreError> {
 pub fn size(document: &RawDocument) -> Result<(), StoreError> {
     let bytes = document.as_bytes().len();
     if bytes > limits::DOCUMENT_BYTES_MAX {
-        return Err(StoreError::caller(
-            10334,
-            "BSONObjectTooLarge",
-            format!(
-                "BSONObj size: {bytes} is invalid. Size must be between 0 and {} (16 MiB)",
-                limits::DOCUMENT_BYTES_MAX
-            ),
-        ));
+        return Err(too_large(bytes));
     }
     Ok(())
+}
+
+pub fn too_large(bytes: usize) -> StoreError {
+    let most = limits::DOCUMENT_BYTES_MAX;
+    let text = format!("BSONObj size: {bytes} is invalid. Size must be between 0 and {most} (16 MiB)");
+    StoreError::caller(10334, "BSONObjectTooLarge", text)
 }
 
 /// What may not be an `_id`.

@@ -4,7 +4,7 @@ use bson::oid::ObjectId;
 use bson::raw::{RawBson, RawDocumentBuf};
 use bson::spec::BinarySubtype;
 use bson::{Binary, Bson, Document, JavaScriptCodeWithScope, Regex, Timestamp, doc, rawdoc};
-use portico_storage::{Delete, Fault, Find, Modify, Namespace, StoreError, Update};
+use portico_storage::{Change, Delete, Fault, Find, Modify, Namespace, StoreError, Update};
 
 use crate::backends::{Backend, Kind, tenant};
 use crate::support::{find, wait};
@@ -148,8 +148,8 @@ fn what_is_changed_is_counted_alike() {
     for backend in Backend::all() {
         let at = backend.collection("counts");
         insert(&backend, &at, (0..10).map(|n| doc! { "_id": n, "n": n % 2 }).collect(), true).unwrap();
-        let update = |filter, update, multi, upsert| {
-            let update = Update { filter, update, multi, upsert, ..Update::default() };
+        let update = |filter, update: RawDocumentBuf, multi, upsert| {
+            let update = Update { filter, update: update.into(), multi, upsert, ..Update::default() };
             wait(backend.store.update(&at, update)).unwrap()
         };
         let kind = backend.kind;
@@ -165,7 +165,8 @@ fn what_is_changed_is_counted_alike() {
         let replaced = update(rawdoc! { "_id": "new" }, rawdoc! { "whole": true }, false, false);
         assert_eq!((replaced.matched, replaced.modified), (1, 1), "{kind:?}");
         assert_eq!(one_of(&backend, &at, rawdoc! { "_id": "new" }), doc! { "_id": "new", "whole": true }, "{kind:?}");
-        let delete = |filter, multi| wait(backend.store.delete(&at, Delete { filter, multi })).unwrap();
+        let delete =
+            |filter, multi| wait(backend.store.delete(&at, Delete { filter, multi, ..Delete::default() })).unwrap();
         assert_eq!(delete(rawdoc! { "n": 0 }, false), 1, "{kind:?}");
         assert_eq!(delete(rawdoc! { "_id": { "$gte": 4 } }, true), 5, "{kind:?}");
         assert_eq!(delete(rawdoc! { "_id": "nobody" }, true), 0, "{kind:?}");
@@ -182,15 +183,16 @@ fn one_document_is_found_and_changed_in_one_step() {
         insert(&backend, &at, (0..4).map(|n| doc! { "_id": n, "n": n }).collect(), true).unwrap();
         let modify = |modify| wait(backend.store.modify(&at, modify)).unwrap().document.map(|found| decoded(&found));
         let step = Modify { filter: rawdoc! { "n": { "$gt": 0 } }, sort: rawdoc! { "n": -1 }, ..Modify::default() };
-        let set = Some(rawdoc! { "$set": { "n": 10 } });
+        let set = Some(Change::Document(rawdoc! { "$set": { "n": 10 } }));
         let before = modify(Modify { update: set.clone(), ..step.clone() });
         assert_eq!(before, Some(doc! { "_id": 3, "n": 3 }), "{kind:?}");
-        let after = modify(Modify { update: Some(rawdoc! { "m": 1, "n": 9 }), after: true, ..step.clone() });
+        let after = modify(Modify { update: Some(rawdoc! { "m": 1, "n": 9 }.into()), after: true, ..step.clone() });
         assert_eq!(after, Some(doc! { "_id": 3, "m": 1, "n": 9 }), "{kind:?}");
         // FerretDB 1.24 has no projections here.
         if kind != Kind::FerretDb {
             let only = rawdoc! { "_id": 0, "m": 1 };
-            let shown = modify(Modify { update: Some(rawdoc! { "m": 2, "n": 9 }), projection: only, ..step.clone() });
+            let shown =
+                modify(Modify { update: Some(rawdoc! { "m": 2, "n": 9 }.into()), projection: only, ..step.clone() });
             assert_eq!(shown, Some(doc! { "m": 1 }), "{kind:?}");
         }
         let nobody = Modify { filter: rawdoc! { "_id": 77 }, update: set, ..Modify::default() };
@@ -225,11 +227,11 @@ fn errors_are_the_callers_and_have_the_same_codes() {
         insert(&backend, &at, vec![doc! { "_id": 1, "text": "a" }, doc! { "_id": 2 }], true).unwrap();
         let finding = |filter: RawDocumentBuf| find(&*backend.store, &at, Find { filter, ..Find::default() }).map(drop);
         let updating = |update: RawDocumentBuf, upsert: bool, filter: RawDocumentBuf| {
-            let update = Update { filter, update, upsert, ..Update::default() };
+            let update = Update { filter, update: update.into(), upsert, ..Update::default() };
             wait(backend.store.update(&at, update)).map(drop)
         };
         let first = || rawdoc! { "_id": 1 };
-        let multi = Update { update: rawdoc! { "a": 1 }, multi: true, ..Update::default() };
+        let multi = Update { update: rawdoc! { "a": 1 }.into(), multi: true, ..Update::default() };
         for (what, outcome, code) in [
             ("an operator that is none", finding(rawdoc! { "a": { "$nope": 1 } }), 2),
             ("an operand of the wrong type", finding(rawdoc! { "a": { "$in": 1 } }), 2),

@@ -73,19 +73,29 @@ impl Planned {
             }
             Act::Set(id, fields) => {
                 let update = rawdoc! { "$set": fields.clone() };
-                store.update(&namespace, Update { filter: one(id), update, upsert: true, ..Update::default() }).await?;
+                store
+                    .update(
+                        &namespace,
+                        Update { filter: one(id), update: update.into(), upsert: true, ..Update::default() },
+                    )
+                    .await?;
             }
             Act::Count(id) => {
                 let update = rawdoc! { "$inc": { "count": 1 } };
-                store.update(&namespace, Update { filter: one(id), update, upsert: true, ..Update::default() }).await?;
+                store
+                    .update(
+                        &namespace,
+                        Update { filter: one(id), update: update.into(), upsert: true, ..Update::default() },
+                    )
+                    .await?;
             }
             Act::Replace(id, document) => {
-                let update = Some(document.clone());
+                let update = Some(document.clone().into());
                 store.modify(&namespace, Modify { filter: one(id), update, ..Modify::default() }).await?;
             }
             Act::Delete(ids) => {
                 let filter = rawdoc! { "_id": { "$in": ids.iter().copied().collect::<bson::RawArrayBuf>() } };
-                store.delete(&namespace, Delete { filter, multi: true }).await?;
+                store.delete(&namespace, Delete { filter, multi: true, ..Delete::default() }).await?;
             }
             Act::Index(keys, options) => {
                 store.create_index(&namespace, keys.clone(), options.clone()).await?;

@@ -211,7 +211,8 @@ impl Store for OpenTransaction {
     }
 
     fn update<'a>(&'a self, namespace: &'a Namespace, update: Update) -> Answer<'a, Updated> {
-        let find = Find { filter: update.filter.clone(), limit: u64::from(!update.multi), ..Find::default() };
+        let (filter, variables) = (update.filter.clone(), update.variables.clone());
+        let find = Find { filter, limit: u64::from(!update.multi), variables, ..Find::default() };
         let arguments = understood(update).and_then(|understood| Ok((Query::parse(&find)?, understood)));
         self.operate(namespace, arguments, |operation, (query, understood): (Query, Understood), reply| {
             operations::update(operation, query, understood, reply);
@@ -219,8 +220,8 @@ impl Store for OpenTransaction {
     }
 
     fn modify<'a>(&'a self, namespace: &'a Namespace, modify: Modify) -> Answer<'a, Modified> {
-        let (filter, sort) = (modify.filter.clone(), modify.sort.clone());
-        let find = Find { filter, sort, limit: 1, ..Find::default() };
+        let (filter, sort, variables) = (modify.filter.clone(), modify.sort.clone(), modify.variables.clone());
+        let find = Find { filter, sort, limit: 1, variables, ..Find::default() };
         let arguments = Modification::parse(modify).and_then(|modification| Ok((Query::parse(&find)?, modification)));
         self.operate(namespace, arguments, |operation, (query, modification), reply| {
             operations::modify(operation, query, modification, reply);
@@ -243,7 +244,8 @@ impl Store for OpenTransaction {
     }
 
     fn delete<'a>(&'a self, namespace: &'a Namespace, delete: Delete) -> Answer<'a, u64> {
-        let find = Find { filter: delete.filter, limit: u64::from(!delete.multi), ..Find::default() };
+        let Delete { filter, multi, variables } = delete;
+        let find = Find { filter, limit: u64::from(!multi), variables, ..Find::default() };
         self.operate(namespace, Query::parse(&find), operations::delete)
     }
 
