@@ -8,6 +8,9 @@
 // {filter, sort?, projection?}, distinct {path, filter}, bulkWrite {operations, ordered}, aggregate {pipeline, let?} (of a
 // database when the collection is ""), collections and databases {}, getMore and closeCursor {cursor}.
 //
+// All but inserts and distinct take {let?} as well, the variables of expressions; an update is a document, or an array of
+// stages that compute the new document.
+//
 // An operation with the option `session`, in a transaction of it, has {session: {id, transaction}} among its arguments.
 //
 // Absent: change streams, which the platform has for clients. Their method says so.
@@ -147,8 +150,8 @@
     }
 
     find(filter, projection, options) {
-      allow("find", options, ["projection", "sort", "skip", "limit"]);
-      const args = { filter: checkFilter("find", filter) };
+      allow("find", options, ["projection", "sort", "skip", "limit", "let"]);
+      const args = withLet("find", { filter: checkFilter("find", filter) }, options);
       const fields = projection ?? options?.projection;
       if (fields !== undefined && fields !== null) args.projection = checkDocument("find", "the projection", fields);
       const cursor = this.#cursor("find", args, options);
@@ -168,8 +171,8 @@
     }
 
     async findOne(filter, projection, options) {
-      allow("findOne", options, ["projection"]);
-      const args = { filter: checkFilter("findOne", filter) };
+      allow("findOne", options, ["projection", "let"]);
+      const args = withLet("findOne", { filter: checkFilter("findOne", filter) }, options);
       const fields = projection ?? options?.projection;
       if (fields !== undefined && fields !== null) args.projection = checkDocument("findOne", "the projection", fields);
       return this.#run("findOne", args, options);
@@ -194,8 +197,8 @@
     }
 
     async #count(method, filter, options) {
-      allow(method, options, ["limit"]);
-      const args = { filter: checkFilter(method, filter) };
+      allow(method, options, ["limit", "let"]);
+      const args = withLet(method, { filter: checkFilter(method, filter) }, options);
       if (options?.limit !== undefined) args.limit = checkAmount("limit", options.limit);
       return Number(await this.#run("count", args, options));
     }
@@ -205,23 +208,21 @@
     async updateMany(filter, update, options) { return this.#update("updateMany", filter, update, options); }
 
     #update(operation, filter, update, options) {
-      allow(operation, options, ["upsert", "arrayFilters"]);
-      if (ArrayIsArray(update)) throw unavailable(`collection.${operation} with an update made of aggregation stages`);
-      checkDocument(operation, "the update", update);
+      allow(operation, options, ["upsert", "arrayFilters", "let"]);
+      checkChange(operation, update);
       const args = { filter: checkFilter(operation, filter), update, upsert: options?.upsert === true };
-      return this.#run(operation, withFilters(operation, args, options), options);
+      return this.#run(operation, withLet(operation, withFilters(operation, args, options), options), options);
     }
 
     async replaceOne(filter, replacement, options) {
-      allow("replaceOne", options, ["upsert"]);
+      allow("replaceOne", options, ["upsert", "let"]);
       checkDocument("replaceOne", "the replacement", replacement);
-      const upsert = options?.upsert === true;
-      return this.#run("replaceOne", { filter: checkFilter("replaceOne", filter), replacement, upsert }, options);
+      const args = { filter: checkFilter("replaceOne", filter), replacement, upsert: options?.upsert === true };
+      return this.#run("replaceOne", withLet("replaceOne", args, options), options);
     }
 
     async findOneAndUpdate(filter, update, options) {
-      if (ArrayIsArray(update)) throw unavailable("collection.findOneAndUpdate with an update made of aggregation stages");
-      const change = { update: checkDocument("findOneAndUpdate", "the update", update) };
+      const change = { update: checkChange("findOneAndUpdate", update) };
       return this.#modify("findOneAndUpdate", filter, change, options);
     }
 
@@ -231,7 +232,7 @@
     }
 
     #modify(operation, filter, change, options) {
-      allow(operation, options, ["upsert", "sort", "projection", "returnNewDocument", "arrayFilters"]);
+      allow(operation, options, ["upsert", "sort", "projection", "returnNewDocument", "arrayFilters", "let"]);
       const upsert = options?.upsert === true;
       const returnNewDocument = options?.returnNewDocument === true;
       const args = { ...this.#chosen(operation, filter, options), ...change, upsert, returnNewDocument };
@@ -239,13 +240,13 @@
     }
 
     async findOneAndDelete(filter, options) {
-      allow("findOneAndDelete", options, ["sort", "projection"]);
+      allow("findOneAndDelete", options, ["sort", "projection", "let"]);
       return this.#run("findOneAndDelete", this.#chosen("findOneAndDelete", filter, options), options);
     }
 
     /** Which document, and what of it is returned. */
     #chosen(operation, filter, options) {
-      const args = { filter: checkFilter(operation, filter) };
+      const args = withLet(operation, { filter: checkFilter(operation, filter) }, options);
       const sort = options?.sort;
       const projection = options?.projection;
       if (sort !== undefined && sort !== null) args.sort = checkDocument(operation, "the sort order", sort);
@@ -264,14 +265,15 @@
     }
 
     async bulkWrite(operations, options) {
-      allow("bulkWrite", options, ["ordered"]);
+      allow("bulkWrite", options, ["ordered", "let"]);
       if (!ArrayIsArray(operations)) {
         throw wrong(`collection.bulkWrite: the operations must be an array, but got ${shown(operations)}`);
       }
       if (operations.length === 0) throw wrong("must provide at least one element");
       const read = [];
       for (let index = 0; index < operations.length; index++) read[index] = bulkOperation(operations[index], index);
-      return this.#run("bulkWrite", { operations: read, ordered: options?.ordered !== false }, options);
+      const args = withLet("bulkWrite", { operations: read, ordered: options?.ordered !== false }, options);
+      return this.#run("bulkWrite", args, options);
     }
 
     initializeOrderedBulkOp() { return this.#bulk(true); }
@@ -281,16 +283,18 @@
     #bulk(ordered) { return new Bulk((operations, options) => this.bulkWrite(operations, { ...options, ordered })); }
 
     async deleteOne(filter, options) {
-      allow("deleteOne", options, NONE);
-      return this.#run("deleteOne", { filter: checkFilter("deleteOne", filter) }, options);
+      allow("deleteOne", options, ["let"]);
+      const args = withLet("deleteOne", { filter: checkFilter("deleteOne", filter) }, options);
+      return this.#run("deleteOne", args, options);
     }
 
     /** Clients watch; a function ends, and a stream would end with it. */
     watch() { throw fail("NotAvailable", "collection.watch is not available in functions, only to clients"); }
 
     async deleteMany(filter, options) {
-      allow("deleteMany", options, NONE);
-      return this.#run("deleteMany", { filter: checkFilter("deleteMany", filter) }, options);
+      allow("deleteMany", options, ["let"]);
+      const args = withLet("deleteMany", { filter: checkFilter("deleteMany", filter) }, options);
+      return this.#run("deleteMany", args, options);
     }
   }
 
@@ -557,6 +561,23 @@
     }
     args.arrayFilters = filters;
     return args;
+  }
+
+  /** What expressions name as `$$name`. */
+  function withLet(operation, args, options) {
+    const variables = options?.let;
+    if (variables !== undefined && variables !== null) args.let = checkDocument(operation, "let", variables);
+    return args;
+  }
+
+  /** Operators in a document, or the stages of a pipeline in an array. */
+  function checkChange(operation, update) {
+    if (!ArrayIsArray(update)) return checkDocument(operation, "the update", update);
+    if (update.length === 0) throw wrong(`collection.${operation}: the update must have at least one stage`);
+    for (let index = 0; index < update.length; index++) {
+      checkDocument(operation, `stage ${index} of the update`, update[index]);
+    }
+    return update;
   }
 
   function checkAmount(what, amount) {

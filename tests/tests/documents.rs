@@ -215,6 +215,69 @@ fn members_of_arrays_are_changed_where_they_stand() {
 }
 
 #[test]
+fn queries_ask_expressions_and_schemas() {
+    walk(
+        "asking",
+        &[
+            (
+                "return (await c.insertMany([{ _id: 1, a: 5, b: 3, l: [4, 9] }, { _id: 2, a: 1, b: 2, l: [9] }])).insertedIds.length;",
+                json!(2),
+            ),
+            ("return (await c.find({ $expr: { $gt: ['$a', '$b'] } }).toArray()).map((d) => d._id);", json!([1])),
+            (
+                "return (await c.find({ $expr: { $eq: ['$a', '$$wanted'] } }, {}, { let: { wanted: 1 } }).toArray()).map((d) => d._id);",
+                json!([2]),
+            ),
+            ("return await c.count({ $expr: { $lt: ['$a', '$$most'] } }, { let: { most: 100 } });", json!(2)),
+            ("return await c.count({ $jsonSchema: { properties: { l: { minItems: 2 } } } });", json!(1)),
+            (
+                "return await c.findOne({ _id: 1 }, { _id: 0, sum: { $add: ['$a', '$b'] }, b: 1 });",
+                json!({ "b": 3, "sum": 8 }),
+            ),
+            ("return await c.findOne({ _id: 1, l: { $gt: 5 } }, { 'l.$': 1 });", json!({ "_id": 1, "l": [9] })),
+            (
+                "return (await c.deleteMany({ $expr: { $in: ['$_id', '$$ids'] } }, { let: { ids: [2, 3] } })).deletedCount;",
+                json!(1),
+            ),
+        ],
+    );
+}
+
+#[test]
+fn updates_compute_what_documents_become() {
+    walk(
+        "computing",
+        &[
+            ("return (await c.insertMany([{ _id: 1, n: 2 }, { _id: 2, n: 3 }])).insertedIds.length;", json!(2)),
+            (
+                "const done = await c.updateOne({ _id: 1 }, [{ $set: { n: 10 } }, { $set: { double: { $multiply: ['$n', 2] } } }]); return [done.matchedCount, done.modifiedCount];",
+                json!([1, 1]),
+            ),
+            (
+                "return (await c.updateMany({}, [{ $set: { n: { $add: ['$n', '$$by'] } } }], { let: { by: 1 } })).modifiedCount;",
+                json!(2),
+            ),
+            (
+                "return await c.findOneAndUpdate({ _id: 1 }, [{ $unset: 'double' }], { returnNewDocument: true });",
+                json!({ "_id": 1, "n": 11 }),
+            ),
+            (
+                "await c.bulkWrite([{ updateOne: { filter: { _id: 2 }, update: [{ $replaceWith: { was: '$n' } }] } }]); return c.findOne({ _id: 2 });",
+                json!({ "_id": 2, "was": 4 }),
+            ),
+            (
+                "await c.updateOne({ _id: 7, kind: 'new' }, [{ $set: { named: { $concat: ['a ', '$kind', ' one'] } } }], { upsert: true }); return c.findOne({ _id: 7 });",
+                json!({ "_id": 7, "kind": "new", "named": "a new one" }),
+            ),
+            (
+                "try { await c.updateOne({ _id: 1 }, [{ $match: {} }]); } catch (error) { return error.message; }",
+                json!("$match is not allowed to be used within an update"),
+            ),
+        ],
+    );
+}
+
+#[test]
 fn concurrent_counters_lose_nothing() {
     let source = "return (await c.findOneAndUpdate({ _id: 'n' }, { $inc: { n: 1 } }, { upsert: true, returnNewDocument: true })).n;";
     let all = format!(
@@ -365,6 +428,34 @@ fn some_operators_are_for_the_system_only() {
     let operator = "operator '$regex' is for the system only: this query runs under the caller's rules";
     let stage = "stage '$lookup' is for the system only: this pipeline runs under the caller's rules";
     assert_eq!(answer.json(), json!([operator, stage, []]), "{answer}");
+}
+
+#[test]
+fn callers_under_rules_may_compute_but_not_ask_expressions() {
+    let source = r#"exports = async () => {
+  const c = context.services.get("mongodb-atlas").db("d").collection("c");
+  const told = (promise) => promise.then((answer) => answer.modifiedCount ?? answer, (error) => error.message);
+  return [
+    await told(c.updateOne({ _id: 1 }, [{ $set: { n: { $add: ["$n", 1] } } }])),
+    await told(c.findOne({ _id: 1 }, { _id: 0, next: { $add: ["$n", 1] } })),
+    await told(c.count({ $expr: { $eq: ["$n", 2] } })),
+    await told(c.count({ $jsonSchema: { required: ["n"] } })),
+  ];
+};"#;
+    let fill = r#"exports = async () => {
+  await context.services.get("mongodb-atlas").db("d").collection("c").insertOne({ _id: 1, n: 1 });
+};"#;
+    let backend = Backend::new()
+        .data_source()
+        .api_keys()
+        .on("GET", "/fill", fill)
+        .endpoint(Endpoint::new("GET", "/user", source).application());
+    let app = SERVER.admin().serve("computes", &backend);
+    let (_, key) = app.api_key("writer");
+    SERVER.get(&app.target("/fill"));
+    let answer = SERVER.call(&Request::get(&app.target("/user")).header("apiKey", &key));
+    let refused = |name| format!("operator '{name}' is for the system only: this query runs under the caller's rules");
+    assert_eq!(answer.json(), json!([1, { "next": 3 }, refused("$expr"), refused("$jsonSchema")]), "{answer}");
 }
 
 #[test]

@@ -129,7 +129,7 @@ async fn delete(
     Ok(no_content())
 }
 
-/// `{ database, collection, filter, sort, projection, skip, limit }`: the plan, and what running it took.
+/// `{ database, collection, filter, sort, projection, skip, limit, let }`: the plan, and what running it took.
 async fn explain(within: InApp, Service(store): Service, payload: Payload) -> Result<Response, ApiError> {
     let mut fields = payload.object()?;
     let (database, collection) = take_namespace(&mut fields).map_err(ApiError::missing)?;
@@ -144,6 +144,7 @@ async fn explain(within: InApp, Service(store): Service, payload: Payload) -> Re
         sort: part("sort").map_err(told)?,
         skip: number("skip"),
         limit: number("limit"),
+        variables: part("let").map_err(told)?,
     };
     let at = Namespace::new(Tenant::App(within.app.id), database, collection);
     let explained = store.explain(&at, query).await.map_err(told)?;

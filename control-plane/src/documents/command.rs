@@ -5,10 +5,10 @@
 use bson::raw::{RawArray, RawArrayBuf, RawBsonRef, RawDocument, RawDocumentBuf};
 
 use isolate_pool::services::Refusal;
-use storage::{Aggregate, Find, Modify, Update};
+use storage::{Aggregate, Change, Delete, Find, Modify, Update};
 
+use super::refusal;
 use super::sessions::InSession;
-use super::{delete, refusal};
 use crate::limits::{DOCUMENT_DEPTH_MAX, NAMESPACE_NAME_LENGTH_MAX};
 
 /// What stands for the collection of a pipeline that has none.
@@ -40,7 +40,7 @@ pub enum Operation {
     Count(Find),
     Aggregate(Aggregate),
     Update(Update),
-    Delete(storage::Delete),
+    Delete(Delete),
     Modify(Modify),
     Distinct {
         path: String,
@@ -126,6 +126,7 @@ fn operation(name: &str, mut arguments: Arguments<'_>) -> Result<Operation, Refu
             sort: arguments.document("sort")?,
             skip: arguments.count("skip")?,
             limit: arguments.count("limit")?,
+            variables: arguments.document("let")?,
         }),
         "findOne" => Operation::FindOne(Find {
             filter: arguments.document("filter")?,
@@ -133,10 +134,12 @@ fn operation(name: &str, mut arguments: Arguments<'_>) -> Result<Operation, Refu
             sort: arguments.document("sort")?,
             skip: arguments.count("skip")?,
             limit: 1,
+            variables: arguments.document("let")?,
         }),
         "count" => Operation::Count(Find {
             filter: arguments.document("filter")?,
             limit: arguments.count("limit")?,
+            variables: arguments.document("let")?,
             ..Find::default()
         }),
         "aggregate" => Operation::Aggregate(Aggregate {
@@ -166,10 +169,13 @@ fn operation(name: &str, mut arguments: Arguments<'_>) -> Result<Operation, Refu
         "bulkWrite" => {
             let operations = arguments.documents("operations")?;
             let ordered = arguments.flag("ordered")?.unwrap_or(true);
-            Operation::BulkWrite { operations: bulk(&operations)?, ordered }
+            let variables = arguments.document("let")?;
+            Operation::BulkWrite { operations: bulk(&operations, &variables)?, ordered }
         }
-        "deleteOne" => delete(arguments.document("filter")?, false),
-        "deleteMany" => delete(arguments.document("filter")?, true),
+        "deleteOne" | "deleteMany" => {
+            let (filter, variables) = (arguments.document("filter")?, arguments.document("let")?);
+            Operation::Delete(Delete { filter, multi: name == "deleteMany", variables })
+        }
         "getMore" => Operation::GetMore { cursor: arguments.cursor()? },
         "closeCursor" => Operation::CloseCursor { cursor: arguments.cursor()? },
         "commitTransaction" => Operation::CommitTransaction,
@@ -188,8 +194,8 @@ fn operation(name: &str, mut arguments: Arguments<'_>) -> Result<Operation, Refu
     Ok(operation)
 }
 
-/// Each `{<name>: {…arguments}}` of a bulk write.
-fn bulk(operations: &[RawDocumentBuf]) -> Result<Vec<Operation>, Refusal> {
+/// Each `{<name>: {…arguments}}` of a bulk write, whose variables are those of all.
+fn bulk(operations: &[RawDocumentBuf], variables: &RawDocumentBuf) -> Result<Vec<Operation>, Refusal> {
     let each = operations.iter().enumerate().map(|(index, one)| {
         let mut elements = one.iter();
         let (Some(Ok((name, RawBsonRef::Document(arguments)))), None) = (elements.next(), elements.next()) else {
@@ -197,7 +203,17 @@ fn bulk(operations: &[RawDocumentBuf]) -> Result<Vec<Operation>, Refusal> {
         };
         match name.as_str() {
             name @ ("insertOne" | "updateOne" | "updateMany" | "replaceOne" | "deleteOne" | "deleteMany") => {
-                operation(name, Arguments::of(name, arguments))
+                let mut operation = operation(name, Arguments::of(name, arguments))?;
+                match &mut operation {
+                    Operation::Update(Update { variables: own, .. })
+                    | Operation::Delete(Delete { variables: own, .. })
+                        if own.is_empty() =>
+                    {
+                        own.clone_from(variables);
+                    }
+                    _ => {}
+                }
+                Ok(operation)
             }
             other => Err(wrong(format!("bulkWrite: operation {index} is '{other}', which it cannot hold"))),
         }
@@ -262,20 +278,28 @@ impl<'a> Arguments<'a> {
         }
     }
 
-    fn operators(&mut self, key: &'static str) -> Result<RawDocumentBuf, Refusal> {
+    /// Operators, or the stages of a pipeline.
+    fn operators(&mut self, key: &'static str) -> Result<Change, Refusal> {
+        if let Some(RawBsonRef::Array(_)) = self.get(key)? {
+            let stages = self.documents(key)?;
+            if stages.is_empty() {
+                return Err(wrong("the update operation pipeline must contain at least one stage"));
+            }
+            return Ok(Change::Pipeline(stages));
+        }
         let update = self.required(key)?;
         if has_operators(&update) {
-            return Ok(update);
+            return Ok(Change::Document(update));
         }
         Err(wrong("the update operation document must contain atomic operators"))
     }
 
-    fn replacement(&mut self, key: &'static str) -> Result<RawDocumentBuf, Refusal> {
+    fn replacement(&mut self, key: &'static str) -> Result<Change, Refusal> {
         let replacement = self.required(key)?;
         if has_operators(&replacement) {
             return Err(wrong("the replace operation document must not contain atomic operators"));
         }
-        Ok(replacement)
+        Ok(Change::Document(replacement))
     }
 
     fn flag(&mut self, key: &'static str) -> Result<Option<bool>, Refusal> {
@@ -321,10 +345,11 @@ impl<'a> Arguments<'a> {
         read.map(Some).ok_or_else(|| self.not("session", "a session and its transaction"))
     }
 
-    fn update(&mut self, update: RawDocumentBuf, multi: bool) -> Result<Update, Refusal> {
+    fn update(&mut self, update: Change, multi: bool) -> Result<Update, Refusal> {
         let filter = self.document("filter")?;
         let upsert = self.flag("upsert")?.unwrap_or(false);
-        Ok(Update { filter, update, array_filters: self.array_filters()?, multi, upsert })
+        let (array_filters, variables) = (self.array_filters()?, self.document("let")?);
+        Ok(Update { filter, update, array_filters, multi, upsert, variables })
     }
 
     fn array_filters(&mut self) -> Result<Vec<RawDocumentBuf>, Refusal> {
@@ -335,7 +360,7 @@ impl<'a> Arguments<'a> {
     }
 
     /// Of a change, or of a delete when there is none.
-    fn modify(&mut self, update: Option<RawDocumentBuf>) -> Result<Modify, Refusal> {
+    fn modify(&mut self, update: Option<Change>) -> Result<Modify, Refusal> {
         let changes = update.is_some();
         Ok(Modify {
             filter: self.document("filter")?,
@@ -344,6 +369,7 @@ impl<'a> Arguments<'a> {
             upsert: changes && self.flag("upsert")?.unwrap_or(false),
             after: changes && self.flag("returnNewDocument")?.unwrap_or(false),
             array_filters: if changes { self.array_filters()? } else { Vec::new() },
+            variables: self.document("let")?,
             update,
         })
     }
@@ -448,6 +474,20 @@ mod tests {
     }
 
     #[test]
+    fn an_update_may_be_a_pipeline_and_variables_are_those_of_all_writes_in_a_batch() {
+        let update = rawdoc! { "filter": {}, "update": [{ "$set": { "a": "$$b" } }] };
+        let arguments = rawdoc! {
+            "operations": [{ "updateOne": update }, { "deleteMany": { "filter": {} } }],
+            "let": { "b": 1 },
+        };
+        let read = Command::read(command("bulkWrite", arguments).as_bytes()).unwrap();
+        let Operation::BulkWrite { operations, .. } = read.operation else { panic!("{read:?}") };
+        let [Operation::Update(update), Operation::Delete(delete)] = &operations[..] else { panic!("{operations:?}") };
+        assert_eq!(update.update, Change::Pipeline(vec![rawdoc! { "$set": { "a": "$$b" } }]));
+        assert_eq!((&update.variables, &delete.variables), (&rawdoc! { "b": 1 }, &rawdoc! { "b": 1 }));
+    }
+
+    #[test]
     fn what_is_not_understood_is_refused_by_name() {
         for (operation, arguments, expected) in [
             ("explain", rawdoc! {}, "operation 'explain' is not supported"),
@@ -463,6 +503,10 @@ mod tests {
                 rawdoc! { "update": { "a": 1 } },
                 "the update operation document must contain atomic operators",
             ),
+            ("updateOne", rawdoc! { "update": [] }, "the update operation pipeline must contain at least one stage"),
+            ("updateOne", rawdoc! { "update": [1] }, "updateOne: update must be an array of documents"),
+            ("replaceOne", rawdoc! { "replacement": [{}] }, "replaceOne: replacement must be a document"),
+            ("find", rawdoc! { "let": 1 }, "find: let must be a document"),
             (
                 "replaceOne",
                 rawdoc! { "replacement": { "$set": { "a": 1 } } },

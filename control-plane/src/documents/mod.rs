@@ -23,7 +23,7 @@ use isolate_pool::limits::BATCH_BYTES_MAX;
 use isolate_pool::services::Refusal;
 use storage::access::{self, Denied};
 use storage::model::{ActiveApp, RunAs};
-use storage::{Aggregate, Cursor, Delete, Fault, Find, Modify, Namespace, Store, StoreError, Tenant, Update};
+use storage::{Aggregate, Cursor, Fault, Find, Modify, Namespace, Store, StoreError, Tenant, Update};
 
 use crate::limits::{OPEN_CURSORS_MAX, READ_DOCUMENTS_MAX};
 use command::{Command, Operation};
@@ -420,9 +420,4 @@ fn told(error: StoreError) -> Refusal {
             }
         }
     }
-}
-
-/// The delete of one or of many.
-fn delete(filter: RawDocumentBuf, multi: bool) -> Operation {
-    Operation::Delete(Delete { filter, multi })
 }

@@ -2,13 +2,15 @@
 //!
 //! In: an operation in user context. Out: nothing, or a refusal that names the operator or stage. App Services kept these
 //! operators for the system: some look at fields that the caller may not read, and tell of them by what they match. The
-//! stages it kept read or write other collections than the one whose rules were asked.
+//! stages it kept read or write other collections than the one whose rules were asked. What only computes (a projection,
+//! an update written as a pipeline) sees no more than the caller may read or write anyway.
 //!
 //! Not here: what rules allow (`storage::access`), and operators that do not exist (`storage::filter`).
 
 use bson::raw::{RawArray, RawBsonRef, RawDocument};
 
 use isolate_pool::services::Refusal;
+use storage::Change;
 
 use super::command::Operation;
 use super::refusal;
@@ -50,13 +52,23 @@ const REFUSED_EXPRESSIONS: [&str; 3] = ["$accumulator", "$function", "$setIsSubs
 /// Looks at every query in the operation.
 pub fn check(operation: &Operation) -> Result<(), Refusal> {
     match operation {
-        Operation::Find(find) | Operation::FindOne(find) | Operation::Count(find) => query(&find.filter),
+        Operation::Find(find) | Operation::FindOne(find) | Operation::Count(find) => {
+            query(&find.filter)?;
+            computed(&find.projection)
+        }
         Operation::Aggregate(aggregate) => pipeline(&aggregate.pipeline),
         Operation::Collections => Err(system_only("db.getCollectionNames")),
         Operation::Databases => Err(system_only("admin.getDBNames")),
-        Operation::Update(update) => query(&update.filter),
+        Operation::Update(update) => {
+            query(&update.filter)?;
+            change(&update.update)
+        }
         Operation::Delete(delete) => query(&delete.filter),
-        Operation::Modify(modify) => query(&modify.filter),
+        Operation::Modify(modify) => {
+            query(&modify.filter)?;
+            computed(&modify.projection)?;
+            modify.update.as_ref().map_or(Ok(()), change)
+        }
         Operation::Distinct { filter, .. } => query(filter),
         Operation::BulkWrite { operations, .. } => operations.iter().try_for_each(check),
         Operation::InsertOne { .. }
@@ -96,6 +108,18 @@ fn query(filter: &RawDocument) -> Result<(), Refusal> {
     named(RawBsonRef::Document(filter), &REFUSED_EXPRESSIONS)
 }
 
+fn computed(document: &RawDocument) -> Result<(), Refusal> {
+    named(RawBsonRef::Document(document), &REFUSED_EXPRESSIONS)
+}
+
+/// Operators of updates compute nothing; their values may look like anything.
+fn change(change: &Change) -> Result<(), Refusal> {
+    match change {
+        Change::Document(_) => Ok(()),
+        Change::Pipeline(stages) => stages.iter().try_for_each(|stage| computed(stage)),
+    }
+}
+
 /// Refuses the names wherever they stand. The command was read, so the nesting is bounded and every element can be read.
 fn named(value: RawBsonRef<'_>, refused: &[&str]) -> Result<(), Refusal> {
     match value {
@@ -118,7 +142,7 @@ fn named(value: RawBsonRef<'_>, refused: &[&str]) -> Result<(), Refusal> {
 #[cfg(test)]
 mod tests {
     use bson::rawdoc;
-    use storage::{Aggregate, Find};
+    use storage::{Aggregate, Find, Update};
 
     use super::*;
 
@@ -132,6 +156,7 @@ mod tests {
                 Some("$bitsAllSet"),
             ),
             (rawdoc! { "$expr": { "$eq": ["$a", "$b"] } }, Some("$expr")),
+            (rawdoc! { "$nor": [{ "$jsonSchema": { "required": ["a"] } }] }, Some("$jsonSchema")),
             (rawdoc! { "a": { "$elemMatch": { "$where": "1" } } }, Some("$where")),
         ] {
             let found = check(&Operation::Count(Find { filter: filter.clone(), ..Find::default() }));
@@ -142,6 +167,18 @@ mod tests {
                     assert!(message.starts_with(&format!("operator '{name}' is for the system only")), "{message}");
                 }
             }
+        }
+    }
+
+    #[test]
+    fn updates_compute_without_what_is_for_the_system() {
+        for (stage, refused) in [
+            (rawdoc! { "$set": { "a": { "$add": ["$a", 1] } } }, false),
+            (rawdoc! { "$set": { "a": { "$cond": [{ "$setIsSubset": ["$a", "$b"] }, 1, 2] } } }, true),
+        ] {
+            let update = Change::Pipeline(vec![stage]);
+            let found = check(&Operation::Update(Update { update, ..Update::default() }));
+            assert_eq!(found.is_err(), refused, "{found:?}");
         }
     }
 

@@ -146,6 +146,14 @@ test("a cursor maps, visits and counts", async () => {
   assert.equal(await run("let all = []; for await (const n of coll.find().map((d) => d.n)) all.push(n); return all.join()", documents).answer, '"1,2,3"');
 });
 
+test("an update may be a pipeline, and variables go with the operation", async () => {
+  const { rt, answer } = run("return coll.updateOne({a: 1}, [{$set: {b: '$$c'}}], {let: {c: 2}})", () => ({ v: {} }));
+  await answer;
+  assert.deepEqual(plain(rt.operations[0].args), {
+    filter: { a: 1 }, update: [{ $set: { b: "$$c" } }], upsert: false, let: { c: 2 },
+  });
+});
+
 test("refused arguments say what is wrong", async (t) => {
   const rows = [
     ["await coll.insertMany([])", "must provide at least one element"],
@@ -163,7 +171,9 @@ test("refused arguments say what is wrong", async (t) => {
     ["coll.aggregate([], {hint: 'a_1'})", "collection.aggregate: the option 'hint' is not available in this version of Portico"],
     ["coll.find().map(1)", "cursor.map: a function is needed, but got 1"],
     ["await coll.distinct(1)", "collection.distinct: the field must be a string, but got 1"],
-    ["await coll.findOneAndUpdate({}, [])", "collection.findOneAndUpdate with an update made of aggregation stages is not available in this version of Portico"],
+    ["await coll.findOneAndUpdate({}, [])", "collection.findOneAndUpdate: the update must have at least one stage"],
+    ["await coll.updateMany({}, [{$set: {a: 1}}, 2])", "collection.updateMany: stage 1 of the update must be a document, but got 2"],
+    ["await coll.deleteOne({}, {let: [1]})", "collection.deleteOne: let must be a document, but got a value of type object"],
     ["await coll.findOneAndDelete({}, {upsert: true})", "collection.findOneAndDelete: the option 'upsert' is not available in this version of Portico"],
     ["await coll.bulkWrite([])", "must provide at least one element"],
     ["await coll.bulkWrite([{a: {}, b: {}}])", "collection.bulkWrite: operation 0 must be like { updateOne: { filter, update } }"],
