@@ -242,13 +242,39 @@ fn a_pipeline_lets_events_pass_or_not() {
 
     for (stage, code) in [
         (rawdoc! { "$group": { "_id": 1 } }, 20),
-        (rawdoc! { "$project": { "a": 1 } }, 115),
+        (rawdoc! { "$changeStreamSplitLargeEvent": {} }, 115),
+        (rawdoc! { "$project": {} }, 51272),
         (rawdoc! { "$match": 1 }, 15959),
         (rawdoc! {}, 40323),
         (rawdoc! { "$match": { "a": { "$nothing": 1 } } }, 2),
     ] {
         let refused = store.watch(Watched::Collection(things()), Watch { pipeline: vec![stage], ..Watch::default() });
         assert_eq!(wait(refused).map(drop).unwrap_err().code, code);
+    }
+}
+
+#[test]
+fn a_pipeline_shapes_events_but_not_their_tokens() {
+    let (_dir, store) = store();
+    let pipeline = vec![
+        rawdoc! { "$match": { "operationType": "insert" } },
+        rawdoc! { "$set": { "twice": { "$multiply": ["$fullDocument.n", 2] } } },
+        rawdoc! { "$match": { "twice": { "$gt": 2 } } },
+        rawdoc! { "$project": { "twice": 1, "documentKey": 1 } },
+    ];
+    let mut stream = watch(&*store, Watch { pipeline, ..Watch::default() });
+    let start = stream.resume_token();
+    for n in [1, 2] {
+        insert(&*store, &things(), rawdoc! { "_id": n, "n": n });
+    }
+    let events = take(&mut *stream, 1);
+    assert_eq!(steady(&events[0]), rawdoc! { "documentKey": { "_id": 2 }, "twice": 4 });
+    assert_eq!(stream.resume_token(), events[0].get_document("_id").unwrap().to_owned());
+
+    for stage in [rawdoc! { "$unset": "_id" }, rawdoc! { "$set": { "_id": 1 } }, rawdoc! { "$replaceWith": "$ns" }] {
+        let watch = Watch { pipeline: vec![stage], resume_after: Some(start.clone()), ..Watch::default() };
+        let error = wait(self::watch(&*store, watch).next(1 << 20)).unwrap_err();
+        assert_eq!((error.code, error.code_name), (280, "ChangeStreamFatalError"));
     }
 }
 

@@ -38,7 +38,7 @@ impl Watched {
 /// How a stream tells of changes.
 #[derive(Debug, Clone, Default)]
 pub struct Watch {
-    /// Stages that every event passes. `$match` is the one there is.
+    /// Stages that every event passes: `$match`, and those that make one document of one.
     pub pipeline: Vec<RawDocumentBuf>,
     /// An event's `_id`: the stream goes on after it.
     pub resume_after: Option<RawDocumentBuf>,

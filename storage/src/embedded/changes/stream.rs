@@ -150,7 +150,7 @@ impl Reader {
                 _ => event.append(name, value),
             }
         }
-        Ok(self.pipeline.passes(&event)?.then_some(event))
+        self.pipeline.pass(event)
     }
 
     /// Where MongoDB has them: before the namespace.
