@@ -113,6 +113,57 @@ fn keys_and_secrets() {
 }
 
 #[test]
+fn indexes_are_pushed_made_asked_about_and_dropped() {
+    let (_server, shell, _) = logged_in();
+    let directory = shell.file("shop");
+    shop(1).write_to(&directory, "shop");
+    let orders = directory.join("data_sources/mongodb-atlas/shop/orders");
+    std::fs::create_dir_all(&orders).expect("a directory");
+    let source = r#"{"name":"mongodb-atlas","type":"mongodb-atlas","config":{}}"#;
+    std::fs::write(directory.join("data_sources/mongodb-atlas/config.json"), source).expect("a file");
+    let listed = r#"[{"key":{"email":1},"unique":true},{"key":{"seen":1},"expireAfterSeconds":3600}]"#;
+    std::fs::write(orders.join("indexes.json"), listed).expect("a file");
+    shell.run(&["push", "shop", "--create"]).expect(0);
+
+    let shown = shell.run(&["indexes", "shop.orders", "--app", "shop"]).expect(0).out;
+    let lines: Vec<&str> = shown.lines().collect();
+    assert!(lines[0].starts_with("_id_ ") && lines[1].starts_with("email_1 "), "{shown}");
+    assert!(lines[1].ends_with("unique: true") && lines[2].ends_with("expireAfterSeconds: 3600"), "{shown}");
+
+    let in_shop = |words: &[&str]| shell.run(&[&["indexes"], words, &["--app", "shop"]].concat());
+    let made =
+        in_shop(&["create", "shop.orders", r#"{"state":1,"at":-1}"#, "--partial", r#"{"state":"open"}"#]).expect(0);
+    assert_eq!(made.out.trim(), "state_1_at_-1");
+    let file = shell.file("more.json");
+    std::fs::write(&file, r#"[{"key":{"a":1}},{"key":{"b":-1},"name":"of b"}]"#).expect("a file");
+    assert_eq!(in_shop(&["create", "shop.orders", "--from", "more.json"]).expect(0).out, "a_1\nof b\n");
+    let explained = in_shop(&["explain", "shop.orders", r#"{"b":{"$gt":5}}"#]).expect(0).out;
+    assert!(explained.contains(r#""indexName": "of b""#), "{explained}");
+    in_shop(&["drop", "shop.orders", "of b"]).expect(0);
+    let gone = in_shop(&["drop", "shop.orders", "of b"]).expect(1);
+    assert!(gone.err.contains("index not found with name [of b]"), "{gone:?}");
+    let refused = in_shop(&["create", "shop.orders", r#"{"place":"2dsphere"}"#]).expect(1);
+    assert!(refused.err.contains("2dsphere indexes are not supported"), "{refused:?}");
+    in_shop(&["create", "orders", r#"{"a":1}"#]).expect(2);
+
+    // What is there and not listed stays, and the push says so.
+    std::fs::write(orders.join("indexes.json"), r#"[{"key":{"email":1},"unique":true}]"#).expect("a file");
+    let fewer = shell.run(&["push", "shop", "--yes"]).expect(0);
+    assert!(fewer.err.contains("the index seen_1 of shop.orders is not listed and stays"), "{fewer:?}");
+    assert!(in_shop(&["shop.orders"]).expect(0).out.contains("seen_1"));
+
+    // A file that is wrong is refused whole, before anything is deployed.
+    std::fs::write(orders.join("indexes.json"), r#"[{"key":{"email":0}}]"#).expect("a file");
+    let wrong = shell.run(&["push", "shop", "--yes"]).expect(1);
+    assert!(wrong.err.contains("indexes[0]") && wrong.err.contains("cannot be 0"), "{wrong:?}");
+    // What came by push comes by pull.
+    shell.run(&["pull", "--app", "shop", "pulled"]).expect(0);
+    let pulled = std::fs::read_to_string(shell.file("pulled/data_sources/mongodb-atlas/shop/orders/indexes.json"));
+    let pulled: serde_json::Value = serde_json::from_str(&pulled.expect("the file")).expect("JSON");
+    assert_eq!(pulled, json!([{ "key": { "email": 1 }, "unique": true }]));
+}
+
+#[test]
 fn users_come_with_their_old_ids_and_keys() {
     let (server, shell, _) = logged_in();
     let who = "exports = () => context.user.id;";

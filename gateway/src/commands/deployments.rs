@@ -75,7 +75,9 @@ pub async fn rollback(args: RollbackArgs) -> Result<(), Failure> {
     // The server makes a deployment of it; whether that one succeeds is the outcome.
     let made = self::newest(&client.get(&path, &[]).await?).filter(|made| Some(made) != newest.as_ref());
     if let Some(made) = made {
-        push::settle(&mut client, &app, &made).await?;
+        for warning in push::settle(&mut client, &app, &made).await? {
+            terminal::warn(&warning);
+        }
     }
     terminal::note(&format!("{} serves deployment {id} again", app.client_app_id));
     Ok(())

@@ -127,10 +127,14 @@ pub async fn deploy_local(local: &Local, how: &How, target: &Target) -> Result<(
         outcome = deploy(&mut client, &app, &draft, &local.payload, install) => outcome,
         _ = tokio::signal::ctrl_c() => Err(Failure::failed("interrupted; what was served is still served")),
     };
-    if let Err(failure) = outcome {
-        // Gone already when the server took it before we failed; either way none is left.
-        let _ = client.delete(&app.path(&format!("/drafts/{draft}"))).await;
-        return Err(failure);
+    match outcome {
+        // Some of it was known before.
+        Ok(said) => said.iter().filter(|one| !report.warnings.contains(one)).for_each(|one| terminal::warn(one)),
+        Err(failure) => {
+            // Gone already when the server took it before we failed; either way none is left.
+            let _ = client.delete(&app.path(&format!("/drafts/{draft}"))).await;
+            return Err(failure);
+        }
     }
     show_endpoints(&mut client, &app).await;
     Ok(())
@@ -244,8 +248,9 @@ pub fn remember(root: &Path, app: &App) -> Result<(), Failure> {
     if project::meta(root)? == Some(meta.clone()) { Ok(()) } else { project::remember(root, &meta) }
 }
 
-/// Waits until a deployment is decided. A failed one is an error that names file and line.
-pub async fn settle(client: &mut Client, app: &App, deployment: &str) -> Result<(), Failure> {
+/// Waits until a deployment is decided, and gives what the server has to say about it. A failed one is an error that names
+/// file and line.
+pub async fn settle(client: &mut Client, app: &App, deployment: &str) -> Result<Vec<String>, Failure> {
     let progress = Progress::start(format!("deploying {}", app.client_app_id));
     let since = Instant::now();
     loop {
@@ -253,7 +258,8 @@ pub async fn settle(client: &mut Client, app: &App, deployment: &str) -> Result<
         match text(&state, "status")?.as_str() {
             "successful" => {
                 progress.done("serving");
-                return Ok(());
+                let said = state.get("warnings").and_then(Json::as_array).map(Vec::as_slice).unwrap_or_default();
+                return Ok(said.iter().filter_map(Json::as_str).map(str::to_owned).collect());
             }
             "failed" => {
                 progress.done("failed");
@@ -327,7 +333,7 @@ async fn deploy(
     draft: &str,
     payload: &Json,
     install: Option<&PackageFile>,
-) -> Result<(), Failure> {
+) -> Result<Vec<String>, Failure> {
     if let Some(file) = install {
         packages::install(client, app, file).await?;
     }
