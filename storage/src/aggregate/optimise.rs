@@ -96,7 +96,7 @@ fn all_of(mut filters: Vec<RawDocumentBuf>) -> RawDocumentBuf {
 /// Moves each `$match`, or what of it can be moved, towards the beginning.
 pub fn order(raw: Vec<RawDocumentBuf>) -> Vec<RawDocumentBuf> {
     let mut ordered: Vec<RawDocumentBuf> = Vec::with_capacity(raw.len());
-    for stage in raw {
+    for stage in raw.into_iter().flat_map(without_expression) {
         let Ok(("$match", RawBsonRef::Document(filter))) = named(&stage) else {
             ordered.push(stage);
             continue;
@@ -118,6 +118,21 @@ pub fn order(raw: Vec<RawDocumentBuf>) -> Vec<RawDocumentBuf> {
         ordered.insert(at, rawdoc! { "$match": moving });
     }
     ordered
+}
+
+/// A `$match` in two where an expression is only part of it, since the other part may lead to an index.
+fn without_expression(stage: RawDocumentBuf) -> impl Iterator<Item = RawDocumentBuf> {
+    let (mut plain, mut expression) = (RawDocumentBuf::new(), RawDocumentBuf::new());
+    if let Ok(("$match", RawBsonRef::Document(filter))) = named(&stage) {
+        for (name, value) in filter.iter().map_while(Result::ok) {
+            if name.as_str() == "$expr" { expression.append(name, value) } else { plain.append(name, value) }
+        }
+    }
+    let parts = match plain.is_empty() || expression.is_empty() {
+        true => [Some(stage), None],
+        false => [Some(rawdoc! { "$match": plain }), Some(rawdoc! { "$match": expression })],
+    };
+    parts.into_iter().flatten()
 }
 
 /// Which fields of a document are the same before a stage and after it.
@@ -247,6 +262,7 @@ mod tests {
             (vec![rawdoc! { "$project": { "a": "$b" } }, rawdoc! { "$match": { "a": 1 } }], vec!["$project", "$match"]),
             (vec![rawdoc! { "$project": { "b": 0 } }, rawdoc! { "$match": { "a": 1 } }], vec!["$match", "$project"]),
             (vec![rawdoc! { "$limit": 1 }, rawdoc! { "$match": { "a": 1 } }], vec!["$limit", "$match"]),
+            (vec![rawdoc! { "$match": { "$expr": "$a", "b": 1 } }], vec!["$match", "$match"]),
             (vec![rawdoc! { "$group": { "_id": "$a" } }, rawdoc! { "$match": { "_id": 1 } }], vec!["$group", "$match"]),
         ];
         for (stages, expected) in table {
@@ -254,6 +270,30 @@ mod tests {
             let names: Vec<_> = ordered.iter().map(|stage| named(stage).unwrap().0).collect();
             assert_eq!(names, expected, "{stages:?}");
         }
+    }
+
+    #[test]
+    fn the_head_takes_what_a_query_can_be_asked() {
+        let stages = [
+            rawdoc! { "$match": { "a": 1 } },
+            rawdoc! { "$match": { "b": 1 } },
+            rawdoc! { "$sort": { "a": 1 } },
+            rawdoc! { "$skip": 2 },
+            rawdoc! { "$limit": 3 },
+            rawdoc! { "$match": { "c": 1 } },
+        ];
+        let taken = |stages: &[RawDocumentBuf]| {
+            let mut head = Head::default();
+            let parsed = vec![Vec::new(); stages.len()];
+            (head.take(stages, &parsed), head.query)
+        };
+        let (count, query) = taken(&stages);
+        assert_eq!(count, 5);
+        assert_eq!(query.filter, rawdoc! { "$and": [{ "a": 1 }, { "b": 1 }] });
+        assert_eq!((query.sort, query.skip, query.limit), (rawdoc! { "a": 1 }, 2, 3));
+        // What is left out after the limit is not what would be left out before it.
+        assert_eq!(taken(&[rawdoc! { "$limit": 3 }, rawdoc! { "$skip": 2 }]).0, 1);
+        assert_eq!(taken(&[rawdoc! { "$match": { "$or": [{ "$expr": "$$x" }] } }]).0, 0);
     }
 
     #[test]

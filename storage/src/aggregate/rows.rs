@@ -43,6 +43,10 @@ impl Held {
         if self.bytes > limits::STAGE_BYTES_MAX { Err(too_much(self.stage)) } else { Ok(()) }
     }
 
+    pub fn is_half_full(&self) -> bool {
+        self.bytes > limits::STAGE_BYTES_MAX / 2
+    }
+
     pub fn release(&mut self, bytes: usize) {
         self.bytes = self.bytes.saturating_sub(bytes);
     }

@@ -16,6 +16,8 @@ pub struct Sorting {
     /// With a limit, no more than this many of the first need to be kept.
     keep: Option<usize>,
     found: Vec<(Vec<u8>, RawDocumentBuf)>,
+    /// The key of the last of those to be kept, once there were as many.
+    last: Option<Vec<u8>>,
     held: Held,
     sorted: Rows,
 }
@@ -23,13 +25,24 @@ pub struct Sorting {
 impl Sorting {
     pub fn new(input: Box<dyn Documents>, sort: Arc<Sort>, limit: Option<u64>) -> Self {
         let keep = limit.map(|limit| usize::try_from(limit).unwrap_or(usize::MAX));
-        Self { input: Some(input), sort, keep, found: Vec::new(), held: Held::by("$sort"), sorted: Rows::default() }
+        Self {
+            input: Some(input),
+            sort,
+            keep,
+            found: Vec::new(),
+            last: None,
+            held: Held::by("$sort"),
+            sorted: Rows::default(),
+        }
     }
 
     fn cut(&mut self, keep: usize) -> Result<(), StoreError> {
         // Stable, so that equals stay in the order in which they came.
         self.found.sort_by(|left, right| left.0.cmp(&right.0));
         self.found.truncate(keep);
+        if self.found.len() == keep {
+            self.last = self.found.last().map(|(key, _)| key.clone());
+        }
         self.held.set(self.found.iter().map(|(key, document)| weight(key, document)).sum())
     }
 }
@@ -44,10 +57,15 @@ impl Documents for Sorting {
             match input.next(turn)? {
                 Pull::Document(document) => {
                     let key = self.sort.key(&document)?;
+                    // As many as are wanted come before it.
+                    if self.last.as_ref().is_some_and(|last| key >= *last) {
+                        continue;
+                    }
                     self.held.add(weight(&key, &document))?;
                     self.found.push((key, document));
                     if let Some(keep) = self.keep
-                        && self.found.len() >= keep.saturating_mul(2).max(64)
+                        && self.found.len() > keep
+                        && (self.found.len() >= keep.saturating_mul(2).max(64) || self.held.is_half_full())
                     {
                         self.cut(keep)?;
                     }

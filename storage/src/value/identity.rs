@@ -5,6 +5,7 @@
 
 use bson::raw::{RawBsonRef, RawDocument};
 
+use super::decimal;
 use super::key;
 use super::number::Number;
 use super::order::{Class, class_of};
@@ -14,14 +15,18 @@ pub fn append(to: &mut Vec<u8>, value: RawBsonRef<'_>) {
         RawBsonRef::Int32(number) => whole(to, number.into()),
         RawBsonRef::Int64(number) => whole(to, number),
         RawBsonRef::Double(number) => double(to, number),
-        RawBsonRef::Decimal128(number) => match Number::Decimal(number).whole() {
-            Some(number) => whole(to, number),
-            None => {
-                // A decimal may equal a double that is no whole number: both go by their exact digits then.
-                to.push(EXACT);
-                key::append(to, value);
+        RawBsonRef::Decimal128(exact) => {
+            // One that equals a double is that double, and only the others go by their digits.
+            let nearest = decimal::to_double(exact);
+            match Number::Decimal(exact).whole() {
+                Some(number) => whole(to, number),
+                None if Number::Double(nearest).compare(Number::Decimal(exact)).is_eq() => double(to, nearest),
+                None => {
+                    to.push(EXACT);
+                    key::append(to, value);
+                }
             }
-        },
+        }
         RawBsonRef::String(text) | RawBsonRef::Symbol(text) => {
             to.push(Class::String as u8);
             sized(to, text.as_bytes());
@@ -56,6 +61,7 @@ pub fn append(to: &mut Vec<u8>, value: RawBsonRef<'_>) {
 const END: u8 = 0;
 const EXACT: u8 = 0x80;
 const WHOLE: u8 = 0x81;
+const DOUBLE: u8 = 0x82;
 
 fn whole(to: &mut Vec<u8>, number: i64) {
     to.push(WHOLE);
@@ -66,8 +72,10 @@ fn double(to: &mut Vec<u8>, number: f64) {
     match Number::Double(number).whole() {
         Some(number) => whole(to, number),
         None => {
-            to.push(EXACT);
-            key::append(to, RawBsonRef::Double(number));
+            to.push(DOUBLE);
+            // All ways to spell NaN are equal.
+            let bits = if number.is_nan() { f64::NAN.to_bits() } else { number.to_bits() };
+            to.extend_from_slice(&bits.to_le_bytes());
         }
     }
 }
