@@ -91,7 +91,7 @@ impl GraphLookup {
         let table = match context.collections.is_led(&self.from, &probe)? {
             true => Table::Unused,
             false => {
-                let all = context.collections.open(&self.from, &Find::default(), &context.globals)?;
+                let all = context.collections.open(&self.from, &Find::default())?;
                 Table::Building(all, Joined::default())
             }
         };
@@ -217,7 +217,7 @@ impl Walking {
         if let Some((_, restriction)) = &self.graph.restriction {
             filter = rawdoc! { "$and": [filter, restriction.clone()] };
         }
-        self.context.collections.open(&self.graph.from, &Find { filter, ..Find::default() }, &self.context.globals)
+        self.context.collections.open(&self.graph.from, &Find { filter, ..Find::default() })
     }
 
     /// False when the turn is over first.

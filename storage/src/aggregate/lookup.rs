@@ -123,10 +123,9 @@ impl Lookup {
                 let probe = one_of(equality.foreign.as_str(), vec![RawBson::Int32(0)])?;
                 match context.collections.is_led(&self.from, &probe)? {
                     true => Table::Unused,
-                    false => Table::Building(
-                        context.collections.open(&self.from, &Find::default(), &context.globals)?,
-                        Joined::default(),
-                    ),
+                    false => {
+                        Table::Building(context.collections.open(&self.from, &Find::default())?, Joined::default())
+                    }
                 }
             }
         };
@@ -271,7 +270,7 @@ impl LookingUp {
         let filter = one_of(equality.foreign.as_str(), values)?;
         match pipeline {
             Some(pipeline) => pipeline.over_some(from, filter, &context),
-            None => context.collections.open(from, &Find { filter, ..Find::default() }, &context.globals),
+            None => context.collections.open(from, &Find { filter, ..Find::default() }),
         }
     }
 }

@@ -88,8 +88,8 @@ impl Default for Turn {
 
 /// One snapshot of one database.
 pub trait Collections: Send + Sync {
-    /// The documents a query means, found as `find` finds them. Variables that its filter names are in `globals`.
-    fn open(&self, collection: &str, query: &Find, globals: &Globals) -> Result<Box<dyn Documents>, StoreError>;
+    /// The documents a query means, found as `find` finds them. Its filter has no expressions.
+    fn open(&self, collection: &str, query: &Find) -> Result<Box<dyn Documents>, StoreError>;
 
     /// Whether the filter leads to a part of the collection without looking at all of it.
     fn is_led(&self, collection: &str, filter: &RawDocument) -> Result<bool, StoreError>;

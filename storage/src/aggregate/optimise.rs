@@ -4,28 +4,33 @@
 //! ones as a query of the collection, which may have an index for them. A `$match` moves only where it surely asks the
 //! same of the same values.
 
+use std::borrow::Cow;
 use std::sync::Arc;
 
-use bson::raw::{RawArrayBuf, RawBsonRef, RawDocument, RawDocumentBuf};
+use bson::raw::{CString, RawArrayBuf, RawBsonRef, RawDocument, RawDocumentBuf};
 use bson::rawdoc;
 
 use super::arguments::{elements, fields, whole};
 use super::parse::{Stage, named};
 use super::{Context, Documents, document_of, run};
 use crate::error::StoreError;
+use crate::expression::{Expression, Globals, Names, Scope};
 use crate::store::Find;
 
 /// The leading stages, twice: as a query, and as stages for when the documents come from elsewhere.
 #[derive(Debug, Default)]
 pub struct Head {
     query: Find,
+    /// Fields that an expression behind it wants to be equal to variables: the way a joined pipeline names the document it
+    /// belongs to. The expression still decides; this is for the index.
+    equalities: Vec<(CString, Expression)>,
     stages: Vec<Stage>,
 }
 
 impl Head {
     /// Takes the leading stages that are one query: filters, then an order, then how many to leave out, then how many to
     /// take. How many stages that were.
-    pub fn take(&mut self, raw: &[RawDocumentBuf], parsed: &[Vec<Stage>]) -> usize {
+    pub fn take(&mut self, raw: &[RawDocumentBuf], parsed: &[Vec<Stage>], names: &Names) -> usize {
         let (mut filters, mut reached) = (Vec::new(), 0);
         let mut taken = 0;
         for (stage, parsed) in raw.iter().zip(parsed) {
@@ -53,17 +58,66 @@ impl Head {
             taken += 1;
         }
         self.query.filter = all_of(filters);
+        if reached == 0
+            && let Some(Ok(("$match", RawBsonRef::Document(filter)))) = raw.get(taken).map(|stage| named(stage))
+            && let Ok(Some(expression)) = filter.get("$expr")
+        {
+            self.see_equalities(expression, names);
+        }
         taken
     }
 
-    pub fn query(&self) -> &Find {
-        &self.query
+    /// Those of which all must hold.
+    fn see_equalities(&mut self, expression: RawBsonRef<'_>, names: &Names) {
+        let Some((operator, RawBsonRef::Array(operands))) = document_of(expression).and_then(|it| fields(it).next())
+        else {
+            return;
+        };
+        let operands: Vec<_> = elements(operands).collect();
+        match (operator, &operands[..]) {
+            ("$and", all) => all.iter().for_each(|one| self.see_equalities(*one, names)),
+            ("$eq", [RawBsonRef::String(left), RawBsonRef::String(right)]) => {
+                for (field, variable) in [(left, right), (right, left)] {
+                    if let Some(field) = field.strip_prefix('$').filter(|field| !field.starts_with('$'))
+                        && let Ok(field) = CString::try_from(field)
+                        && variable.starts_with("$$")
+                        && let Ok(variable) = Expression::parse(RawBsonRef::String(variable), names)
+                        && !variable.reads_document()
+                    {
+                        self.equalities.push((field, variable));
+                    }
+                }
+            }
+            _ => {}
+        }
     }
 
-    /// The query of those documents only that `also` means.
-    pub fn query_also(&self, also: RawDocumentBuf) -> Find {
-        let own = (!self.query.filter.is_empty()).then(|| self.query.filter.clone());
-        Find { filter: all_of([also].into_iter().chain(own).collect()), ..self.query.clone() }
+    /// The query, of those documents only that `also` means.
+    pub fn query(&self, also: Option<RawDocumentBuf>, globals: &Globals) -> Result<Cow<'_, Find>, StoreError> {
+        let mut filters: Vec<RawDocumentBuf> = also.into_iter().collect();
+        let nothing = RawDocumentBuf::new();
+        for (field, variable) in &self.equalities {
+            let value = variable.evaluate(&Scope::new(&nothing, globals))?;
+            match value.get() {
+                // A query means something else by these than an expression does.
+                None
+                | Some(
+                    RawBsonRef::Null | RawBsonRef::Undefined | RawBsonRef::Array(_) | RawBsonRef::RegularExpression(_),
+                ) => {}
+                Some(value) => {
+                    let mut equal = RawDocumentBuf::new();
+                    equal.append(field, rawdoc! { "$eq": value });
+                    filters.push(equal);
+                }
+            }
+        }
+        if filters.is_empty() {
+            return Ok(Cow::Borrowed(&self.query));
+        }
+        if !self.query.filter.is_empty() {
+            filters.push(self.query.filter.clone());
+        }
+        Ok(Cow::Owned(Find { filter: all_of(filters), ..self.query.clone() }))
     }
 
     pub fn of(&self, input: Box<dyn Documents>, context: &Arc<Context>) -> Result<Box<dyn Documents>, StoreError> {
@@ -229,6 +283,7 @@ pub fn limited_sorts(mut stages: Vec<Stage>) -> Vec<Stage> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::expression::Value;
 
     #[test]
     fn a_match_moves_only_where_it_asks_the_same_of_the_same_values() {
@@ -285,15 +340,36 @@ mod tests {
         let taken = |stages: &[RawDocumentBuf]| {
             let mut head = Head::default();
             let parsed = vec![Vec::new(); stages.len()];
-            (head.take(stages, &parsed), head.query)
+            (head.take(stages, &parsed, &Names::default()), head)
         };
-        let (count, query) = taken(&stages);
+        let (count, head) = taken(&stages);
+        let query = head.query;
         assert_eq!(count, 5);
         assert_eq!(query.filter, rawdoc! { "$and": [{ "a": 1 }, { "b": 1 }] });
         assert_eq!((query.sort, query.skip, query.limit), (rawdoc! { "a": 1 }, 2, 3));
         // What is left out after the limit is not what would be left out before it.
         assert_eq!(taken(&[rawdoc! { "$limit": 3 }, rawdoc! { "$skip": 2 }]).0, 1);
         assert_eq!(taken(&[rawdoc! { "$match": { "$or": [{ "$expr": "$$x" }] } }]).0, 0);
+    }
+
+    #[test]
+    fn an_expression_that_compares_with_a_variable_helps_the_query() {
+        let mut names = Names::default();
+        names.declare("v").unwrap();
+        let stages = [
+            rawdoc! { "$match": { "b": 1 } },
+            rawdoc! { "$match": { "$expr": { "$and": [{ "$eq": ["$a", "$$v"] }, { "$gt": ["$c", "$$v"] }] } } },
+        ];
+        for (value, expected) in [
+            (RawBsonRef::Int32(7), rawdoc! { "$and": [{ "a": { "$eq": 7 } }, { "b": 1 }] }),
+            (RawBsonRef::Null, rawdoc! { "b": 1 }),
+        ] {
+            let mut globals = Globals::new(bson::DateTime::from_millis(0));
+            globals.give(Value::Ref(value));
+            let mut head = Head::default();
+            assert_eq!(head.take(&stages, &[Vec::new(), Vec::new()], &names), 1);
+            assert_eq!(head.query(None, &globals).unwrap().filter, expected);
+        }
     }
 
     #[test]

@@ -21,10 +21,11 @@ use super::window::SetWindowFields;
 use super::write::Output;
 use super::{Context, Documents, fill, group};
 use crate::error::{StoreError, location};
-use crate::expression::Names;
+use crate::expression::{Globals, Names};
 use crate::limits;
 use crate::shape::Shape;
 use crate::sort::Sort;
+use crate::store::Find;
 use crate::value::check;
 
 /// A parsed pipeline.
@@ -120,7 +121,7 @@ impl Pipeline {
             stages.push(parsed);
         }
         if !pipeline.sourceless {
-            let taken = pipeline.head.take(&raw, &stages);
+            let taken = pipeline.head.take(&raw, &stages, names);
             stages.drain(..taken);
         }
         pipeline.stages = optimise::limited_sorts(stages.into_iter().flatten().collect());
@@ -135,16 +136,20 @@ impl Pipeline {
         self.sourceless
     }
 
-    /// Whether it asks nothing but what `find` can be asked.
-    pub fn is_plain(&self) -> bool {
-        self.stages.is_empty()
+    /// The whole of it, when it asks nothing but what `find` can be asked.
+    pub fn plain(&self, globals: &Globals) -> Result<Option<Find>, StoreError> {
+        let plain = self.stages.is_empty() && self.output.is_none() && !self.sourceless;
+        if plain { self.head.query(None, globals).map(|query| Some(query.into_owned())) } else { Ok(None) }
     }
 
     /// The documents it makes of a collection.
     pub fn over(&self, collection: &str, context: &Arc<Context>) -> Result<Box<dyn Documents>, StoreError> {
         let source: Box<dyn Documents> = match self.sourceless {
             true => Box::new(super::Ready(Vec::new().into_iter())),
-            false => context.collections.open(collection, self.head.query(), &context.globals)?,
+            false => {
+                let query = self.head.query(None, &context.globals)?;
+                context.collections.open(collection, &query)?
+            }
         };
         self.chain(source, context)
     }
@@ -156,7 +161,8 @@ impl Pipeline {
         also: RawDocumentBuf,
         context: &Arc<Context>,
     ) -> Result<Box<dyn Documents>, StoreError> {
-        let source = context.collections.open(collection, &self.head.query_also(also), &context.globals)?;
+        let query = self.head.query(Some(also), &context.globals)?;
+        let source = context.collections.open(collection, &query)?;
         self.chain(source, context)
     }
 

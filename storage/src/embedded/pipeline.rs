@@ -45,6 +45,11 @@ impl Piped {
     /// The pipeline at work.
     pub fn begin(self, view: View, database: &str, collection: &str) -> Result<Box<dyn Sliced>, StoreError> {
         let reading = Reading { view, database: database.to_owned() };
+        if let Some(query) = self.pipeline.plain(&self.globals)?
+            && let Some(scan) = Scan::begin(reading.view.clone(), &reading.name(collection), Query::parse(&query)?)?
+        {
+            return Ok(Box::new(scan));
+        }
         let bytes_max = match self.pipeline.output() {
             Some(_) => limits::OUTPUT_BYTES_MAX,
             None => usize::MAX,
@@ -68,7 +73,7 @@ impl Reading {
 }
 
 impl Collections for Reading {
-    fn open(&self, collection: &str, query: &Find, _globals: &Globals) -> Result<Box<dyn Documents>, StoreError> {
+    fn open(&self, collection: &str, query: &Find) -> Result<Box<dyn Documents>, StoreError> {
         let scan = Scan::begin(self.view.clone(), &self.name(collection), Query::parse(query)?)?;
         Ok(Box::new(Scanned { exhausted: scan.is_none(), scan, batch: Vec::new().into_iter() }))
     }
