@@ -13,7 +13,7 @@ use futures_util::FutureExt;
 use futures_util::future::{BoxFuture, ready};
 
 use crate::changes::{ChangeStream, Watch, Watched};
-use crate::error::StoreError;
+use crate::error::{StoreError, location};
 use crate::namespace::{Namespace, Tenant};
 use crate::transaction::Transaction;
 
@@ -25,11 +25,20 @@ pub struct Find {
     pub filter: RawDocumentBuf,
     pub projection: RawDocumentBuf,
     pub sort: RawDocumentBuf,
-    pub skip: u64,
+    /// Less than 0 is refused with `Location51024`.
+    pub skip: i64,
     /// 0: no limit.
     pub limit: u64,
     /// The `let` of the command: what expressions name as `$$name`.
     pub variables: RawDocumentBuf,
+}
+
+impl Find {
+    /// How many documents to leave out.
+    pub fn skipped(&self) -> Result<u64, StoreError> {
+        u64::try_from(self.skip)
+            .map_err(|_| location!(51024, "Skip value must be non-negative, but received: {}", self.skip))
+    }
 }
 
 /// What an update does to a document.

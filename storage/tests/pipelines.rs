@@ -151,7 +151,7 @@ fn an_output_that_fails_leaves_everything_as_it_was() {
         assert_eq!(stage.all("into"), before, "{stages:?}");
     }
     let tens = vec![rawdoc! { "$match": { "_id": { "$lt": 10 } } }, rawdoc! { "$out": "into" }];
-    assert_eq!(stage.run(tens).unwrap(), [RawDocumentBuf::new(); 0]);
+    assert!(stage.run(tens).unwrap().is_empty());
     assert_eq!(stage.all("into"), numbers(10));
     // The index has gone on with what is there now.
     let led = Find { filter: rawdoc! { "n": 1 }, ..Find::default() };

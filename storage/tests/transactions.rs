@@ -450,7 +450,7 @@ fn step(store: &dyn Store, dice: &mut Dice) -> String {
             _ => format!("{:?}", remove(store, dice.id())),
         },
         6 => {
-            let (skip, limit) = (dice.below(3), dice.below(5));
+            let (skip, limit) = (dice.below(3) as i64, dice.below(5));
             let find_all = Find { filter: dice.filter(), sort, skip, limit, ..Find::default() };
             format!("{:?}", find(store, at, find_all))
         }
@@ -468,7 +468,7 @@ fn step(store: &dyn Store, dice: &mut Dice) -> String {
             )
         }
         7 => {
-            let (skip, limit) = (dice.below(3), dice.below(5));
+            let (skip, limit) = (dice.below(3) as i64, dice.below(5));
             format!("{:?}", wait(store.count(at, Find { filter: dice.filter(), skip, limit, ..Find::default() })))
         }
         _ => {

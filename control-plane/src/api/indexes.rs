@@ -142,7 +142,7 @@ async fn explain(within: InApp, Service(store): Service, payload: Payload) -> Re
         filter: part("filter").map_err(told)?,
         projection: part("projection").map_err(told)?,
         sort: part("sort").map_err(told)?,
-        skip: number("skip"),
+        skip: fields.get("skip").and_then(Json::as_i64).unwrap_or(0),
         limit: number("limit"),
         variables: part("let").map_err(told)?,
     };

@@ -45,7 +45,7 @@ impl Head {
                     reached = 1;
                 }
                 ("$skip", operand) if reached < 2 => {
-                    self.query.skip = count(operand);
+                    self.query.skip = i64::try_from(count(operand)).unwrap_or(i64::MAX);
                     reached = 2;
                 }
                 ("$limit", operand) if reached < 3 => {

@@ -44,7 +44,7 @@ impl Query {
             filter,
             sort: Sort::parse(&find.sort)?,
             projection: Projection::parse(&find.projection, &variables)?,
-            skip: find.skip,
+            skip: find.skipped()?,
             limit: (find.limit > 0).then_some(find.limit),
             counting: false,
         })

@@ -55,7 +55,7 @@ pub async fn explain(at: &Documents, query: Find) -> Result<RawDocumentBuf, Fail
             find.insert(name, decoded(part)?);
         }
     }
-    for (name, number) in [("skip", query.skip), ("limit", query.limit)] {
+    for (name, number) in [("skip", query.skipped()?), ("limit", query.limit)] {
         if number > 0 {
             find.insert(name, i64::try_from(number).unwrap_or(i64::MAX));
         }

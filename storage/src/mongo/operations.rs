@@ -21,7 +21,8 @@ use crate::value::check;
 type Documents = Collection<RawDocumentBuf>;
 
 pub async fn find(at: &Documents, query: Find, time: Duration) -> Result<RawBatchCursor, Failed> {
-    let Find { filter, projection, sort, skip, limit, variables } = query;
+    let skip = query.skipped()?;
+    let Find { filter, projection, sort, limit, variables, .. } = query;
     let mut find = at.find(decoded(&filter)?).max_time(time).batch_size(limits::CURSOR_BATCH_DOCUMENTS);
     if !projection.is_empty() {
         find = find.projection(decoded(&projection)?);
@@ -46,8 +47,8 @@ pub async fn count(at: &Documents, query: Find, time: Duration) -> Result<u64, F
         return count_with(at, query, variables, time).await;
     }
     let mut count = at.count_documents(decoded(&query.filter)?).max_time(time);
-    if query.skip > 0 {
-        count = count.skip(query.skip);
+    if query.skipped()? > 0 {
+        count = count.skip(query.skipped()?);
     }
     if query.limit > 0 {
         count = count.limit(query.limit);
@@ -58,7 +59,7 @@ pub async fn count(at: &Documents, query: Find, time: Duration) -> Result<u64, F
 /// The pipeline that the driver makes of a count as well, which takes no variables there.
 async fn count_with(at: &Documents, query: Find, variables: Document, time: Duration) -> Result<u64, Failed> {
     let mut stages = vec![doc! { "$match": decoded(&query.filter)? }];
-    for (stage, number) in [("$skip", query.skip), ("$limit", query.limit)] {
+    for (stage, number) in [("$skip", query.skipped()?), ("$limit", query.limit)] {
         if number > 0 {
             stages.push(doc! { stage: i64::try_from(number).unwrap_or(i64::MAX) });
         }
