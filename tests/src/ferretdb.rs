@@ -42,6 +42,10 @@ impl FerretDb {
     pub fn uri(&self) -> String {
         format!("mongodb://{}/", self.address)
     }
+
+    pub fn pid(&self) -> u32 {
+        self.child.id()
+    }
 }
 
 impl Drop for FerretDb {
