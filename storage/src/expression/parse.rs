@@ -146,6 +146,9 @@ impl Parser<'_> {
             "$function" | "$accumulator" => Err(StoreError::unsupported(format!(
                 "{name} is not supported: no user code runs in the document store"
             ))),
+            "$toHashedIndexKey" | "$toUUID" | "$encStrStartsWith" | "$encStrEndsWith" | "$encStrContains" => {
+                Err(StoreError::unsupported(format!("{name} is not supported")))
+            }
             "$meta" => Err(StoreError::unsupported("$meta is not supported: there is no text search or vector search")),
             _ => Err(StoreError::caller(168, "InvalidPipelineOperator", format!("Unrecognized expression '{name}'"))),
         }
