@@ -164,6 +164,14 @@ pub const TRANSACTION_LIFETIME: Duration = Duration::from_secs(60);
 /// with `ExceededMemoryLimit` (146).
 pub const EXPRESSION_BYTES_MAX: usize = 64 * 1024 * 1024;
 
+/// Bytes of arrays, documents and texts that the operators of one stage may look at for one document; a round of `$map`,
+/// `$filter` or `$reduce` counts as [`EXPRESSION_ROUND_BYTES`]. Loops in loops are a few words long and would keep one of
+/// the few reading threads for years; this is some ten seconds at most. Refused with `MaxTimeMSExpired` (50).
+pub const EXPRESSION_WORK_BYTES_MAX: u64 = 32 * 1024 * 1024 * 1024;
+
+/// What a round costs besides the bytes it looks at: about as much as reading so many.
+pub const EXPRESSION_ROUND_BYTES: usize = 2 * 1024;
+
 /// Rounds of a `$reduce` between two looks at how deeply its value is nested. Each round may add as many levels as the
 /// expression has itself, so recursion over a value stays within a thousand levels; more than [`NESTING_MAX`] are refused
 /// with `Overflow` (15).

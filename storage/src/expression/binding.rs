@@ -10,6 +10,7 @@ use super::parse::{Parser, kind};
 use super::scope::{self, Frame, Scope};
 use super::tree::Node;
 use super::value::Value;
+use super::work;
 use crate::error::{Code, StoreError, code, location};
 use crate::limits;
 use crate::value::check;
@@ -154,6 +155,7 @@ impl Map {
         for element in elements(array) {
             let values = [Value::Ref(element)];
             let frame = Frame { first: self.first, values: &values, outer: scope.frame };
+            work::spend(limits::EXPRESSION_ROUND_BYTES)?;
             let scope = scope.holding(input.bytes() + made.bytes())?;
             made.push(self.body.evaluate(&scope.within(&frame))?.or_null())?;
         }
@@ -180,6 +182,7 @@ impl Filter {
         for element in elements(array) {
             let values = [Value::Ref(element)];
             let frame = Frame { first: self.first, values: &values, outer: scope.frame };
+            work::spend(limits::EXPRESSION_ROUND_BYTES)?;
             let scope = scope.holding(input.bytes() + made.bytes())?;
             if self.condition.evaluate(&scope.within(&frame))?.truth() {
                 made.push(element)?;
@@ -223,6 +226,7 @@ impl Reduce {
         let Some(array) = array_of("'input' of $reduce", &input, code!(40080))? else { return Ok(Value::NULL) };
         let mut value = self.initial.evaluate(scope)?;
         for (round, element) in elements(array).enumerate() {
+            work::spend(limits::EXPRESSION_ROUND_BYTES)?;
             let scope = scope.holding(input.bytes() + value.bytes())?;
             let values = [Value::Ref(element), value];
             let frame = Frame { first: self.first, values: &values, outer: scope.frame };

@@ -7,7 +7,7 @@ use super::operator::Operator;
 use super::scope::Scope;
 use super::tree::{Node, Variable};
 use super::value::Value;
-use super::{choice, field, random};
+use super::{choice, field, random, work};
 use crate::error::StoreError;
 
 impl Node {
@@ -80,6 +80,7 @@ fn call<'a>(
     let mut value = |operand: &'a Option<Node>| {
         let Some(operand) = operand else { return Ok(None) };
         let value = operand.evaluate(&scope)?;
+        work::spend(value.extent())?;
         scope = scope.holding(value.bytes())?;
         Ok(Some(value))
     };

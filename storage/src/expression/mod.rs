@@ -36,6 +36,7 @@ mod trigonometry;
 mod types;
 pub mod value;
 mod variables;
+mod work;
 
 use bson::raw::RawBsonRef;
 

@@ -12,6 +12,7 @@ use bson::{DateTime, Timestamp};
 use super::Expression;
 use super::made::check_size;
 use super::value::Value;
+use super::work;
 use crate::error::{StoreError, location};
 
 /// The names of variables a command gives to its expressions, in the order of their values in [`Globals`].
@@ -119,7 +120,9 @@ impl<'a> Frame<'a> {
 }
 
 impl<'a> Scope<'a> {
+    /// One for each document: what may be done for it is counted from here.
     pub fn new(root: &'a RawDocument, globals: &'a Globals) -> Self {
+        work::begin();
         Self { root, current: Some(RawBsonRef::Document(root)), globals, frame: None, held: 0 }
     }
 

@@ -164,6 +164,29 @@ fn arrays_give_their_parts_and_refuse_the_rest() {
 }
 
 #[test]
+fn every_operator_of_mongodb_is_known_by_name() {
+    const NAMES: &str = "abs acos acosh add allElementsTrue and anyElementTrue arrayElemAt arrayToObject asin asinh atan atan2 \
+        atanh avg binarySize bitAnd bitNot bitOr bitXor bsonSize ceil cmp concat concatArrays cond const convert cos cosh \
+        dateAdd dateDiff dateFromParts dateFromString dateSubtract dateToParts dateToString dateTrunc dayOfMonth dayOfWeek \
+        dayOfYear degreesToRadians divide eq exp filter first firstN floor function getField gt gte hour ifNull in \
+        indexOfArray indexOfBytes indexOfCP isArray isNumber isoDayOfWeek isoWeek isoWeekYear last lastN let literal ln log \
+        log10 lt lte ltrim map max maxN median mergeObjects meta millisecond min minN minute mod month multiply ne not \
+        objectToArray or percentile pow radiansToDegrees rand range reduce regexFind regexFindAll regexMatch replaceAll \
+        replaceOne reverseArray round rtrim second setDifference setEquals setField setIntersection setIsSubset setUnion \
+        sin sinh size slice sortArray split sqrt stdDevPop stdDevSamp strLenBytes strLenCP strcasecmp substr substrBytes \
+        substrCP subtract sum switch tan tanh toBool toDate toDecimal toDouble toHashedIndexKey toInt toLong toLower \
+        toObjectId toString toUUID toUpper trim trunc tsIncrement tsSecond type unsetField week year zip";
+    for name in NAMES.split_whitespace() {
+        if let Err(refused) = evaluate(bson!({ (format!("${name}")): {} }), doc! {}) {
+            assert_ne!(refused.code, 168, "{name}: {refused}");
+        }
+    }
+    let document =
+        doc! { "d": {}, "b": bson::Binary { subtype: bson::spec::BinarySubtype::Generic, bytes: vec![1, 2] } };
+    assert_eq!(value(bson!([{ "$bsonSize": "$d" }, { "$binarySize": "$b" }]), document), Some(bson!([5, 2])));
+}
+
+#[test]
 fn documents_are_merged_and_taken_apart() {
     let document = doc! { "o": { "a": 1, "b.c": 2, "$d": 3 }, "x": 5 };
     let many = |from: i32| (from..from + 50).map(|at| (format!("f{at}"), Bson::Int32(at))).collect::<bson::Document>();
@@ -201,6 +224,9 @@ fn no_expression_takes_endless_memory_or_nests_without_end() {
         |initial: Bson, body: Bson| bson!({ "$reduce": { "input": "$l", "initialValue": initial, "in": body } });
     let variables = (0..100).map(|at| (format!("v{at}"), copy())).collect::<bson::Document>();
     let fields = (0..100).map(|at| (format!("f{at}"), bson!("$big"))).collect::<bson::Document>();
+    // Each round looks at the four megabytes, so that this is over soon.
+    let look = bson!({ "$gte": [{ "$size": "$big" }, { "$indexOfArray": ["$big", 0] }] });
+    let loops = (0..20).fold(look, |inner, _| reduce(bson!(0), bson!({ "$and": [inner, 0] })));
     let nested = (0..40).fold(bson!("$big"), |inner, _| bson!({ "$concatArrays": [copy(), inner] }));
     for (expression, expected) in [
         (bson!({ "$range": [0, i32::MAX] }), 146),
@@ -215,6 +241,7 @@ fn no_expression_takes_endless_memory_or_nests_without_end() {
         (bson!({ "$zip": { "inputs": ["$l", "$big"], "useLongestLength": true, "defaults": [0, "$big"] } }), 146),
         (nested, 146),
         (reduce(bson!("$a"), bson!({ "a": ["$$value"] })), 15),
+        (loops, 50),
     ] {
         let failed = evaluate(expression.clone(), document.clone()).expect_err("refused");
         assert_eq!(failed.code, expected, "{expression}: {failed}");

@@ -80,6 +80,17 @@ impl<'a> Value<'a> {
         }
     }
 
+    /// Bytes an operator may have to look at, wherever they lie.
+    pub(super) fn extent(&self) -> usize {
+        match self {
+            Self::Ref(RawBsonRef::Document(document)) => document.as_bytes().len(),
+            Self::Ref(RawBsonRef::Array(array)) => array.as_bytes().len(),
+            Self::Ref(RawBsonRef::String(text)) => text.len(),
+            Self::Ref(_) | Self::Missing => 0,
+            made => made.bytes(),
+        }
+    }
+
     /// In the words of `$type`.
     pub fn type_name(&self) -> &'static str {
         self.get().map_or("missing", type_name)
