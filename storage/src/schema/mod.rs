@@ -148,3 +148,68 @@ impl fmt::Display for Violation {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use bson::rawdoc;
+
+    use super::*;
+
+    #[test]
+    fn a_violation_says_where_and_what() {
+        let schema = Schema::parse(&rawdoc! {
+            "required": ["name"],
+            "properties": {
+                "name": { "bsonType": "string", "minLength": 2 },
+                "age": { "bsonType": ["int", "long"], "minimum": 18, "exclusiveMinimum": true },
+                "tags": { "uniqueItems": true, "items": { "enum": ["a", "b"] } },
+                "home": { "properties": { "zip": { "pattern": "^[0-9]+$" } }, "additionalProperties": false },
+                "even": { "multipleOf": 2 },
+            },
+        })
+        .unwrap();
+        for (document, told) in [
+            (rawdoc! { "name": "Ada", "age": 19_i64, "tags": ["b", "a"], "home": { "zip": "1" }, "even": 4.0 }, None),
+            (rawdoc! { "name": "Ada", "age": rawdoc! {} }, Some("'age' must be of type int or long (bsonType)")),
+            (rawdoc! {}, Some("the document must have a field 'name' (required)")),
+            (rawdoc! { "name": "A" }, Some("'name' must have at least 2 characters (minLength)")),
+            (rawdoc! { "name": "Ada", "age": 18 }, Some("'age' must be greater than 18 (minimum)")),
+            (rawdoc! { "name": "Ada", "tags": ["a", "c"] }, Some("'tags.1' must be one of the values listed (enum)")),
+            (
+                rawdoc! { "name": "Ada", "tags": ["a", "a"] },
+                Some("'tags' must have no two members that are equal (uniqueItems)"),
+            ),
+            (
+                rawdoc! { "name": "Ada", "home": { "zip": "x" } },
+                Some("'home.zip' must match the pattern ^[0-9]+$ (pattern)"),
+            ),
+            (
+                rawdoc! { "name": "Ada", "home": { "zap": 1 } },
+                Some("'home.zap' is not foreseen (additionalProperties)"),
+            ),
+            (rawdoc! { "name": "Ada", "even": 3 }, Some("'even' must be a multiple of 2 (multipleOf)")),
+        ] {
+            let found = schema.check(&document).err().map(|violation| violation.to_string());
+            assert_eq!(found.as_deref(), told, "{document:?}");
+            assert_eq!(schema.holds(&document), told.is_none());
+        }
+    }
+
+    #[test]
+    fn what_no_schema_may_say_is_refused_by_name() {
+        for (schema, code, name) in [
+            (rawdoc! { "$ref": "#/a" }, 9, "$ref"),
+            (rawdoc! { "properties": { "a": { "format": "date" } } }, 9, "format"),
+            (rawdoc! { "reqired": [] }, 9, "reqired"),
+            (rawdoc! { "type": "object", "bsonType": "object" }, 9, "bsonType"),
+            (rawdoc! { "anyOf": [] }, 2, "anyOf"),
+            (rawdoc! { "oneOf": [1] }, 14, "oneOf"),
+            (rawdoc! { "dependencies": { "a": 1 } }, 14, "dependencies"),
+            (rawdoc! { "title": 1 }, 14, "title"),
+        ] {
+            let error = Schema::parse(&schema).unwrap_err();
+            assert_eq!(error.code, code, "{schema:?}");
+            assert!(error.message.contains(name), "{error}");
+        }
+    }
+}
