@@ -17,6 +17,9 @@ pub const DATABASE_CONNECT_MS: u64 = 5_000;
 /// up too. Functions may run for minutes, but one that waits this long for a query waits for a lock or a dead network.
 pub const DATABASE_OPERATION_MS: u64 = 60_000;
 
+/// Milliseconds that making an index on a cluster may be waited for. It goes on there when nobody waits any more.
+pub const DATABASE_BUILD_MS: u64 = 60 * 60_000;
+
 /// Connections to one server of a cluster. A connection string may ask for fewer; more operations than this wait in turn.
 pub const DATABASE_CONNECTIONS_MAX: u32 = 64;
 

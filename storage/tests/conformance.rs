@@ -7,6 +7,16 @@
 mod backends;
 #[path = "../../tests/src/ferretdb.rs"]
 mod ferretdb;
+#[path = "conformance/golden.rs"]
+mod golden;
+#[path = "conformance/primary.rs"]
+mod primary;
 #[path = "conformance/promises.rs"]
 mod promises;
-mod support;
+#[path = "conformance/retries.rs"]
+mod retries;
+// The golden vectors on the embedded store, and what replays them on the others.
+#[path = "vectors.rs"]
+mod vectors;
+
+use vectors::support;

@@ -2,7 +2,7 @@
 //! pass. A line the store cannot run is told by the store's own refusal (`CommandNotSupported`) or by a method or option
 //! that the trait does not offer; every other line must pass, except those listed in [`KNOWN`] with a reason.
 
-mod support;
+pub mod support;
 
 use std::collections::BTreeMap;
 

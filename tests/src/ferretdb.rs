@@ -29,6 +29,11 @@ impl FerretDb {
         let _ = self.child.wait();
     }
 
+    /// Whether it ended by itself.
+    pub fn has_ended(&mut self) -> bool {
+        !matches!(self.child.try_wait(), Ok(None))
+    }
+
     /// Starts it again after a crash.
     pub fn restart(&mut self) {
         (self.child, self.address) = run(&self.address, self.data.path());

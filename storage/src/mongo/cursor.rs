@@ -60,10 +60,9 @@ impl Open {
     fn take(&mut self, bytes_max: usize) -> Result<Batch, StoreError> {
         let mut documents: Vec<RawDocumentBuf> = Vec::new();
         if let Some(reply) = &mut self.reply {
-            let strange = |_| error::database(8, "the database's answer was not understood".to_owned());
             let mut bytes = 0;
-            for value in reply.batch.doc_slices().map_err(|_| strange(()))?.into_iter().skip(reply.given) {
-                let Ok(RawBsonRef::Document(document)) = value else { return Err(strange(())) };
+            for value in reply.batch.doc_slices().map_err(|_| error::not_understood())?.into_iter().skip(reply.given) {
+                let Ok(RawBsonRef::Document(document)) = value else { return Err(error::not_understood()) };
                 bytes += document.as_bytes().len();
                 if bytes > bytes_max && !documents.is_empty() {
                     break;

@@ -13,7 +13,8 @@ use super::{Kind, codes};
 use crate::error::{Fault, Label, StoreError};
 
 /// Codes of a server that is not able to answer now: stepping down, shutting down, overloaded, out of reach itself.
-const UNAVAILABLE: [i32; 13] = [6, 7, 64, 89, 91, 133, 134, 189, 262, 9001, 11600, 11602, 13436];
+const UNAVAILABLE: [i32; 16] =
+    [6, 7, 64, 89, 91, 133, 134, 189, 262, 9001, 10_058, 10_107, 11_600, 11_602, 13_435, 13_436];
 
 /// Codes by which a server refuses whoever the URI says we are.
 const REFUSED: [i32; 3] = [13, 18, 8000];
@@ -73,7 +74,7 @@ fn said(error: &Error, kind: Kind, prefix: &str) -> StoreError {
         ErrorKind::Shutdown => database(91, "the database could not be reached: its connections are closed".to_owned()),
         _ => {
             tracing::error!(%error, "MongoDB's driver failed");
-            database(8, "the database could not be used: its answer was not understood".to_owned())
+            not_understood()
         }
     }
 }
@@ -98,6 +99,10 @@ pub fn too_slow(kind: Kind, time: Duration) -> StoreError {
     database(50, format!("the database did not answer within {} ms{}", time.as_millis(), outcome(kind)))
 }
 
+pub fn not_understood() -> StoreError {
+    database(8, "the database's answer was not understood".to_owned())
+}
+
 pub fn database(code: i32, message: String) -> StoreError {
     StoreError { fault: Fault::Database, code, code_name: codes::name(code), message, index: None, label: None }
 }
@@ -106,6 +111,6 @@ pub fn database(code: i32, message: String) -> StoreError {
 fn outcome(kind: Kind) -> &'static str {
     match kind {
         Kind::Read => "",
-        Kind::Write => "; whether the write was applied is not known",
+        Kind::Write | Kind::Build => "; whether the write was applied is not known",
     }
 }

@@ -1,80 +1,88 @@
-//! Indexes of a collection in MongoDB, and how it would find a query.
+//! Indexes and plans, which the server makes and shows itself.
 //!
-//! These are commands of the server as they are: the driver's own calls take models that leave out what newer servers
-//! know, and none of these must be retried by itself.
+//! In: a key pattern with options, a query. Out: names, specifications and plans as the server shows them, without the
+//! names it has for the tenant's databases.
 
-use bson::raw::{RawDocument, RawDocumentBuf};
+use bson::raw::{RawBson, RawDocument, RawDocumentBuf};
 use bson::{Bson, Document, doc};
-use mongodb::Collection;
+use mongodb::{Collection, Database};
 
-use super::Failed;
+use super::operations::decoded;
+use super::{Failed, error};
 use crate::error::StoreError;
 use crate::index;
 use crate::store::{Find, IndexInfo};
 
-type Documents = Collection<RawDocumentBuf>;
-
-/// No such collection.
+/// What a server says of a collection that is not there.
 const NAMESPACE_NOT_FOUND: i32 = 26;
 
-pub async fn create(at: &Documents, keys: RawDocumentBuf, options: RawDocumentBuf) -> Result<String, Failed> {
-    let mut specification = doc! { "key": decoded(&keys)? };
-    specification.extend(decoded(&options)?);
-    let name = match specification.get_str("name") {
-        Ok(name) => name.to_owned(),
-        Err(_) => index::default_name(&keys),
+type Documents = Collection<RawDocumentBuf>;
+
+pub async fn create(
+    at: &Documents,
+    database: &Database,
+    keys: &RawDocument,
+    options: &RawDocument,
+) -> Result<String, Failed> {
+    let mut specification = doc! { "key": decoded(keys)? };
+    specification.extend(decoded(options)?);
+    let name = match specification.get("name") {
+        Some(Bson::String(name)) => name.clone(),
+        Some(_) => return Err(StoreError::caller(14, "TypeMismatch", "the name of an index must be a string").into()),
+        None => index::default_name(keys),
     };
     specification.insert("name", name.as_str());
-    run(at, doc! { "createIndexes": at.name(), "indexes": [specification] }).await?;
+    database.run_command(doc! { "createIndexes": at.name(), "indexes": [specification] }).await?;
     Ok(name)
 }
 
-pub async fn drop(at: &Documents, name: &str) -> Result<(), Failed> {
-    run(at, doc! { "dropIndexes": at.name(), "index": name }).await.map(|_| ())
+pub async fn drop(at: &Documents, database: &Database, name: &str) -> Result<(), Failed> {
+    database.run_command(doc! { "dropIndexes": at.name(), "index": name }).await?;
+    Ok(())
 }
 
-/// A collection has at most 64, which is less than a first batch.
-pub async fn list(at: &Documents) -> Result<Vec<IndexInfo>, Failed> {
-    let answer = match run(at, doc! { "listIndexes": at.name() }).await {
-        Err(Failed::Driver(error)) if code_of(&error) == Some(NAMESPACE_NOT_FOUND) => return Ok(Vec::new()),
-        answer => answer?,
+pub async fn list(at: &Documents, database: &Database) -> Result<Vec<IndexInfo>, Failed> {
+    let listed = database.run_command(doc! { "listIndexes": at.name(), "cursor": {} }).await;
+    let listed = match listed.map_err(Failed::from) {
+        Err(failed) if failed.code() == Some(NAMESPACE_NOT_FOUND) => return Ok(Vec::new()),
+        other => other?,
     };
-    let batch = answer.get_document("cursor").and_then(|cursor| cursor.get_array("firstBatch"));
-    let batch = batch.map_err(|_| StoreError::store("MongoDB's list of indexes has no first batch"))?;
-    let indexes = batch.iter().filter_map(Bson::as_document).map(|index| {
-        let specification = RawDocumentBuf::try_from(index).map_err(|error| StoreError::store(error.to_string()))?;
-        Ok(IndexInfo { specification, building: None })
-    });
-    indexes.collect()
+    // A collection has at most 64 of them, which is one batch.
+    let batch = listed.get_document("cursor").and_then(|cursor| cursor.get_array("firstBatch"));
+    let batch = batch.map_err(|_| error::not_understood())?;
+    batch
+        .iter()
+        .map(|one| match RawBson::try_from(one.clone()) {
+            Ok(RawBson::Document(specification)) => Ok(IndexInfo { specification, building: None }),
+            _ => Err(error::not_understood().into()),
+        })
+        .collect()
 }
 
-pub async fn explain(at: &Documents, query: Find) -> Result<RawDocumentBuf, Failed> {
+pub async fn explain(at: &Documents, database: &Database, query: Find, prefix: &str) -> Result<RawDocumentBuf, Failed> {
     let mut find = doc! { "find": at.name(), "filter": decoded(&query.filter)? };
-    for (name, part) in [("projection", &query.projection), ("sort", &query.sort)] {
-        if !part.is_empty() {
-            find.insert(name, decoded(part)?);
-        }
+    if !query.projection.is_empty() {
+        find.insert("projection", decoded(&query.projection)?);
+    }
+    if !query.sort.is_empty() {
+        find.insert("sort", decoded(&query.sort)?);
     }
     for (name, number) in [("skip", query.skipped()?), ("limit", query.limit)] {
         if number > 0 {
             find.insert(name, i64::try_from(number).unwrap_or(i64::MAX));
         }
     }
-    let explained = run(at, doc! { "explain": find, "verbosity": "executionStats" }).await?;
-    Ok(RawDocumentBuf::try_from(&explained).map_err(|error| StoreError::store(error.to_string()))?)
-}
-
-async fn run(at: &Documents, command: Document) -> Result<Document, Failed> {
-    Ok(at.client().database(&at.namespace().db).run_command(command).await?)
-}
-
-fn code_of(error: &mongodb::error::Error) -> Option<i32> {
-    match &*error.kind {
-        mongodb::error::ErrorKind::Command(command) => Some(command.code),
-        _ => None,
+    let explained = database.run_command(doc! { "explain": find, "verbosity": "executionStats" }).await?;
+    // The rest names the server and what it can do.
+    let mut shown = Document::new();
+    for part in ["queryPlanner", "executionStats"] {
+        if let Some(Bson::Document(part_of)) = explained.get(part) {
+            let mut part_of = part_of.clone();
+            if let Some(Bson::String(namespace)) = part_of.get_mut("namespace") {
+                *namespace = namespace.replacen(prefix, "", 1);
+            }
+            shown.insert(part, part_of);
+        }
     }
-}
-
-fn decoded(document: &RawDocument) -> Result<Document, StoreError> {
-    Document::try_from(document).map_err(|error| StoreError::bad_value(error.to_string()))
+    RawDocumentBuf::try_from(&shown).map_err(|_| error::not_understood().into())
 }

@@ -19,26 +19,32 @@ mod guard;
 mod indexes;
 mod names;
 mod operations;
+mod pipeline;
 mod runtime;
 mod uri;
 
 use std::fmt;
 use std::sync::Arc;
+use std::time::Duration;
 
 use bson::raw::{RawBson, RawDocumentBuf};
 use futures_util::FutureExt;
-use mongodb::{Client, Collection};
+use mongodb::error::ErrorKind;
+use mongodb::{Client, Collection, Database};
 
 use crate::error::StoreError;
+use crate::limits;
 use crate::namespace::{Namespace, Tenant};
-use crate::store::{Answer, Cursor, Delete, Find, IndexInfo, Inserted, Modified, Modify, Store, Update, Updated};
+use crate::store::{
+    Aggregate, Answer, Cursor, Delete, Find, IndexInfo, Inserted, Modified, Modify, Store, Update, Updated,
+};
 
 pub use clusters::{Clusters, Times};
 pub use guard::{Hosts, OpenHosts};
 pub use uri::{check_own, check_shared, default_database};
 
 use clusters::Cluster;
-use names::{At, Names};
+use names::{Names, Owned};
 
 /// One cluster, with one way to name databases there. Cheap to make; the connections behind it are shared.
 #[derive(Clone)]
@@ -59,7 +65,7 @@ impl Mongo {
         &'a self,
         namespace: &Namespace,
         kind: Kind,
-        work: impl FnOnce(Collection<RawDocumentBuf>, At) -> F + Send + 'static,
+        work: impl FnOnce(Collection<RawDocumentBuf>, Place) -> F + Send + 'static,
     ) -> Answer<'a, T>
     where
         T: Send + 'static,
@@ -70,8 +76,10 @@ impl Mongo {
             Err(error) => return futures_util::future::ready(Err(error)).boxed(),
         };
         self.on_client(kind, move |client| {
-            let collection = client.database(&at.database).collection(&at.collection);
+            let handle = client.database(&at.database);
+            let collection = handle.collection(&at.collection);
             let prefix = at.prefix.clone();
+            let at = Place { handle, prefix: at.prefix };
             async move { work(collection, at).await.map_err(|failed| failed.told(kind, &prefix)) }
         })
     }
@@ -82,7 +90,7 @@ impl Mongo {
         F: Future<Output = Result<T, StoreError>> + Send + 'static,
     {
         let cluster = Arc::clone(&self.cluster);
-        let time = cluster.operation_time();
+        let time = kind.time(&cluster);
         self.cluster.runtime().answer(async move {
             let work = async {
                 let client = cluster.client().await?;
@@ -97,11 +105,28 @@ impl Mongo {
     }
 }
 
-/// What is at stake when an operation fails midway.
+/// Where an operation works: the database, and what its name begins with that the tenant does not see.
+struct Place {
+    handle: Database,
+    prefix: String,
+}
+
+/// What is at stake when an operation fails midway, and how long it may take.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Kind {
     Read,
     Write,
+    /// Making an index, which takes as long as there are documents.
+    Build,
+}
+
+impl Kind {
+    fn time(self, cluster: &Cluster) -> Duration {
+        match self {
+            Self::Read | Self::Write => cluster.operation_time(),
+            Self::Build => Duration::from_millis(limits::DATABASE_BUILD_MS),
+        }
+    }
 }
 
 /// Why an operation failed: the server or the way to it, or its own arguments.
@@ -115,6 +140,19 @@ impl Failed {
         match self {
             Self::Driver(error) => error::told(&error, kind, prefix),
             Self::Own(error) => error,
+        }
+    }
+}
+
+impl Failed {
+    /// The server's code, when it was the server that refused.
+    fn code(&self) -> Option<i32> {
+        match self {
+            Self::Driver(error) => match &*error.kind {
+                ErrorKind::Command(failed) => Some(failed.code),
+                _ => None,
+            },
+            Self::Own(error) => Some(error.code),
         }
     }
 }
@@ -138,6 +176,22 @@ impl Store for Mongo {
         self.run(namespace, Kind::Read, move |collection, at| async move {
             let batches = operations::find(&collection, query, time).await?;
             cursor::open(runtime, batches, at.prefix, time).await
+        })
+    }
+
+    fn aggregate<'a>(&'a self, namespace: &'a Namespace, aggregate: Aggregate) -> Answer<'a, Box<dyn Cursor>> {
+        let runtime = Arc::clone(self.cluster.runtime());
+        let time = self.cluster.operation_time();
+        self.run(namespace, Kind::Read, move |collection, at| async move {
+            let batches = pipeline::run(&collection, aggregate, &at.prefix, time).await?;
+            cursor::open(runtime, batches, at.prefix, time).await
+        })
+    }
+
+    fn collections(&self, tenant: Tenant) -> Answer<'_, Vec<(String, String)>> {
+        let owned = self.names.owned(tenant);
+        self.on_client(Kind::Read, move |client| async move {
+            operations::collections(&client, &owned).await.map_err(|error| error::told(&error, Kind::Read, ""))
         })
     }
 
@@ -201,32 +255,41 @@ impl Store for Mongo {
         keys: RawDocumentBuf,
         options: RawDocumentBuf,
     ) -> Answer<'a, String> {
-        self.run(namespace, Kind::Write, move |collection, _| async move {
-            indexes::create(&collection, keys, options).await
+        self.run(namespace, Kind::Build, move |collection, at| async move {
+            indexes::create(&collection, &at.handle, &keys, &options).await
         })
     }
 
     fn drop_index<'a>(&'a self, namespace: &'a Namespace, name: &'a str) -> Answer<'a, ()> {
         let name = name.to_owned();
-        self.run(namespace, Kind::Write, move |collection, _| async move { indexes::drop(&collection, &name).await })
+        self.run(namespace, Kind::Write, move |collection, at| async move {
+            indexes::drop(&collection, &at.handle, &name).await
+        })
     }
 
     fn list_indexes<'a>(&'a self, namespace: &'a Namespace) -> Answer<'a, Vec<IndexInfo>> {
-        self.run(namespace, Kind::Read, move |collection, _| async move { indexes::list(&collection).await })
+        self.run(
+            namespace,
+            Kind::Read,
+            move |collection, at| async move { indexes::list(&collection, &at.handle).await },
+        )
     }
 
     fn explain<'a>(&'a self, namespace: &'a Namespace, query: Find) -> Answer<'a, RawDocumentBuf> {
-        self.run(namespace, Kind::Read, move |collection, _| async move { indexes::explain(&collection, query).await })
+        self.run(namespace, Kind::Read, move |collection, at| async move {
+            indexes::explain(&collection, &at.handle, query, &at.prefix).await
+        })
     }
 
     /// What a tenant keeps in a database of their own is theirs and stays; on a cluster that apps share, everything under
     /// the tenant's prefix goes.
     fn drop_tenant(&self, tenant: Tenant) -> Answer<'_, ()> {
-        let Some(all) = self.names.all_of(tenant) else {
+        let owned = self.names.owned(tenant);
+        if matches!(owned, Owned::Everything) {
             return futures_util::future::ready(Ok(())).boxed();
-        };
+        }
         self.on_client(Kind::Write, move |client| async move {
-            let dropped = operations::drop_databases(&client, &all).await;
+            let dropped = operations::drop_databases(&client, &owned).await;
             dropped.map_err(|error| error::told(&error, Kind::Write, ""))
         })
     }

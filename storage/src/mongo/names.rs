@@ -53,28 +53,32 @@ impl Names {
         Ok(At { database, collection: collection.clone(), prefix })
     }
 
-    /// Which databases are a tenant's; `None` where they are not ours to remove.
-    pub fn all_of(&self, tenant: Tenant) -> Option<All> {
+    /// Which databases are a tenant's.
+    pub fn owned(&self, tenant: Tenant) -> Owned {
         match (self, tenant) {
-            (Self::Plain, _) => None,
-            (Self::Shared { system }, Tenant::System) => Some(All::Named(system.clone())),
-            (Self::Shared { .. }, Tenant::App(id)) => Some(All::Under(app_prefix(&id))),
-            (Self::Shared { .. }, Tenant::Users(id)) => Some(All::Named(format!("{}-users", id.to_hex()))),
+            (Self::Plain, _) => Owned::Everything,
+            (Self::Shared { system }, Tenant::System) => Owned::Named(system.clone()),
+            (Self::Shared { .. }, Tenant::App(id)) => Owned::Under(app_prefix(&id)),
+            (Self::Shared { .. }, Tenant::Users(id)) => Owned::Named(format!("{}-users", id.to_hex())),
         }
     }
 }
 
 /// The databases of one tenant.
-pub enum All {
+pub enum Owned {
+    /// The whole cluster, but what is the server's own.
+    Everything,
     Named(String),
     Under(String),
 }
 
-impl All {
-    pub fn hold(&self, database: &str) -> bool {
+impl Owned {
+    /// What the tenant calls a database of the server's, if it is theirs.
+    pub fn database<'a>(&self, name: &'a str) -> Option<&'a str> {
         match self {
-            Self::Named(name) => database == name,
-            Self::Under(prefix) => database.starts_with(prefix.as_str()),
+            Self::Everything => (!["admin", "config", "local"].contains(&name)).then_some(name),
+            Self::Named(own) => (name == own).then_some(name),
+            Self::Under(prefix) => name.strip_prefix(prefix.as_str()),
         }
     }
 }
@@ -106,16 +110,18 @@ mod tests {
         assert_eq!(error.code_name, "InvalidNamespace");
         assert!(!error.message.contains(&app.to_hex()), "{error}");
         assert!(at(Tenant::App(app), "a.b").is_err());
-        let all = names.all_of(Tenant::App(app)).unwrap();
-        assert!(all.hold(&app_database) && !all.hold(&at(Tenant::Users(app), "portico").unwrap()));
-        assert!(!all.hold(&at(Tenant::App(other), "shop").unwrap()) && !all.hold("portico"));
+        let owned = names.owned(Tenant::App(app));
+        assert_eq!(owned.database(&app_database), Some("shop"));
+        let others = [at(Tenant::Users(app), "portico"), at(Tenant::App(other), "shop"), at(Tenant::System, "portico")];
+        assert!(others.into_iter().all(|name| owned.database(&name.unwrap()).is_none()));
     }
 
     #[test]
-    fn a_cluster_of_ones_own_is_named_as_it_is_and_never_dropped() {
+    fn a_cluster_of_ones_own_is_named_as_it_is() {
         let (names, app) = (Names::Plain, AppId::new());
         let at = names.at(&Namespace::new(Tenant::App(app), "shop", "orders")).unwrap();
         assert_eq!((at.database.as_str(), at.prefix.as_str()), ("shop", ""));
-        assert!(names.all_of(Tenant::App(app)).is_none());
+        let owned = names.owned(Tenant::App(app));
+        assert_eq!((owned.database("shop"), owned.database("admin")), (Some("shop"), None));
     }
 }

@@ -11,14 +11,14 @@ use mongodb::options::{ReturnDocument, UpdateModifications};
 use mongodb::raw_batch_cursor::RawBatchCursor;
 use mongodb::{Client, Collection};
 
-use super::names::All;
+use super::names::Owned;
 use super::{Failed, error};
 use crate::error::StoreError;
 use crate::limits;
 use crate::store::{Change, Delete, Find, Inserted, Modified, Modify, Update, Updated};
 use crate::value::check;
 
-type Documents = Collection<RawDocumentBuf>;
+pub type Documents = Collection<RawDocumentBuf>;
 
 pub async fn find(at: &Documents, query: Find, time: Duration) -> Result<RawBatchCursor, Failed> {
     let skip = query.skipped()?;
@@ -243,9 +243,23 @@ pub async fn delete(at: &Documents, delete: Delete) -> Result<u64, Failed> {
     Ok(deleted.deleted_count)
 }
 
-pub async fn drop_databases(client: &Client, all: &All) -> Result<(), Error> {
+/// Databases with their collections, by the names the tenant has for them.
+pub async fn collections(client: &Client, owned: &Owned) -> Result<Vec<(String, String)>, Error> {
+    let mut all = Vec::new();
     for name in client.list_database_names().await? {
-        if all.hold(&name) {
+        if let Some(database) = owned.database(&name) {
+            let collections = client.database(&name).list_collection_names().await?;
+            let shown = collections.into_iter().filter(|collection| !collection.starts_with("system."));
+            all.extend(shown.map(|collection| (database.to_owned(), collection)));
+        }
+    }
+    all.sort_unstable();
+    Ok(all)
+}
+
+pub async fn drop_databases(client: &Client, owned: &Owned) -> Result<(), Error> {
+    for name in client.list_database_names().await? {
+        if owned.database(&name).is_some() {
             client.database(&name).drop().await?;
         }
     }
@@ -276,7 +290,7 @@ fn given(variables: &RawDocument) -> Result<Option<Document>, StoreError> {
 }
 
 /// Commands are small and the driver takes them decoded; documents that are stored or read never pass here.
-fn decoded(command: &RawDocument) -> Result<Document, StoreError> {
+pub fn decoded(command: &RawDocument) -> Result<Document, StoreError> {
     check::document(command)?;
     Document::try_from(command).map_err(|error| StoreError::caller(22, "InvalidBSON", format!("invalid BSON: {error}")))
 }
@@ -286,8 +300,7 @@ fn all_decoded(commands: &[RawDocumentBuf]) -> Result<Vec<Document>, StoreError>
 }
 
 fn raw_value(value: Bson) -> Result<RawBson, Failed> {
-    RawBson::try_from(value)
-        .map_err(|_| error::database(8, "the database's answer was not understood".to_owned()).into())
+    RawBson::try_from(value).map_err(|_| error::not_understood().into())
 }
 
 fn id_of(document: &RawDocument) -> RawBson {

@@ -26,6 +26,8 @@ pub struct Backend {
     pub tenant: Tenant,
     /// Keeps the embedded store's files.
     _dir: Option<tempfile::TempDir>,
+    /// Whether what the tenant left behind is removed with it.
+    kept: bool,
 }
 
 impl Backend {
@@ -36,7 +38,7 @@ impl Backend {
     pub fn embedded() -> Self {
         let dir = tempfile::tempdir().unwrap();
         let store = Embedded::open(dir.path(), Options::default()).unwrap();
-        Self { kind: Kind::Embedded, store: Arc::new(store), tenant: tenant(), _dir: Some(dir) }
+        Self { kind: Kind::Embedded, store: Arc::new(store), tenant: tenant(), _dir: Some(dir), kept: false }
     }
 
     pub fn ferretdb() -> Self {
@@ -47,17 +49,29 @@ impl Backend {
         Self::server(Kind::FerretDb, &format!("{}?appName=client-{client}", running_ferretdb().uri()))
     }
 
-    fn server(kind: Kind, uri: &str) -> Self {
+    pub fn server(kind: Kind, uri: &str) -> Self {
         let store = clusters().shared(uri, "portico_conformance").unwrap();
-        Self { kind, store: Arc::new(store), tenant: tenant(), _dir: None }
+        Self { kind, store: Arc::new(store), tenant: tenant(), _dir: None, kept: false }
+    }
+
+    /// A server whose faults are the test's: what is left there is the test's to remove.
+    pub fn on(uri: &str) -> Self {
+        let mut backend = Self::server(Kind::MongoDb, uri);
+        backend.kept = true;
+        backend
     }
 
     /// Every server there is beside the embedded store.
     pub fn servers() -> Vec<Self> {
-        let mongodb = std::env::var("PORTICO_TEST_MONGODB_URI").ok().filter(|uri| !uri.is_empty());
         let mut servers = vec![Self::ferretdb()];
-        servers.extend(mongodb.map(|uri| Self::server(Kind::MongoDb, &uri)));
+        servers.extend(Self::mongodb());
         servers
+    }
+
+    /// The one `PORTICO_TEST_MONGODB_URI` names, if it does.
+    pub fn mongodb() -> Option<Self> {
+        let uri = std::env::var("PORTICO_TEST_MONGODB_URI").ok().filter(|uri| !uri.is_empty())?;
+        Some(Self::server(Kind::MongoDb, &uri))
     }
 
     pub fn all() -> Vec<Self> {
@@ -69,7 +83,9 @@ impl Backend {
 
 impl Drop for Backend {
     fn drop(&mut self) {
-        drop_tenant(&*self.store, self.tenant);
+        if !self.kept {
+            drop_tenant(&*self.store, self.tenant);
+        }
     }
 }
 
@@ -79,8 +95,15 @@ pub fn tenant() -> Tenant {
 
 /// Removes what a test left behind. The first try may meet a connection that the server closed.
 pub fn drop_tenant(store: &dyn Store, tenant: Tenant) {
-    let dropped = (0..3).map(|_| wait(store.drop_tenant(tenant))).find(Result::is_ok);
-    assert!(dropped.is_some() || std::thread::panicking(), "what the test left behind cannot be removed");
+    let mut tries = Vec::new();
+    let dropped = (0..3).any(|_| match wait(store.drop_tenant(tenant)) {
+        Ok(()) => true,
+        Err(error) => {
+            tries.push(error);
+            false
+        }
+    });
+    assert!(dropped || std::thread::panicking(), "what the test left behind cannot be removed: {tries:?}");
 }
 
 /// One for all tests of this program.
