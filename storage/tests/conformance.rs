@@ -2,9 +2,13 @@
 //! here), and a real MongoDB when `PORTICO_TEST_MONGODB_URI` names one. Each test tells one promise of the [`Store`] trait
 //! on all of them; what a server lacks is listed where it is skipped, by id and with the reason, and a listed thing that
 //! works after all fails the test.
+//!
+//! `PORTICO_CONFORMANCE_OPERATIONS` makes the random workload longer, `PORTICO_CONFORMANCE_SEED` another one.
 
 #[path = "conformance/backends.rs"]
 mod backends;
+#[path = "conformance/differential.rs"]
+mod differential;
 #[path = "../../tests/src/ferretdb.rs"]
 mod ferretdb;
 #[path = "conformance/golden.rs"]

@@ -64,8 +64,11 @@ fn a_write_that_is_retried_is_applied_once() {
     });
     let uri = format!("mongodb://{}/?replicaSet=set", primary.address);
     let backend = Backend::on(&uri);
-    let increment =
-        |mark| Update { filter: rawdoc! { "mark": mark }, update: rawdoc! { "$inc": { "n": 1 } }, ..Update::default() };
+    let increment = |mark| Update {
+        filter: rawdoc! { "mark": mark },
+        update: rawdoc! { "$inc": { "n": 1 } }.into(),
+        ..Update::default()
+    };
     let told = write_all(&*backend.store, &backend, increment);
     let book = primary.book.lock().unwrap();
     let lost: Vec<_> = told.acknowledged.difference(&book.applied).collect();
@@ -91,7 +94,7 @@ fn a_write_that_cannot_be_retried_is_told_and_never_doubled() {
     // A counter for each: FerretDB 1.24 loses one of two changes of the same document at once, without any fault.
     let increment = |mark| Update {
         filter: rawdoc! { "_id": mark },
-        update: rawdoc! { "$inc": { "n": 1 } },
+        update: rawdoc! { "$inc": { "n": 1 } }.into(),
         upsert: true,
         ..Update::default()
     };
