@@ -8,6 +8,7 @@
 
 pub mod access;
 pub mod aggregate;
+pub mod backup;
 pub mod catalog;
 pub mod changes;
 pub mod embedded;
@@ -34,7 +35,7 @@ pub use error::{Fault, Label, StoreError};
 pub use namespace::{Namespace, Tenant};
 pub use schema::Schema;
 pub use store::{
-    Aggregate, Batch, Change, Cursor, Delete, Find, IndexInfo, IndexProgress, Inserted, Modified, Modify, Store,
-    Update, Updated,
+    Aggregate, Batch, Change, Compacted, Cursor, Delete, Find, IndexInfo, IndexProgress, Inserted, Modified, Modify,
+    Store, Update, Updated,
 };
 pub use transaction::Transaction;

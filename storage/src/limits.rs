@@ -246,3 +246,9 @@ pub const WATCHERS_MAX: usize = 1_000;
 
 /// Collections and databases of one app that are watched: each write looks through them. Refused as above.
 pub const WATCHED_MAX: usize = 100;
+
+/// Bytes of documents copied in one transaction of a backup or a compaction, which holds them in memory until it ends.
+pub const COPY_LOT_BYTES: usize = 8 * 1024 * 1024;
+
+/// Bytes of pages cached of a file that a backup or a compaction makes.
+pub const COPY_CACHE_BYTES: usize = 16 * 1024 * 1024;

@@ -6,12 +6,14 @@
 //! Not here: who may do what (`access`), what a deployed function calls these operations (`isolate-pool`), and any thread:
 //! a future may be polled from any executor, resolves without blocking it, and is ready at once when the answer is.
 
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use bson::raw::{RawArrayBuf, RawBson, RawDocumentBuf};
 use futures_util::FutureExt;
 use futures_util::future::{BoxFuture, ready};
 
+use crate::backup::Progress;
 use crate::changes::{ChangeStream, Watch, Watched};
 use crate::error::{StoreError, location};
 use crate::namespace::{Namespace, Tenant};
@@ -158,6 +160,13 @@ pub struct IndexProgress {
     pub total: u64,
 }
 
+/// What a compaction came to, in bytes of disk.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Compacted {
+    pub before: u64,
+    pub after: u64,
+}
+
 /// One batch of a cursor.
 #[derive(Debug, Default)]
 pub struct Batch {
@@ -234,6 +243,20 @@ pub trait Store: Send + Sync + 'static {
     /// Tells of changes from now on, or from where the options say.
     fn watch(&self, _watched: Watched, _watch: Watch) -> Answer<'_, Box<dyn ChangeStream>> {
         refuse("watching changes")
+    }
+    /// Bytes of disk that a tenant's documents take here, with what is free between them; `None` where it is not this
+    /// store that knows.
+    fn disk_bytes(&self, _tenant: Tenant) -> Option<u64> {
+        None
+    }
+    /// Gives back what is free in a tenant's file. Its readers go on, its writers wait.
+    fn compact(&self, _tenant: Tenant) -> Answer<'_, Compacted> {
+        refuse("compacting")
+    }
+    /// Copies what all tenants have, each as it is at one moment, into a directory that must not be there yet. Everything
+    /// goes on meanwhile; `progress` tells how far it is.
+    fn backup(&self, _into: PathBuf, _progress: Arc<Progress>) -> Answer<'_, ()> {
+        refuse("a backup")
     }
     /// Everything a tenant has, gone. For a deleted app.
     fn drop_tenant(&self, tenant: Tenant) -> Answer<'_, ()>;

@@ -34,6 +34,10 @@ impl Builds {
         self.lock().remove(&key(collection, index));
     }
 
+    pub fn any(&self) -> bool {
+        !self.lock().is_empty()
+    }
+
     pub fn progress(&self, collection: &str, index: &str) -> Option<IndexProgress> {
         self.lock().get(&key(collection, index)).map(|build| build.progress)
     }

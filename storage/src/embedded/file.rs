@@ -11,6 +11,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
 
 use redb::{Builder, Database, StorageBackend, TableDefinition};
 
+use super::backup::{self, Parts};
 use super::builds::Builds;
 use super::changes::{Log, Watchers};
 use super::disk::{Disk, Lease};
@@ -20,6 +21,7 @@ use super::transaction::Ledger;
 use super::write::Write;
 use crate::error::StoreError;
 use crate::limits;
+use crate::store::Compacted;
 
 pub struct File {
     path: PathBuf,
@@ -247,6 +249,36 @@ impl File {
         }
         *state = State::Absent;
         Ok(())
+    }
+
+    /// Puts a copy that has nothing free in the file's place. For the file's writer, so that nothing is written meanwhile;
+    /// whoever reads the old one goes on with it.
+    pub fn compact(&self, opened: &Opened) -> Result<Compacted, StoreError> {
+        if opened.builds.any() {
+            let text = "an index is being built; compact when it is ready";
+            return Err(StoreError::caller(12587, "BackgroundOperationInProgressForNamespace", text));
+        }
+        let failure = |error: &io::Error| self.disk_failure("compacted", error);
+        let before = self.disk_bytes();
+        let smaller = self.path.with_extension("compacting");
+        match self.disk.remove(&smaller) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(failure(&error)),
+            _ => {}
+        }
+        backup::copy_to(self, opened, &smaller, Parts::All, &AtomicU64::new(0))?;
+        let mut state = self.state.write().unwrap_or_else(PoisonError::into_inner);
+        self.disk.rename(&smaller, &self.path).map_err(|error| failure(&error))?;
+        // From here on the old database must not be written to, whatever happens: its file has no name any more.
+        *state = State::Failed;
+        self.disk.sync_name(&self.path).map_err(|error| failure(&error))?;
+        *state = State::Open(Arc::new(self.open_present(false)?));
+        drop(state);
+        Ok(Compacted { before, after: self.disk_bytes() })
+    }
+
+    /// Bytes of disk it takes; 0 when it is not there.
+    pub fn disk_bytes(&self) -> u64 {
+        std::fs::metadata(&self.path).map_or(0, |metadata| metadata.len())
     }
 
     pub fn shut(&self, why: StoreError) {

@@ -75,14 +75,10 @@ impl House {
         if let Some(file) = self.files.read().unwrap_or_else(PoisonError::into_inner).get(&tenant) {
             return Ok(Arc::clone(file));
         }
-        let (path, cache) = match tenant {
-            Tenant::System => (self.dir.join("catalog.redb"), self.options.catalog_cache_bytes),
-            Tenant::App(id) => {
-                (self.dir.join("apps").join(format!("{}.redb", id.to_hex())), self.options.app_cache_bytes)
-            }
-            Tenant::Users(id) => {
-                (self.dir.join("apps").join(format!("{}.users.redb", id.to_hex())), self.options.app_cache_bytes)
-            }
+        let path = self.dir.join(self.name_of(tenant));
+        let cache = match tenant {
+            Tenant::System => self.options.catalog_cache_bytes,
+            Tenant::App(_) | Tenant::Users(_) => self.options.app_cache_bytes,
         };
         let disk = Arc::clone(&self.options.disk);
         let mut files = self.files.write().unwrap_or_else(PoisonError::into_inner);
@@ -92,6 +88,31 @@ impl House {
             Arc::new(file)
         };
         Ok(Arc::clone(files.entry(tenant).or_insert_with(made)))
+    }
+
+    /// Where a tenant's file lies in the store's directory.
+    pub fn name_of(&self, tenant: Tenant) -> String {
+        match tenant {
+            Tenant::System => "catalog.redb".to_owned(),
+            Tenant::App(id) => format!("apps/{}.redb", id.to_hex()),
+            Tenant::Users(id) => format!("apps/{}.users.redb", id.to_hex()),
+        }
+    }
+
+    /// Those that have a file, the catalog first.
+    pub fn tenants_with_files(&self) -> Result<Vec<Tenant>, StoreError> {
+        let apps = self.dir.join("apps");
+        let cannot = |error: io::Error| StoreError::store(format!("cannot list {}: {error}", apps.display()));
+        let mut tenants = vec![Tenant::System];
+        for path in self.options.disk.list(&apps).map_err(cannot)? {
+            let name = path.file_name().and_then(|name| name.to_str()).and_then(|name| name.strip_suffix(".redb"));
+            let Some(name) = name else { continue };
+            tenants.extend(match name.strip_suffix(".users") {
+                Some(id) => id.parse().ok().map(Tenant::Users),
+                None => name.parse().ok().map(Tenant::App),
+            });
+        }
+        Ok(tenants)
     }
 
     /// The file's database, opened if need be: a file that is missing is made when `create`, else it is `None`.

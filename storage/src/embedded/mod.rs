@@ -9,6 +9,7 @@
 //! opened on first use, and closed when too many are open, the longest unused first.
 
 mod access_path;
+mod backup;
 mod builds;
 mod changes;
 mod collection;
@@ -31,7 +32,7 @@ mod walk;
 mod write;
 mod writer;
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -40,6 +41,7 @@ use futures_channel::oneshot;
 use futures_util::FutureExt;
 use futures_util::future::ready;
 
+use crate::backup::Progress;
 use crate::changes::{ChangeStream, Watch, Watched};
 use crate::error::StoreError;
 use crate::expression::Variables;
@@ -47,7 +49,8 @@ use crate::filter::Filter;
 use crate::limits;
 use crate::namespace::{Namespace, Tenant};
 use crate::store::{
-    self, Aggregate, Answer, Cursor, Delete, Find, IndexInfo, Inserted, Modified, Modify, Store, Update, Updated,
+    self, Aggregate, Answer, Compacted, Cursor, Delete, Find, IndexInfo, Inserted, Modified, Modify, Store, Update,
+    Updated,
 };
 use crate::transaction::Transaction;
 use crate::update::Change;
@@ -470,6 +473,33 @@ impl Store for Embedded {
             Ok(Box::new(stream) as Box<dyn ChangeStream>)
         }
         .boxed()
+    }
+
+    fn disk_bytes(&self, tenant: Tenant) -> Option<u64> {
+        self.house.file(tenant).ok().map(|file| file.disk_bytes())
+    }
+
+    fn compact(&self, tenant: Tenant) -> Answer<'_, Compacted> {
+        let (reply, answer) = oneshot::channel();
+        let write = Write { collection: String::new(), bytes: WRITE_BYTES, task: Task::Compact { reply } };
+        match self.house.write(tenant, write) {
+            Ok(()) => arrival(answer),
+            Err(error) => ready(Err(error)).boxed(),
+        }
+    }
+
+    fn backup(&self, into: PathBuf, progress: Arc<Progress>) -> Answer<'_, ()> {
+        let (reply, answer) = oneshot::channel();
+        let house = Arc::clone(&self.house);
+        // A thread of its own: it takes as long as the disk does, and readers must not wait for it.
+        let started = std::thread::Builder::new().name("store-backup".to_owned()).spawn(move || {
+            // Nobody waits any more when this cannot be sent.
+            drop(reply.send(backup::backup(&house, &into, &progress)));
+        });
+        match started {
+            Ok(_) => arrival(answer),
+            Err(error) => ready(Err(StoreError::store(format!("cannot start a backup: {error}")))).boxed(),
+        }
     }
 
     fn drop_tenant(&self, tenant: Tenant) -> Answer<'_, ()> {

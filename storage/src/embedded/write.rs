@@ -20,7 +20,7 @@ use crate::filter::{self, Filter};
 use crate::limits;
 use crate::projection::Projection;
 use crate::sort::Sort;
-use crate::store::{Inserted, Modified, Modify, Updated};
+use crate::store::{Compacted, Inserted, Modified, Modify, Updated};
 use crate::update::{self, Change};
 use crate::value::check;
 
@@ -71,6 +71,10 @@ pub enum Task {
     Watch {
         opening: Opening,
         reply: Reply<Place>,
+    },
+    /// The file is made as small as it can be.
+    Compact {
+        reply: Reply<Compacted>,
     },
     DropFile {
         reply: Reply<()>,
@@ -131,11 +135,12 @@ pub struct Broken {
 impl Write {
     /// Whether it shares its transaction with nobody: it is no transaction at all, or must be undone as a whole.
     pub fn stands_alone(&self) -> bool {
-        matches!(self.task, Task::DropFile { .. } | Task::Output { .. })
+        matches!(self.task, Task::DropFile { .. } | Task::Compact { .. } | Task::Output { .. })
     }
 
-    pub fn drops_file(&self) -> bool {
-        matches!(self.task, Task::DropFile { .. })
+    /// Whether it is about the file and not about what is in it.
+    pub fn is_of_file(&self) -> bool {
+        matches!(self.task, Task::DropFile { .. } | Task::Compact { .. })
     }
 
     /// Whether it may bring a document into a file that does not exist yet.
@@ -202,8 +207,9 @@ impl Write {
                 let outcome = opened.changes.open(transaction, &opened.database, watchers, &opening);
                 settle(outcome, reply, |_| true)
             }
-            Task::DropFile { reply } => {
-                drop(reply.send(Err(StoreError::store("a file cannot be removed inside a transaction"))));
+            task @ (Task::DropFile { .. } | Task::Compact { .. }) => {
+                let write = Self { collection: String::new(), bytes: 0, task };
+                write.fail(StoreError::store("a file cannot be replaced inside a transaction"));
                 Ok(Performed { changed: false, acknowledge: Box::new(|_| {}) })
             }
         }
@@ -220,6 +226,7 @@ impl Write {
             Task::Commit { reply, .. } | Task::Output { reply, .. } | Task::DropFile { reply } => {
                 drop(reply.send(Ok(())));
             }
+            Task::Compact { reply } => drop(reply.send(Ok(Compacted { before: 0, after: 0 }))),
             Task::Watch { reply, .. } => drop(reply.send(Err(history_lost()))),
         }
     }
@@ -234,6 +241,7 @@ impl Write {
             Task::Commit { reply, .. } | Task::Output { reply, .. } | Task::DropFile { reply } => {
                 drop(reply.send(Err(error)));
             }
+            Task::Compact { reply } => drop(reply.send(Err(error))),
             Task::Watch { reply, .. } => drop(reply.send(Err(error))),
         }
     }

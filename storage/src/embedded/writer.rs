@@ -12,6 +12,7 @@ use redb::{Durability, WriteTransaction};
 use super::file::{File, Opened};
 use super::house::House;
 use super::write::{Acknowledge, Broken, Task, Write};
+use crate::store::Compacted;
 
 /// Writes the next group of a file. Runs on a writer's thread.
 pub fn write_group(house: &Arc<House>, file: &Arc<File>) {
@@ -29,12 +30,18 @@ pub fn write_group(house: &Arc<House>, file: &Arc<File>) {
 }
 
 fn perform(house: &House, file: &Arc<File>, mut group: Vec<Write>) {
-    if group.first().is_some_and(Write::drops_file) {
-        if let Some(Write { task: Task::DropFile { reply }, .. }) = group.pop() {
-            // Whoever stopped waiting does not hear it.
-            drop(reply.send(file.remove()));
-            file.watchers.ring();
+    if group.first().is_some_and(Write::is_of_file) {
+        // Whoever stopped waiting does not hear it.
+        match group.pop().map(|write| write.task) {
+            Some(Task::DropFile { reply }) => drop(reply.send(file.remove())),
+            Some(Task::Compact { reply }) => {
+                let opened = house.opened(file, false);
+                let nothing = Compacted { before: 0, after: 0 };
+                drop(reply.send(opened.and_then(|opened| opened.map_or(Ok(nothing), |opened| file.compact(&opened)))));
+            }
+            _ => {}
         }
+        file.watchers.ring();
         return;
     }
     if let Err(error) = file.check_space(&group) {

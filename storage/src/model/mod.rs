@@ -9,6 +9,7 @@ pub mod calls;
 pub mod config;
 pub mod cors;
 pub mod id;
+pub mod operations;
 pub mod region;
 pub mod secret;
 pub mod signature;
@@ -24,6 +25,7 @@ pub use config::{
 };
 pub use cors::CorsPolicy;
 pub use id::*;
+pub use operations::{OperationCount, Operations};
 pub use region::{DeploymentModel, ProviderRegion};
 pub use secret::SecretText;
 pub use signature::{SignatureForm, SignatureScheme};

@@ -18,8 +18,8 @@ use bson::raw::RawDocumentBuf;
 
 use super::{
     ApiKeyId, AppId, AuthProviders, BundleId, CallCount, ClientAppId, CorsPolicy, DeploymentId, DeploymentModel,
-    DomainId, EndpointId, FunctionId, GroupId, MethodFilter, ProviderRegion, ReturnType, RunAs, SecretText,
-    SignatureForm, Validation,
+    DomainId, EndpointId, FunctionId, GroupId, MethodFilter, OperationCount, ProviderRegion, ReturnType, RunAs,
+    SecretText, SignatureForm, Validation,
 };
 use crate::access::expression::Expression;
 
@@ -54,6 +54,7 @@ pub struct ActiveApp {
     pub limits: AppLimits,
     /// Calls in progress. Whoever publishes an app anew need not know it: the count goes on where it was.
     pub calls: CallCount,
+    pub operations: OperationCount,
     /// Data source name to what callers may do there.
     pub rules: HashMap<String, DataRules>,
     /// Data source name to where its documents lie; those in the store of this Portico are left out.
@@ -146,6 +147,8 @@ pub struct AppLimits {
     pub request_bytes_max: u32,
     /// Largest body of a function's answer, bytes.
     pub response_bytes_max: u32,
+    /// Disk its documents may take, MiB.
+    pub storage_mib: u32,
 }
 
 /// Who may touch the collections of one data source, reduced at deploy to what can be decided without
@@ -256,6 +259,7 @@ impl Snapshots {
                 // Calls that began before are still in progress.
                 if let Some(old) = shard.get(client_app_id) {
                     app.calls = old.calls.clone();
+                    app.operations = old.operations.clone();
                 }
                 shard.insert(client_app_id.clone(), Arc::new(app))
             }
@@ -301,8 +305,10 @@ mod tests {
                 calls_max: 1,
                 request_bytes_max: 1,
                 response_bytes_max: 1,
+                storage_mib: 1,
             },
             calls: CallCount::default(),
+            operations: OperationCount::default(),
             rules: HashMap::new(),
             sources: HashMap::new(),
         }

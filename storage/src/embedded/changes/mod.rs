@@ -11,7 +11,7 @@ mod log;
 mod stream;
 mod watchers;
 
-pub use log::{Change, Log, Opening, Place, Recording};
+pub use log::{Change, EVENTS, Log, Opening, Place, Recording, STATE};
 pub use stream::Stream;
 pub use watchers::Watchers;
 
