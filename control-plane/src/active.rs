@@ -14,7 +14,7 @@ use storage::StoreError;
 use storage::catalog::{StoredApiKey, StoredSecret};
 use storage::model::{
     ActiveApp, ActiveEndpoint, ActiveFunction, ApiKeyIdentity, App, AppConfig, AppId, AppLimits, BundleId, CallCount,
-    DeploymentId, FunctionConfig, SecretText, Validation,
+    DeploymentId, FunctionConfig, OperationCount, SecretText, Validation,
 };
 
 use crate::documents::sources;
@@ -172,6 +172,7 @@ fn active_app(
         access_list: settings.networks(),
         limits: settings.limits(limits),
         calls: CallCount::default(),
+        operations: OperationCount::default(),
         rules: rules::reduce(config),
         sources: sources::places(config, secrets),
     })

@@ -12,7 +12,7 @@ pub struct Limit {
     pub of: fn(&mut AppLimits) -> &mut u32,
 }
 
-pub const ALL: [Limit; 5] = [
+pub const ALL: [Limit; 6] = [
     // A day: whoever runs jobs that long knows it.
     Limit { name: "run_time_ms", range: 1..=86_400_000, of: |limits| &mut limits.run_time_ms },
     // Hosts are made for so much and no more.
@@ -33,6 +33,8 @@ pub const ALL: [Limit; 5] = [
         range: 1024..=isolate_pool::limits::RESPONSE_BYTES_MAX as u32,
         of: |limits| &mut limits.response_bytes_max,
     },
+    // An empty file takes some.
+    Limit { name: "storage_mib", range: 1..=u32::MAX, of: |limits| &mut limits.storage_mib },
 ];
 
 /// The bound of that name.

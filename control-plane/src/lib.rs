@@ -158,6 +158,7 @@ pub struct ControlPlane {
     outbound: Arc<outbound::Outbound>,
     changing: ChangeLocks,
     packages: dependencies::Packages,
+    backups: api::Backups,
     index_failures: Arc<indexes::Failures>,
     runner: OnceLock<Arc<dyn Runner>>,
 }
@@ -213,6 +214,7 @@ impl ControlPlane {
             outbound,
             changing: ChangeLocks::default(),
             packages,
+            backups: api::Backups::new(file("backups")),
             index_failures: Arc::default(),
             runner: OnceLock::new(),
         });

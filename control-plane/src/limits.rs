@@ -53,6 +53,16 @@ pub const REDACTED_SECRET_BYTES_MIN: usize = 6;
 /// Body of an ordinary Admin API request, bytes. Past it: 413.
 pub const ADMIN_BODY_BYTES_MAX: usize = 2 * 1024 * 1024;
 
+/// Bytes of documents that an export reads at a time.
+pub const EXPORT_BATCH_BYTES: usize = 1024 * 1024;
+
+/// Lines of an import's part that are told to be wrong; of more only the number is told.
+pub const IMPORT_LINE_ERRORS_MAX: usize = 100;
+
+/// Disk an app's documents may take, MiB. Enough for any app that is not the machine's only one; the operator sets what is
+/// right for theirs. Past it, writes that may add something are refused with `StorageQuotaExceeded`.
+pub const STORAGE_MIB: u32 = 64 * 1024;
+
 /// Body of an import or push, bytes: a whole app with its sources. Past it: 413.
 pub const IMPORT_BODY_BYTES_MAX: usize = 16 * 1024 * 1024;
 

@@ -28,7 +28,7 @@ pub fn routes() -> Router<Arc<ControlPlane>> {
 }
 
 /// The `{id}` of the path, a service of the app: where its documents lie.
-struct Service(Arc<dyn Store>);
+pub struct Service(pub Arc<dyn Store>);
 
 impl axum::extract::FromRequestParts<Arc<ControlPlane>> for Service {
     type Rejection = ApiError;
@@ -64,7 +64,7 @@ impl axum::extract::FromRequestParts<Arc<ControlPlane>> for Name {
     }
 }
 
-fn collection(params: &Params) -> Result<(&str, &str), ApiError> {
+pub fn collection(params: &Params) -> Result<(&str, &str), ApiError> {
     let one = |key: &str| params.get(key).ok_or_else(|| ApiError::missing(key));
     Ok((one("database")?, one("collection")?))
 }

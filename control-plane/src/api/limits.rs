@@ -92,7 +92,7 @@ async fn change(
 
 impl ControlPlane {
     /// Whether somebody administers the first group, which is the operator's.
-    fn is_operator(&self, user_id: &str) -> bool {
+    pub(super) fn is_operator(&self, user_id: &str) -> bool {
         let first = self.admins.first().group;
         let admin = self.admins.by_user_id(user_id);
         admin.and_then(|admin| admin.role_in(first)).is_some_and(|role| role == crate::admins::Role::Owner)

@@ -9,9 +9,11 @@
 mod api_keys;
 mod apps;
 mod auth_providers;
+mod backups;
 mod client;
 mod debug;
 mod dependencies;
+mod documents;
 mod drafts;
 mod endpoints;
 mod error;
@@ -47,6 +49,7 @@ use crate::limits::ADMIN_BODY_BYTES_MAX;
 pub(crate) use auth_providers::id_of as provider_id;
 use error::{ApiError, ok};
 
+pub(crate) use backups::Backups;
 pub use request::Peer;
 
 /// Where the Admin API begins.
@@ -71,6 +74,8 @@ pub fn router(control: Arc<ControlPlane>) -> Router {
         .merge(security::routes())
         .merge(limits::routes())
         .merge(dependencies::routes())
+        .merge(documents::routes())
+        .merge(backups::routes())
         .merge(logs::routes());
     Router::new()
         .nest(ROOT, admin)

@@ -155,6 +155,7 @@ impl Inner {
             restrict::check(&operation)?;
         }
         let tenant = Tenant::App(self.app.id);
+        self.count(&operation, tenant)?;
         let namespace = Namespace::new(tenant, database, collection);
         match session {
             None => self.perform(&*self.store, &namespace, operation).await,
@@ -162,6 +163,33 @@ impl Inner {
                 let transaction = self.sessions.enter(at, &service, &*self.store, tenant).await?;
                 self.perform(&*transaction, &namespace, operation).await
             }
+        }
+    }
+
+    /// Counts an operation, and refuses one that may add to an app that takes all the disk it may.
+    fn count(&self, operation: &Operation, tenant: Tenant) -> Result<(), Refusal> {
+        let accesses = |operation: &Operation| operation.access().to_vec();
+        let mut wanted = accesses(operation);
+        if let Operation::BulkWrite { operations, .. } = operation {
+            wanted.extend(operations.iter().flat_map(accesses));
+        }
+        if wanted.iter().all(|wanted| *wanted == access::Operation::Read) {
+            self.app.operations.read();
+            return Ok(());
+        }
+        self.app.operations.write();
+        let adds = wanted.iter().any(|wanted| matches!(wanted, access::Operation::Insert | access::Operation::Update));
+        let most = u64::from(self.app.limits.storage_mib) * 1024 * 1024;
+        // One look at the file's length, which a write is worth.
+        match self.store.disk_bytes(tenant) {
+            Some(bytes) if adds && bytes >= most => Err(refusal(
+                "StorageQuotaExceeded",
+                format!(
+                    "the app's documents take {bytes} bytes of the {most} they may: delete some and compact, or have the \
+                     limit storage_mib raised"
+                ),
+            )),
+            _ => Ok(()),
         }
     }
 

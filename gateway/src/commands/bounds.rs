@@ -18,7 +18,7 @@ Examples:
   portico limits --app shop run_time_ms=90000 heap_mib=128
   portico limits --app shop run_time_ms=default
 
-Limits: run_time_ms, heap_mib, calls_max, request_bytes_max, response_bytes_max.")]
+Limits: run_time_ms, heap_mib, calls_max, request_bytes_max, response_bytes_max, storage_mib.")]
 pub struct LimitsArgs {
     /// NAME=NUMBER, or NAME=default to go back to the server's own number
     #[arg(value_name = "NAME=NUMBER")]

@@ -10,10 +10,10 @@ use std::net::IpAddr;
 use std::path::PathBuf;
 
 use clap::Args;
-use reqwest::{Method, Url};
+use reqwest::{Method, StatusCode, Url};
 use serde_json::{Value as Json, json};
 
-use super::limits::{ANSWER_BYTES_MAX, CALL_TIME_MAX, CONNECT_TIME_MAX};
+use super::limits::{ANSWER_BYTES_MAX, CALL_TIME_MAX, CONNECT_TIME_MAX, DOWNLOAD_TIME_MAX};
 use super::profile::{self, Profile};
 use super::{Exit, Failure};
 
@@ -60,7 +60,7 @@ struct Renewal {
 enum Content<'a> {
     Nothing,
     Json(&'a Json),
-    /// A multipart form: its content type and its bytes.
+    /// A multipart form, or lines: its content type and its bytes.
     Form(String, bytes::Bytes),
 }
 
@@ -165,6 +165,42 @@ impl Client {
     /// Sends a multipart form, given as its content type and its bytes.
     pub async fn upload(&mut self, method: Method, path: &str, form: (String, Vec<u8>)) -> Result<Answer, Failure> {
         self.send_body(method, path, &[], Content::Form(form.0, form.1.into())).await
+    }
+
+    /// Sends lines and gives what came of them.
+    pub async fn send_lines(&mut self, path: &str, query: &[(&str, &str)], lines: Vec<u8>) -> Result<Json, Failure> {
+        let content = Content::Form("application/x-ndjson".to_owned(), lines.into());
+        self.send_body(Method::POST, path, query, content).await?.json()
+    }
+
+    /// Hands an answer over piece by piece, however long it is and takes.
+    pub async fn download(
+        &mut self,
+        path: &str,
+        query: &[(&str, &str)],
+        take: &mut (dyn FnMut(&[u8]) -> Result<(), Failure> + Send),
+    ) -> Result<(), Failure> {
+        let url = self.url(path, query)?;
+        let unreachable = |error: reqwest::Error| unreachable(&url, &error);
+        let request = |token: &str| {
+            let request = self.http.get(url.clone()).header("X-BAAS-Request-Origin", ORIGIN).bearer_auth(token);
+            request.timeout(DOWNLOAD_TIME_MAX)
+        };
+        let mut response = request(&self.access_token).send().await.map_err(unreachable)?;
+        if response.status() == StatusCode::UNAUTHORIZED && self.renewal.is_some() {
+            self.renew().await?;
+            let request = self.http.get(url.clone()).header("X-BAAS-Request-Origin", ORIGIN);
+            let request = request.bearer_auth(&self.access_token).timeout(DOWNLOAD_TIME_MAX);
+            response = request.send().await.map_err(unreachable)?;
+        }
+        if !response.status().is_success() {
+            let status = response.status().as_u16();
+            return Err(refused(status, &response.bytes().await.map_err(unreachable)?));
+        }
+        while let Some(piece) = response.chunk().await.map_err(unreachable)? {
+            take(&piece)?;
+        }
+        Ok(())
     }
 
     /// Sends one call; `path` begins after `/api/admin/v3.0`.

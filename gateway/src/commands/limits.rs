@@ -9,6 +9,9 @@ pub const CONNECT_TIME_MAX: Duration = Duration::from_secs(5);
 /// How long one Admin API call may take. An import compiles nothing; the slowest is an export of a large app.
 pub const CALL_TIME_MAX: Duration = Duration::from_secs(60);
 
+/// How long an answer may take that is written to a file as it arrives, such as an export of documents.
+pub const DOWNLOAD_TIME_MAX: Duration = Duration::from_secs(24 * 3600);
+
 /// Longest answer that is read, bytes. The largest is an export. Past it: the command fails and says so.
 pub const ANSWER_BYTES_MAX: usize = 64 * 1024 * 1024;
 
@@ -17,6 +20,15 @@ pub const UNPACKED_BYTES_MAX: u64 = 256 * 1024 * 1024;
 
 /// Most files an export may hold.
 pub const UNPACKED_FILES_MAX: usize = 20_000;
+
+/// Bytes of lines sent at once by an import of documents. The server takes 16 MiB, and a line may be as long as one document.
+pub const IMPORT_PART_BYTES: usize = 1024 * 1024;
+
+/// Longest line of such an import, so that a part with one more line than it should have is still taken.
+pub const IMPORT_LINE_BYTES_MAX: usize = 14 * 1024 * 1024;
+
+/// How often a backup is asked how far it is.
+pub const BACKUP_POLL: Duration = Duration::from_millis(250);
 
 /// How often a deployment is asked whether it is done.
 pub const DEPLOYMENT_POLL: Duration = Duration::from_millis(250);

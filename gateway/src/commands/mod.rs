@@ -8,11 +8,13 @@
 
 mod apps;
 mod archive;
+mod backup;
 mod bounds;
 mod client;
 mod deployments;
 pub mod dev;
 mod diff;
+mod documents;
 pub mod entry;
 pub mod excerpt;
 mod exit;
@@ -86,6 +88,10 @@ enum Command {
     Secrets(secrets::SecretsArgs),
     Keys(keys::KeysArgs),
     Indexes(indexes::IndexesArgs),
+    Documents(documents::DocumentsArgs),
+    Compact(documents::CompactArgs),
+    Backup(backup::BackupArgs),
+    Restore(backup::RestoreArgs),
     Limits(bounds::LimitsArgs),
     Users(users::UsersArgs),
     Logs(logs::LogsArgs),
@@ -130,6 +136,10 @@ pub fn main(serving: Serving) -> ExitCode {
         Command::Secrets(args) => wait_for(secrets::run(args)),
         Command::Keys(args) => wait_for(keys::run(args)),
         Command::Indexes(args) => wait_for(indexes::run(args)),
+        Command::Documents(args) => wait_for(documents::run(args)),
+        Command::Compact(args) => wait_for(documents::compact(args)),
+        Command::Backup(args) => wait_for(backup::run(args)),
+        Command::Restore(args) => backup::restore(&args),
         Command::Limits(args) => wait_for(bounds::run(args)),
         Command::Users(args) => wait_for(users::run(args)),
         Command::Logs(args) => wait_for(logs::run(args)),

@@ -132,6 +132,8 @@ pub struct Limits {
     pub request_bytes_max: Option<u32>,
     /// Largest body of a function's answer, bytes. Default 33554432 (32 MiB). `PORTICO_RESPONSE_BYTES_MAX`.
     pub response_bytes_max: Option<u32>,
+    /// Disk the documents of one app may take, MiB. Default 65536 (64 GiB). `PORTICO_STORAGE_MIB`.
+    pub storage_mib: Option<u32>,
 }
 
 /// What is asked of configurations that come in.
@@ -272,6 +274,7 @@ impl Config {
         let (request, response) = ("PORTICO_REQUEST_BYTES_MAX", "PORTICO_RESPONSE_BYTES_MAX");
         number(request, variable(request), &mut limits.request_bytes_max)?;
         number(response, variable(response), &mut limits.response_bytes_max)?;
+        number("PORTICO_STORAGE_MIB", variable("PORTICO_STORAGE_MIB"), &mut limits.storage_mib)?;
         number("PORTICO_SOURCE_BYTES_MAX", variable("PORTICO_SOURCE_BYTES_MAX"), &mut self.imports.source_bytes_max)?;
         if let Some(text) = variable("PORTICO_UNDECLARED_PRIVATE") {
             let wrong = || ConfigError(format!("PORTICO_UNDECLARED_PRIVATE: '{text}' is neither true nor false"));
@@ -507,6 +510,7 @@ impl Limits {
             calls_max: crate::limits::CALLS_MAX,
             request_bytes_max: crate::limits::REQUEST_BYTES_MAX,
             response_bytes_max: isolate_pool::limits::RESPONSE_BYTES_MAX as u32,
+            storage_mib: control_plane::limits::STORAGE_MIB,
         };
         for limit in &app_limits::ALL {
             let written = match limit.name {
@@ -515,6 +519,7 @@ impl Limits {
                 "calls_max" => self.calls_max,
                 "request_bytes_max" => self.request_bytes_max,
                 "response_bytes_max" => self.response_bytes_max,
+                "storage_mib" => self.storage_mib,
                 _ => None,
             };
             if let Some(written) = written {

@@ -136,6 +136,7 @@ impl Stage {
                 calls_max: 100,
                 request_bytes_max: 1 << 20,
                 response_bytes_max: 1 << 20,
+                storage_mib: 1024,
             },
             outbound: crate::OutboundSettings::default(),
             logs: Default::default(),
