@@ -92,16 +92,8 @@ fn tar(reader: impl Read, packed_bytes: usize, into: &Path, room: &mut Room, str
         if kind.is_dir() || kind.is_pax_global_extensions() || kind.is_pax_local_extensions() {
             continue;
         }
-        if !kind.is_file() && !kind.is_contiguous() {
-            if in_bin(&name) {
-                continue;
-            }
-            return Err(Problem::new("is a link or a device, and an archive may hold files only").at(name));
-        }
-        let Some(stripped) = strip(&name) else { continue };
-        if in_bin(&stripped) {
-            continue;
-        }
+        let is_file = kind.is_file() || kind.is_contiguous();
+        let Some(stripped) = place(&name, is_file, strip)? else { continue };
         budget.file(&mut entry, into, &name, &stripped)?;
     }
     Ok(())
@@ -122,19 +114,21 @@ fn zip(archive: &[u8], into: &Path, room: &mut Room, strip: &Strip<'_>) -> Resul
         if entry.is_dir() {
             continue;
         }
-        if entry.is_symlink() {
-            if in_bin(&name) {
-                continue;
-            }
-            return Err(Problem::new("is a link or a device, and an archive may hold files only").at(name));
-        }
-        let Some(stripped) = strip(&name) else { continue };
-        if in_bin(&stripped) {
-            continue;
-        }
+        let Some(stripped) = place(&name, !entry.is_symlink(), strip)? else { continue };
         budget.file(&mut entry, into, &name, &stripped)?;
     }
     Ok(())
+}
+
+/// Where an entry goes, unless it is left out: `.bin` has links to programs, and nothing here runs them.
+fn place(name: &str, is_file: bool, strip: &Strip<'_>) -> Result<Option<String>, Problem> {
+    if is_file {
+        return Ok(strip(name).filter(|stripped| !in_bin(stripped)));
+    }
+    match in_bin(name) {
+        true => Ok(None),
+        false => Err(Problem::new("is a link or a device, and an archive may hold files only").at(name)),
+    }
 }
 
 fn in_bin(name: &str) -> bool {

@@ -11,7 +11,7 @@ use super::arguments::{elements, fields, whole};
 use super::group::{Group, count_output, output};
 use super::parse::Stage;
 use super::rows::Held;
-use super::{Context, Documents, Pull, Turn};
+use super::{Context, Documents, Pull, Turn, exhaust};
 use crate::error::{StoreError, location};
 use crate::expression::{Expression, Names, Scope};
 use crate::filter::type_name;
@@ -321,15 +321,9 @@ struct Range {
 impl Documents for Bucketing {
     fn next(&mut self, turn: &mut Turn) -> Result<Pull, StoreError> {
         if let Some(mut input) = self.input.take() {
-            loop {
-                match input.next(turn)? {
-                    Pull::Document(document) => self.see(document)?,
-                    Pull::Pause => {
-                        self.input = Some(input);
-                        return Ok(Pull::Pause);
-                    }
-                    Pull::End => break,
-                }
+            if !exhaust(&mut *input, turn, |document| self.see(document))? {
+                self.input = Some(input);
+                return Ok(Pull::Pause);
             }
             self.buckets = self.fill()?.into_iter();
         }

@@ -55,6 +55,21 @@ pub trait Documents: Send {
     fn next(&mut self, turn: &mut Turn) -> Result<Pull, StoreError>;
 }
 
+/// Shows `see` the documents of an input; whether that was all of them, or the turn is over.
+fn exhaust(
+    input: &mut dyn Documents,
+    turn: &mut Turn,
+    mut see: impl FnMut(RawDocumentBuf) -> Result<(), StoreError>,
+) -> Result<bool, StoreError> {
+    loop {
+        match input.next(turn)? {
+            Pull::Document(document) => see(document)?,
+            Pull::Pause => return Ok(false),
+            Pull::End => return Ok(true),
+        }
+    }
+}
+
 /// How much may still be done before others are let in. Every stage takes from the same one, so that a pipeline of many
 /// stages, or one that runs another for each document, does not work longer than a plain scan would.
 pub struct Turn {

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use bson::raw::RawDocumentBuf;
 
 use super::rows::{Held, Rows};
-use super::{Documents, Pull, Turn};
+use super::{Documents, Pull, Turn, exhaust};
 use crate::error::StoreError;
 use crate::sort::Sort;
 
@@ -129,15 +129,9 @@ impl Sampling {
 impl Documents for Sampling {
     fn next(&mut self, turn: &mut Turn) -> Result<Pull, StoreError> {
         if let Some(mut input) = self.input.take() {
-            loop {
-                match input.next(turn)? {
-                    Pull::Document(document) => self.see(document)?,
-                    Pull::Pause => {
-                        self.input = Some(input);
-                        return Ok(Pull::Pause);
-                    }
-                    Pull::End => break,
-                }
+            if !exhaust(&mut *input, turn, |document| self.see(document))? {
+                self.input = Some(input);
+                return Ok(Pull::Pause);
             }
             let mut chosen = std::mem::take(&mut self.chosen);
             // The reservoir's order is not random: what came first stands first when it was kept.

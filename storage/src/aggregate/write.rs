@@ -77,18 +77,7 @@ fn out(operand: RawBsonRef<'_>) -> Result<Destination, StoreError> {
     let destination = match operand {
         RawBsonRef::String(name) => Destination { database: None, collection: name.to_owned() },
         RawBsonRef::Document(options) => {
-            let (mut database, mut collection) = (None, None);
-            for (name, value) in fields(options) {
-                match (name, value) {
-                    ("db", RawBsonRef::String(name)) => database = Some(name.to_owned()),
-                    ("coll", RawBsonRef::String(name)) => collection = Some(name.to_owned()),
-                    ("db" | "coll", other) => return Err(wrong_type("$out", name, other, "string")),
-                    ("timeseries", _) => {
-                        return Err(StoreError::unsupported("$out into a time series collection is not supported"));
-                    }
-                    (other, _) => return Err(unknown_field("$out", other)),
-                }
-            }
+            let (database, collection) = parts("$out", options)?;
             let (Some(database), Some(collection)) = (database, collection) else {
                 let text = "If an object is passed to $out it must have exactly 2 fields: 'db' and 'coll'";
                 return Err(location!(16994, "{text}"));
@@ -244,19 +233,28 @@ fn with_id_of(other: &RawDocument, document: &RawDocument) -> RawDocumentBuf {
     made
 }
 
+/// The `db` and the `coll` of a destination.
+fn parts(of: &str, options: &RawDocument) -> Result<(Option<String>, Option<String>), StoreError> {
+    let (mut database, mut collection) = (None, None);
+    for (name, value) in fields(options) {
+        match (name, value) {
+            ("db", RawBsonRef::String(name)) => database = Some(name.to_owned()),
+            ("coll", RawBsonRef::String(name)) => collection = Some(name.to_owned()),
+            ("db" | "coll", other) => return Err(wrong_type(of, name, other, "string")),
+            ("timeseries", _) if of == "$out" => {
+                return Err(StoreError::unsupported("$out into a time series collection is not supported"));
+            }
+            (other, _) => return Err(unknown_field(of, other)),
+        }
+    }
+    Ok((database, collection))
+}
+
 fn destination(value: RawBsonRef<'_>) -> Result<Destination, StoreError> {
     let destination = match value {
         RawBsonRef::String(name) => Destination { database: None, collection: name.to_owned() },
         RawBsonRef::Document(options) => {
-            let (mut database, mut collection) = (None, None);
-            for (name, value) in fields(options) {
-                match (name, value) {
-                    ("db", RawBsonRef::String(name)) => database = Some(name.to_owned()),
-                    ("coll", RawBsonRef::String(name)) => collection = Some(name.to_owned()),
-                    ("db" | "coll", other) => return Err(wrong_type("$merge.into", name, other, "string")),
-                    (other, _) => return Err(unknown_field("$merge.into", other)),
-                }
-            }
+            let (database, collection) = parts("$merge.into", options)?;
             let collection = collection.ok_or_else(|| missing_field("$merge.into", "coll"))?;
             Destination { database, collection }
         }
