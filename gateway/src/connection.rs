@@ -6,16 +6,17 @@
 //! Every wait has a deadline (see `limits`): for the first byte of a request, for its head, for its body, for the peer to
 //! take an answer. A refused request closes the connection, since where the next one begins cannot be known.
 
-use std::net::{IpAddr, SocketAddr};
+use std::net::IpAddr;
 use std::rc::Rc;
 use std::time::Instant;
 
 use bytes::Bytes;
 use storage::model::CorrelationId;
 
+use crate::arrive::Arrived;
 use crate::bridge::Pieces;
 use crate::core::Core;
-use crate::families::{Families, Family};
+use crate::families::Family;
 use crate::forwarded;
 use crate::http1::encode::{self, Length, Turn};
 use crate::http1::{Fields, Framing, Head, Intake, Known, Method, Progress, Refusal};
@@ -27,13 +28,12 @@ use crate::rt::{Deadline, Stream};
 use crate::{journey, route};
 
 /// Serves one connection to its end.
-pub async fn serve(core: Rc<Core>, stream: Stream, peer: SocketAddr, families: Families) {
+pub async fn serve(core: Rc<Core>, stream: Stream, arrived: Arrived) {
     let _counted = Counted::new(&core);
     let deadline = core.wheel.watch(limits::IDLE_MS);
     let mut connection = Connection {
         stream,
-        peer,
-        families,
+        arrived,
         deadline,
         input: Vec::with_capacity(limits::BUFFER_BYTES),
         start: 0,
@@ -43,14 +43,13 @@ pub async fn serve(core: Rc<Core>, stream: Stream, peer: SocketAddr, families: F
     };
     // How it ended matters to nobody but the peer, who has been told.
     let _ = connection.run().await;
-    connection.stream.shutdown().await;
+    connection.stream.shutdown(&connection.deadline).await;
 }
 
 struct Connection {
     core: Rc<Core>,
     stream: Stream,
-    peer: SocketAddr,
-    families: Families,
+    arrived: Arrived,
     deadline: Rc<Deadline>,
     /// What was read; requests before `start` are answered.
     input: Vec<u8>,
@@ -194,7 +193,7 @@ impl Connection {
             started_ms: epoch_ms(),
         };
         let family = Family::of(request.path, request.named.app.is_some());
-        let answer = if !self.families.serves(family) {
+        let answer = if !self.arrived.terms.families.serves(family) {
             respond::nothing_here()
         } else {
             match family {
@@ -226,9 +225,9 @@ impl Connection {
         match self.fields.known(Known::ForwardedFor) {
             Some(_) if !trusted.is_empty() => {
                 let values: Vec<&[u8]> = self.fields.find(b"x-forwarded-for", bytes).collect();
-                forwarded::sender(self.peer.ip(), trusted, values.into_iter())
+                forwarded::sender(self.arrived.peer.ip(), trusted, values.into_iter())
             }
-            _ => self.peer.ip(),
+            _ => self.arrived.peer.ip(),
         }
     }
 
@@ -324,7 +323,7 @@ impl Connection {
     /// Answers bytes that are no request, and closes.
     async fn refuse<T>(&mut self, refusal: Refusal) -> Open<T> {
         metrics::counter!("portico_http1_refused_total", "reason" => refusal.reason.name()).increment(1);
-        tracing::debug!(peer = %self.peer, reason = refusal.reason.name(), offset = refusal.offset, "refused a request");
+        tracing::debug!(peer = %self.arrived.peer, reason = refusal.reason.name(), offset = refusal.offset, "refused a request");
         self.last_words(respond::not_a_request(refusal.reason)).await
     }
 
@@ -341,7 +340,7 @@ impl Connection {
         // An expired deadline stays expired; what is left to say gets one of its own.
         self.deadline = self.core.wheel.watch(limits::SEND_MS);
         self.flush().await?;
-        self.stream.shutdown().await;
+        self.stream.shutdown(&self.deadline).await;
         self.linger().await;
         Err(Closed)
     }

@@ -22,11 +22,10 @@ use storage::model::Snapshots;
 use crate::bridge::Bridge;
 use crate::coding::Encoder;
 use crate::config::Edge;
-use crate::families::Families;
 use crate::hosts::{Hosts, LOOK_EVERY};
 use crate::http1::HttpDate;
 use crate::limits;
-use crate::listener;
+use crate::listener::{self, Terms};
 use crate::metrics::Metrics;
 use crate::node::Node;
 use crate::rt::{self, Bell, Deadline, Driver, Inbox, Wheel};
@@ -126,7 +125,7 @@ pub struct Start {
     pub bell: Bell<Message>,
     pub inbox: Inbox<Message>,
     /// This core's own sockets, and what each serves.
-    pub listeners: Vec<(TcpListener, Families)>,
+    pub listeners: Vec<(TcpListener, Arc<Terms>)>,
     /// How long calls in progress may take to finish after [`Message::Drain`].
     pub drain: Duration,
 }
@@ -150,10 +149,10 @@ pub fn run(start: Start) -> std::io::Result<()> {
             entries: RefCell::default(),
         });
         let accepting: Rc<RefCell<Vec<Rc<Deadline>>>> = Rc::default();
-        for (socket, families) in listeners {
+        for (socket, terms) in listeners {
             let until = core.wheel.watch(u64::MAX / 4);
             accepting.borrow_mut().push(until.clone());
-            rt::spawn("listener", listener::accept_all(core.clone(), socket, families, until));
+            rt::spawn("listener", listener::accept_all(core.clone(), socket, terms, until));
         }
         let for_messages = core.clone();
         rt::spawn("inbox", async move {

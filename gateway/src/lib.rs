@@ -7,6 +7,7 @@
 #![forbid(unsafe_code)]
 
 pub mod admit;
+pub mod arrive;
 pub mod authenticate;
 pub mod authorize;
 pub mod bridge;

@@ -2,17 +2,39 @@
 //!
 //! Running out of descriptors is a pause, not a fall: accepting stops for a moment and the kernel's queue holds what comes.
 
-use std::net::TcpListener;
+use std::net::{IpAddr, TcpListener};
 use std::rc::Rc;
+use std::sync::Arc;
 
-use crate::connection;
+use ipnet::IpNet;
+
+use crate::arrive;
 use crate::core::Core;
 use crate::families::Families;
 use crate::limits;
 use crate::rt::{self, Deadline, Listener};
 
+/// What is served at one address, to whom and how; the same for all its connections.
+#[derive(Debug, Clone)]
+pub struct Terms {
+    pub families: Families,
+    /// Whose connections are taken; empty: everybody's.
+    pub allow: Vec<IpNet>,
+    /// Whose are not, whatever `allow` says.
+    pub deny: Vec<IpNet>,
+}
+
+impl Terms {
+    /// Whether connections from an address are taken.
+    pub fn admit(&self, address: IpAddr) -> bool {
+        let address = address.to_canonical();
+        let within = |networks: &[IpNet]| networks.iter().any(|network| network.contains(&address));
+        !within(&self.deny) && (self.allow.is_empty() || within(&self.allow))
+    }
+}
+
 /// Accepts until `until` expires, which it does when the core drains.
-pub async fn accept_all(core: Rc<Core>, socket: TcpListener, families: Families, until: Rc<Deadline>) {
+pub async fn accept_all(core: Rc<Core>, socket: TcpListener, terms: Arc<Terms>, until: Rc<Deadline>) {
     let listener = match Listener::from_std(socket) {
         Ok(listener) => listener,
         Err(error) => return tracing::error!(%error, "a listening socket cannot be used"),
@@ -24,11 +46,10 @@ pub async fn accept_all(core: Rc<Core>, socket: TcpListener, families: Families,
                 said = false;
                 if core.connections.get() >= limits::CONNECTIONS_MAX {
                     // Closing at once is the only answer that costs nothing.
-                    metrics::counter!("portico_connections_refused_total").increment(1);
+                    metrics::counter!("portico_connections_refused_total", "reason" => "too_many").increment(1);
                     continue;
                 }
-                let core = core.clone();
-                rt::spawn("connection", connection::serve(core, stream, peer, families));
+                rt::spawn("connection", arrive::serve(core.clone(), stream, peer, terms.clone()));
             }
             Err(_) if until.expired() => {}
             Err(error) => {
@@ -38,6 +59,27 @@ pub async fn accept_all(core: Rc<Core>, socket: TcpListener, families: Families,
                 }
                 rt::sleep(limits::ACCEPT_PAUSE).await;
             }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn deny_wins_over_allow_and_an_empty_allow_is_everybody() {
+        let networks = |texts: &[&str]| texts.iter().map(|text| text.parse().unwrap()).collect();
+        for (allow, deny, address, admitted) in [
+            (&[][..], &[][..], "203.0.113.9", true),
+            (&["10.0.0.0/8"], &[], "10.1.2.3", true),
+            (&["10.0.0.0/8"], &[], "203.0.113.9", false),
+            (&["10.0.0.0/8"], &["10.1.0.0/16"], "10.1.2.3", false),
+            (&[], &["10.1.0.0/16"], "::ffff:10.1.2.3", false),
+            (&["fd00::/8"], &[], "fd00::1", true),
+        ] {
+            let terms = Terms { families: Families::ALL, allow: networks(allow), deny: networks(deny) };
+            assert_eq!(terms.admit(address.parse().unwrap()), admitted, "{allow:?} {deny:?} {address}");
         }
     }
 }

@@ -1,6 +1,5 @@
 //! `portico.toml` as a person writes it. Every key may be left out; unknown ones are refused.
 
-use std::net::{IpAddr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -9,12 +8,11 @@ use control_plane::dependencies::{NpmSettings, RegistrySettings};
 use control_plane::logs::LogSettings;
 use control_plane::outbound::Guard;
 use control_plane::{ImportSettings, OutboundSettings, app_limits};
-use ipnet::IpNet;
 use serde::Deserialize;
 
+use super::listener::Listener;
 use super::storage::Storage;
-use super::{AdminKey, ConfigError, Edge, Overrides};
-use crate::families::Families;
+use super::{AdminKey, ConfigError, Edge, Overrides, networks};
 use crate::rt::Driver;
 
 #[derive(Debug, Default, Deserialize)]
@@ -73,15 +71,6 @@ pub struct Config {
     private_networks: bool,
 }
 
-#[derive(Debug, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct Listener {
-    /// `address:port`.
-    pub address: String,
-    /// Some of `endpoint`, `client`, `admin`, `metrics`, `health`. Default all.
-    pub families: Option<Vec<String>>,
-}
-
 #[derive(Default, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Admin {
@@ -99,7 +88,6 @@ impl std::fmt::Debug for Admin {
     }
 }
 
-/// Bounds on every app's calls.
 /// Where functions' npm packages come from.
 #[derive(Default, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -119,6 +107,7 @@ impl std::fmt::Debug for Npm {
     }
 }
 
+/// Bounds on every app's calls.
 #[derive(Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Limits {
@@ -230,7 +219,7 @@ impl Config {
             self.data = Some(data.into());
         }
         if let Some(address) = variable("PORTICO_LISTEN") {
-            self.listeners = vec![Listener { address, families: None }];
+            self.listeners = vec![Listener::at(address)];
         }
         text("PORTICO_DOMAIN", &mut self.domain);
         text("PORTICO_REGION", &mut self.region);
@@ -295,7 +284,7 @@ impl Config {
     /// Takes what the command line says.
     pub fn flags(&mut self, flags: Overrides) {
         if let Some(address) = flags.listen {
-            self.listeners = vec![Listener { address, families: None }];
+            self.listeners = vec![Listener::at(address)];
         }
         self.data = flags.data.or(self.data.take());
         self.domain = flags.domain.or(self.domain.take());
@@ -305,26 +294,13 @@ impl Config {
         self.private_networks = flags.private_networks;
     }
 
-    pub fn check(self) -> Result<super::Config, ConfigError> {
+    pub fn check(mut self) -> Result<super::Config, ConfigError> {
         let cpus = std::thread::available_parallelism().map_or(1, usize::from);
-        let mut listeners = Vec::new();
-        for (index, listener) in self.listeners.iter().enumerate() {
-            let address: SocketAddr = listener.address.parse().map_err(|_| {
-                let said = &listener.address;
-                ConfigError(format!(
-                    "listener[{index}].address: '{said}' is not an address and port, such as 0.0.0.0:8080"
-                ))
-            })?;
-            let families = match &listener.families {
-                None => Families::ALL,
-                Some(names) => Families::parse(names.iter().map(String::as_str))
-                    .map_err(|name| ConfigError(format!("listener[{index}].families: there is no family '{name}'")))?,
-            };
-            listeners.push((address, families));
+        if self.listeners.is_empty() {
+            self.listeners.push(Listener::at("127.0.0.1:8080".to_owned()));
         }
-        if listeners.is_empty() {
-            listeners.push((SocketAddr::from(([127, 0, 0, 1], 8080)), Families::ALL));
-        }
+        let listeners = self.listeners.iter().enumerate().map(|(index, listener)| listener.check(index));
+        let listeners = listeners.collect::<Result<Vec<_>, _>>()?;
         let domain = self.domain.unwrap_or_else(|| "localhost".to_owned()).to_ascii_lowercase();
         let named = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'.');
         if domain.is_empty() || !domain.bytes().all(named) || domain.starts_with('.') || domain.ends_with('.') {
@@ -368,13 +344,7 @@ impl Config {
             }
         };
         let limits = self.limits.check()?;
-        let mut trusted_proxies = Vec::new();
-        for (index, proxy) in self.trusted_proxies.unwrap_or_default().iter().enumerate() {
-            let net = proxy.parse::<IpNet>().ok().or_else(|| proxy.parse::<IpAddr>().ok().map(IpNet::from));
-            let wrong =
-                || format!("trusted_proxies[{index}]: '{proxy}' is not an address or a network such as 10.0.0.0/8");
-            trusted_proxies.push(net.ok_or_else(|| ConfigError(wrong()))?);
-        }
+        let trusted_proxies = networks("trusted_proxies", &self.trusted_proxies.unwrap_or_default())?;
         let edge = Edge {
             compress: self.compress.unwrap_or(true),
             decode_requests: self.decode_requests.unwrap_or(false),
@@ -391,17 +361,6 @@ impl Config {
             )? as usize,
         };
         let outbound = {
-            let nets = |what: &str, texts: Option<Vec<String>>| {
-                let mut nets = Vec::new();
-                for text in texts.unwrap_or_default() {
-                    let address = || text.parse::<std::net::IpAddr>().map(IpNet::from);
-                    let net = text.parse::<IpNet>().or_else(|_| address());
-                    nets.push(net.map_err(|_| {
-                        ConfigError(format!("{what}: '{text}' is neither an address nor a network, such as 10.0.0.0/8"))
-                    })?);
-                }
-                Ok(nets)
-            };
             let written = self.outbound;
             let defaults = OutboundSettings::default();
             let ms = |what: &str, written: Option<u64>, default: Duration| {
@@ -411,8 +370,8 @@ impl Config {
             OutboundSettings {
                 guard: Guard {
                     allow_private: written.allow_private.unwrap_or(self.private_networks),
-                    allow: nets("outbound.allow", written.allow)?,
-                    deny: nets("outbound.deny", written.deny)?,
+                    allow: networks("outbound.allow", &written.allow.unwrap_or_default())?,
+                    deny: networks("outbound.deny", &written.deny.unwrap_or_default())?,
                 },
                 connect: ms("outbound.connect_ms", written.connect_ms, defaults.connect)?,
                 timeout: ms("outbound.timeout_ms", written.timeout_ms, defaults.timeout)?,
@@ -463,7 +422,7 @@ impl Config {
                 * 1024
                 * 1024,
         };
-        let port = listeners[0].0.port();
+        let port = listeners[0].address.port();
         Ok(super::Config {
             data: self.data.unwrap_or_else(|| "portico-data".into()),
             base_url: match self.base_url {

@@ -4,10 +4,11 @@
 //! Out: [`Config`], or one sentence that names the setting and what is wrong with it, before any port opens.
 
 pub mod file;
+pub mod listener;
 pub mod storage;
 
 use std::fmt;
-use std::net::SocketAddr;
+use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -17,8 +18,8 @@ use control_plane::logs::LogSettings;
 use control_plane::{ImportSettings, OutboundSettings};
 use ipnet::IpNet;
 
-use crate::families::Families;
 use crate::rt::Driver;
+use listener::Listening;
 use storage::StorageSettings;
 
 /// What code uses.
@@ -28,7 +29,7 @@ pub struct Config {
     pub domain: String,
     pub region: ProviderRegion,
     pub base_url: String,
-    pub listeners: Vec<(SocketAddr, Families)>,
+    pub listeners: Vec<Listening>,
     pub cores: usize,
     pub hosts: usize,
     /// None: the ring where the kernel gives one, epoll elsewhere.
@@ -122,6 +123,15 @@ impl Config {
     }
 }
 
+/// Networks, or single addresses; `what` names the setting.
+fn networks(what: &str, texts: &[String]) -> Result<Vec<IpNet>, ConfigError> {
+    let network = |text: &String| text.parse().ok().or_else(|| text.parse::<IpAddr>().ok().map(IpNet::from));
+    let wrong = |index: usize, text: &String| {
+        ConfigError(format!("{what}[{index}]: '{text}' is neither an address nor a network, such as 10.0.0.0/8"))
+    };
+    texts.iter().enumerate().map(|(index, text)| network(text).ok_or_else(|| wrong(index, text))).collect()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -137,7 +147,10 @@ mod tests {
     #[test]
     fn without_settings_it_serves_this_machine_only() {
         let config = read("", &[]).unwrap();
-        assert_eq!(config.listeners, [("127.0.0.1:8080".parse().unwrap(), Families::ALL)]);
+        assert_eq!(config.listeners.len(), 1);
+        let listening = &config.listeners[0];
+        assert_eq!(listening.address, "127.0.0.1:8080".parse().unwrap());
+        assert_eq!(listening.terms.families, crate::families::Families::ALL);
         assert_eq!(config.base_url, "http://localhost:8080");
         assert!(config.cores >= 1 && config.hosts >= 1);
     }
@@ -176,6 +189,8 @@ mod tests {
             ("driver = \"kqueue\"", &[], "driver"),
             ("[[listener]]\naddress = \"nowhere\"", &[], "listener[0].address"),
             ("[[listener]]\naddress = \"127.0.0.1:1\"\nfamilies = [\"endpont\"]", &[], "listener[0].families"),
+            ("[[listener]]\naddress = \"127.0.0.1:1\"\nallow = [\"10.0.0.0/99\"]", &[], "listener[0].allow[0]"),
+            ("[[listener]]\naddress = \"127.0.0.1:1\"\ndeny = [\"::1\", \"everybody\"]", &[], "listener[0].deny[1]"),
             ("", &[("PORTICO_CORES", "two")], "PORTICO_CORES"),
             ("[limits]\nheap_mib = 1", &[], "limits.heap_mib"),
             // Hosts are made for so much and no more; a larger number would be a promise nobody keeps.

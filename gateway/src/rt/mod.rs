@@ -8,6 +8,7 @@
 
 mod bell;
 mod foreign;
+mod poll;
 mod signal;
 mod stream;
 mod wheel;
@@ -21,6 +22,7 @@ use futures_util::FutureExt;
 
 pub use bell::{Bell, Inbox, bell};
 pub use foreign::{Wake, foreign, wake_local};
+pub use poll::{PlainStream, PollStream};
 pub use signal::Signal;
 pub use stream::{LinkReader, LinkWriter, Listener, Stream, split_link};
 pub use wheel::{Deadline, Wheel};

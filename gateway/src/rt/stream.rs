@@ -1,15 +1,22 @@
 //! Sockets: listeners and accepted streams, and the Unix streams that lead to hosts. Buffers travel into an operation and
 //! come back with its result.
 
+use std::future::Future;
 use std::io;
 use std::net::{SocketAddr, TcpListener};
 use std::os::unix::net::UnixStream;
+use std::pin::pin;
 
 use monoio::buf::{IoBuf, IoBufMut};
 use monoio::io::{
     AsyncReadRent, AsyncWriteRent, AsyncWriteRentExt, CancelableAsyncReadRent, CancelableAsyncWriteRent, Splitable,
 };
 
+use bytes::Bytes;
+use futures_util::future::{Either, select};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+
+use super::poll::{PlainStream, PollStream};
 use super::wheel::Deadline;
 
 pub struct Listener(monoio::net::TcpListener);
@@ -25,43 +32,93 @@ impl Listener {
         let (stream, peer) = self.0.cancelable_accept(until.handle()).await?;
         // Answers are sent whole; waiting to fill a segment would only delay them.
         stream.set_nodelay(true)?;
-        Ok((Stream(stream), peer))
+        Ok((Stream::Ring(stream), peer))
     }
 }
 
 /// An accepted connection.
-pub struct Stream(monoio::net::TcpStream);
+pub enum Stream {
+    /// Operations own their buffers while the ring has them.
+    Ring(monoio::net::TcpStream),
+    /// What has TLS inside.
+    Poll(PollStream),
+}
 
 impl Stream {
     /// Appends to `buffer` what has come, up to its capacity. 0 bytes: the peer has closed.
-    pub async fn read(&mut self, buffer: Vec<u8>, deadline: &Deadline) -> (io::Result<usize>, Vec<u8>) {
+    pub async fn read(&mut self, mut buffer: Vec<u8>, deadline: &Deadline) -> (io::Result<usize>, Vec<u8>) {
         debug_assert!(buffer.capacity() > buffer.len(), "a read needs room");
-        let filled = buffer.len();
-        let (read, slice) = self.0.cancelable_read(buffer.slice_mut(filled..), deadline.handle()).await;
-        (read, slice.into_inner())
+        match self {
+            Self::Ring(stream) => {
+                let filled = buffer.len();
+                let (read, slice) = stream.cancelable_read(buffer.slice_mut(filled..), deadline.handle()).await;
+                (read, slice.into_inner())
+            }
+            Self::Poll(stream) => {
+                let read = before(deadline, stream.read_buf(&mut buffer)).await;
+                (read, buffer)
+            }
+        }
     }
 
     /// Writes all of `buffer`.
-    pub async fn write(&mut self, mut buffer: Vec<u8>, deadline: &Deadline) -> (io::Result<()>, Vec<u8>) {
-        let mut written = 0;
-        while written < buffer.len() {
-            let (result, slice) = self.0.cancelable_write(buffer.slice(written..), deadline.handle()).await;
-            buffer = slice.into_inner();
-            match result {
-                Ok(0) => return (Err(io::ErrorKind::WriteZero.into()), buffer),
-                Ok(length) => written += length,
-                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-                Err(error) => return (Err(error), buffer),
+    pub async fn write(&mut self, buffer: Vec<u8>, deadline: &Deadline) -> (io::Result<()>, Vec<u8>) {
+        match self {
+            Self::Ring(stream) => write_ring(stream, buffer, deadline).await,
+            Self::Poll(stream) => {
+                let written = async {
+                    stream.write_all(&buffer).await?;
+                    stream.flush().await
+                };
+                let written = before(deadline, written).await;
+                (written, buffer)
             }
         }
-        (Ok(()), buffer)
     }
 
     /// Says that nothing more will be sent.
-    pub async fn shutdown(&mut self) {
+    pub async fn shutdown(&mut self, deadline: &Deadline) {
         // The peer may be gone already, which is all the same to us.
-        let _ = self.0.shutdown().await;
+        let _ = match self {
+            Self::Ring(stream) => stream.shutdown().await,
+            Self::Poll(stream) => before(deadline, stream.shutdown()).await,
+        };
     }
+
+    /// The same connection by readiness, for TLS or HTTP/2. `ahead` was read from it and comes first.
+    pub fn into_poll(self, ahead: Vec<u8>) -> io::Result<PollStream> {
+        match self {
+            Self::Ring(stream) => PlainStream::new(stream, Bytes::from(ahead)).map(PollStream::Plain),
+            Self::Poll(stream) => Ok(stream.with_ahead(Bytes::from(ahead))),
+        }
+    }
+}
+
+/// What `operation` comes to, unless the deadline does first.
+async fn before<T>(deadline: &Deadline, operation: impl Future<Output = io::Result<T>>) -> io::Result<T> {
+    match select(pin!(operation), pin!(deadline.passed())).await {
+        Either::Left((result, _)) => result,
+        Either::Right(_) => Err(io::ErrorKind::TimedOut.into()),
+    }
+}
+
+async fn write_ring(
+    stream: &mut monoio::net::TcpStream,
+    mut buffer: Vec<u8>,
+    deadline: &Deadline,
+) -> (io::Result<()>, Vec<u8>) {
+    let mut written = 0;
+    while written < buffer.len() {
+        let (result, slice) = stream.cancelable_write(buffer.slice(written..), deadline.handle()).await;
+        buffer = slice.into_inner();
+        match result {
+            Ok(0) => return (Err(io::ErrorKind::WriteZero.into()), buffer),
+            Ok(length) => written += length,
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            Err(error) => return (Err(error), buffer),
+        }
+    }
+    (Ok(()), buffer)
 }
 
 /// The reading half of a stream to a host, or of a bell.

@@ -5,7 +5,9 @@
 //! again or cancels whatever operation the connection is in. Times are exact to one turn.
 
 use std::cell::{Cell, RefCell};
+use std::future::poll_fn;
 use std::rc::{Rc, Weak};
+use std::task::{Poll, Waker};
 
 use monoio::io::{CancelHandle, Canceller};
 
@@ -15,6 +17,8 @@ pub struct Deadline {
     expired: Cell<bool>,
     idle: Cell<bool>,
     canceller: RefCell<Option<Canceller>>,
+    /// Who waits for it beside an operation that needs no cancelling.
+    waiting: RefCell<Option<Waker>>,
 }
 
 impl Deadline {
@@ -45,6 +49,24 @@ impl Deadline {
         if let Some(old) = canceller.take() {
             *canceller = Some(old.cancel());
         }
+        if let Some(waker) = self.waiting.borrow_mut().take() {
+            waker.wake();
+        }
+    }
+
+    /// Returns once expired. For operations that may be dropped half-way; one task at a time waits.
+    pub async fn passed(&self) {
+        poll_fn(|context| {
+            if self.expired() {
+                return Poll::Ready(());
+            }
+            let mut waiting = self.waiting.borrow_mut();
+            if !waiting.as_ref().is_some_and(|waker| waker.will_wake(context.waker())) {
+                *waiting = Some(context.waker().clone());
+            }
+            Poll::Pending
+        })
+        .await
     }
 }
 
@@ -79,6 +101,7 @@ impl Wheel {
             expired: Cell::new(false),
             idle: Cell::new(false),
             canceller: RefCell::new(Some(Canceller::new())),
+            waiting: RefCell::default(),
         });
         self.place(&deadline);
         deadline

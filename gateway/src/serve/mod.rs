@@ -30,9 +30,11 @@ use tracing_subscriber::EnvFilter;
 
 use crate::bridge::Bridge;
 use crate::commands::{Role, ServeArgs};
+use crate::config::listener::Listening;
 use crate::config::{Config, Overrides};
 use crate::core::{self, Message, Parts, Start};
 use crate::families::{Families, Family};
+use crate::listener::Terms;
 use crate::metrics::Metrics;
 use crate::node::Node;
 use crate::rt::{self, Bell, Driver};
@@ -59,8 +61,9 @@ pub fn run(args: ServeArgs) -> ExitCode {
             Role::Gateway => &[Family::Endpoint, Family::Metrics, Family::Health],
             Role::ControlPlane => &[Family::Client, Family::Admin, Family::Metrics, Family::Health],
         };
-        for (_, families) in &mut config.listeners {
-            *families = families.only(part);
+        for listening in &mut config.listeners {
+            let terms = Arc::make_mut(&mut listening.terms);
+            terms.families = terms.families.only(part);
         }
     }
     logging(&config);
@@ -167,7 +170,7 @@ impl Server {
             .build()
             .map_err(|error| format!("the side runtime: {error}"))?;
         // A port of 0 was decided by the kernel; links must lead to the one it gave.
-        let base_url = if config.listeners[0].0.port() == 0 && config.base_url.ends_with(":0") {
+        let base_url = if config.listeners[0].address.port() == 0 && config.base_url.ends_with(":0") {
             format!("http://localhost:{}", addresses[0].port())
         } else {
             config.base_url.clone()
@@ -247,7 +250,7 @@ impl Server {
         }
         let supervisor = Some(supervisor);
         let data = config.data.clone();
-        let families = config.listeners.iter().map(|(_, families)| *families).collect();
+        let families = config.listeners.iter().map(|listening| listening.terms.families).collect();
         Ok(Self {
             runtime,
             control,
@@ -320,9 +323,9 @@ fn choose_driver(asked: Option<Driver>) -> Result<Driver, String> {
 }
 
 /// Every core's own sockets: the kernel spreads connections over sockets that share a port.
-fn bind(config: &Config) -> Result<Vec<Vec<(TcpListener, Families)>>, String> {
-    let mut of_core: Vec<Vec<(TcpListener, Families)>> = (0..config.cores).map(|_| Vec::new()).collect();
-    for (address, families) in &config.listeners {
+fn bind(config: &Config) -> Result<Vec<Vec<(TcpListener, Arc<Terms>)>>, String> {
+    let mut of_core: Vec<Vec<(TcpListener, Arc<Terms>)>> = (0..config.cores).map(|_| Vec::new()).collect();
+    for Listening { address, terms } in &config.listeners {
         // Two servers could share a port without noticing; one bind without sharing finds out.
         let alone = TcpListener::bind(address).map_err(|error| cannot_listen(*address, &error))?;
         let mut address = alone.local_addr().map_err(|error| cannot_listen(*address, &error))?;
@@ -330,7 +333,7 @@ fn bind(config: &Config) -> Result<Vec<Vec<(TcpListener, Families)>>, String> {
         for sockets in &mut of_core {
             let socket = listen(address).map_err(|error| cannot_listen(address, &error))?;
             address = socket.local_addr().map_err(|error| cannot_listen(address, &error))?;
-            sockets.push((socket, *families));
+            sockets.push((socket, terms.clone()));
         }
     }
     Ok(of_core)
