@@ -10,14 +10,12 @@ use std::net::IpAddr;
 use std::rc::Rc;
 use std::time::Instant;
 
-use bytes::Bytes;
 use storage::model::CorrelationId;
 
 use crate::arrive::Arrived;
-use crate::bridge::Pieces;
 use crate::core::Core;
+use crate::dispatch::{self, Answered, Streamed};
 use crate::families::Family;
-use crate::forwarded;
 use crate::http1::encode::{self, Length, Turn};
 use crate::http1::{Fields, Framing, Head, Intake, Known, Method, Progress, Refusal};
 use crate::limits;
@@ -25,7 +23,6 @@ use crate::record::epoch_ms;
 use crate::request::Request;
 use crate::respond::{self, Answer};
 use crate::rt::{Deadline, Stream};
-use crate::{journey, route};
 
 /// Serves one connection to its end.
 pub async fn serve(core: Rc<Core>, stream: Stream, arrived: Arrived) {
@@ -119,12 +116,9 @@ impl Connection {
         if head.framing == Framing::Empty {
             return Ok(begin..begin);
         }
-        let max = match self.family(head) {
-            Family::Endpoint => self.endpoint_bytes_max(head).saturating_sub(head.head_bytes as u64),
-            Family::Client => u64::from(limits::REQUEST_BYTES_MAX),
-            Family::Admin => limits::ADMIN_BODY_BYTES_MAX,
-            Family::Metrics | Family::Health | Family::None => limits::OTHER_BODY_BYTES_MAX,
-        };
+        let bytes = &self.input[self.start..];
+        let named = self.core.parts.node.read_host(text(head.host.of(bytes)));
+        let max = dispatch::body_bytes_max(&self.core, named, text(head.path(bytes)), head.head_bytes);
         let mut intake = match Intake::new(head.framing, max) {
             Ok(intake) => intake,
             Err(refusal) => return self.refuse(refusal).await,
@@ -159,22 +153,6 @@ impl Connection {
         }
     }
 
-    fn family(&self, head: &Head) -> Family {
-        let bytes = &self.input[self.start..];
-        let named = self.core.parts.node.read_host(text(head.host.of(bytes)));
-        Family::of(text(head.path(bytes)), named.app.is_some())
-    }
-
-    /// Largest request of the app that is asked for. Looked up before the body is read, since that is when it matters; an
-    /// app that is not here has the server's own bound, and its request is read so that it can be answered.
-    fn endpoint_bytes_max(&self, head: &Head) -> u64 {
-        let bytes = &self.input[self.start..];
-        let named = self.core.parts.node.read_host(text(head.host.of(bytes)));
-        let client_app_id = route::client_app_id(text(head.path(bytes)), named.app);
-        let snapshot = self.core.parts.snapshots.load();
-        snapshot.find(client_app_id).map_or(limits::REQUEST_BYTES_MAX, |app| app.limits.request_bytes_max).into()
-    }
-
     /// Answers one request. True when the connection is to be closed after it.
     async fn request(&mut self, head: &Head, body: std::ops::Range<usize>) -> Open<bool> {
         let started = Instant::now();
@@ -192,81 +170,34 @@ impl Connection {
             started,
             started_ms: epoch_ms(),
         };
-        let family = Family::of(request.path, request.named.app.is_some());
-        let answer = if !self.arrived.terms.families.serves(family) {
-            respond::nothing_here()
-        } else {
-            match family {
-                Family::Endpoint => {
-                    let answer = journey::answer(&self.core, &request).await;
-                    return Ok(encode_answer(&self.core, &mut self.output, head, &answer));
-                }
-                Family::Client | Family::Admin => match self.cross(head, &request).await {
-                    Some((response, pieces)) => {
-                        let status = response.status.as_u16();
-                        let close = self.stream_out(head, response, pieces).await?;
-                        self.core.parts.metrics.request(family, status, started.elapsed());
-                        return Ok(close);
-                    }
-                    None => respond::control_plane_gone(),
-                },
-                Family::Metrics => respond::metrics(&self.core),
-                Family::Health => respond::health(&self.core),
-                Family::None => respond::nothing_here(),
-            }
-        };
-        self.core.parts.metrics.request(family, answer.status, started.elapsed());
-        Ok(encode_answer(&self.core, &mut self.output, head, &answer))
+        match dispatch::answer(&self.core, self.arrived.terms.families, &request).await {
+            Answered::Whole(answer) => Ok(encode_answer(&self.core, &mut self.output, head, &answer)),
+            Answered::InPieces(streamed) => self.stream_out(head, streamed).await,
+        }
     }
 
     /// Who sent the request whose head lies in `bytes`.
     fn sender(&self, bytes: &[u8]) -> IpAddr {
-        let trusted = &self.core.parts.edge.trusted_proxies;
         match self.fields.known(Known::ForwardedFor) {
-            Some(_) if !trusted.is_empty() => {
-                let values: Vec<&[u8]> = self.fields.find(b"x-forwarded-for", bytes).collect();
-                forwarded::sender(self.arrived.peer.ip(), trusted, values.into_iter())
+            Some(_) => {
+                dispatch::sender(&self.core, self.arrived.peer.ip(), self.fields.find(b"x-forwarded-for", bytes))
             }
-            _ => self.arrived.peer.ip(),
+            None => self.arrived.peer.ip(),
         }
-    }
-
-    /// Hands the request to the control plane's router.
-    async fn cross(&self, head: &Head, request: &Request<'_>) -> Option<(http::response::Parts, Pieces)> {
-        // The target alone: who is asked for is decided by the listener, not by the Host a client chose.
-        let target = text(head.target.of(&self.input[self.start..]));
-        let target = if head.authority.is_some() { request.path } else { target };
-        let mut crossing = http::Request::builder().method(request.method).uri(target);
-        for (name, value) in &request.headers {
-            crossing = crossing.header(*name, *value);
-        }
-        let crossing = crossing.extension(control_plane::Peer(request.peer));
-        let crossing = match crossing.body(Bytes::copy_from_slice(request.body)) {
-            Ok(crossing) => crossing,
-            // Valid HTTP that the router's types cannot hold; nothing it serves looks like that.
-            Err(_) => http::Request::get("/unroutable").body(Bytes::new()).ok()?,
-        };
-        let response = self.core.remote.wait(self.core.parts.bridge.cross(crossing)).await?;
-        Some(response.into_parts())
     }
 
     /// Sends the router's response as its body comes.
-    async fn stream_out(&mut self, head: &Head, response: http::response::Parts, mut pieces: Pieces) -> Open<bool> {
-        let known = response
-            .headers
-            .get(http::header::CONTENT_LENGTH)
-            .and_then(|length| length.to_str().ok())
-            .and_then(|length| length.parse().ok());
-        let length = known.map_or(Length::Chunked, Length::Known);
-        let headers = response.headers.iter().map(|(name, value)| (name.as_str().as_bytes(), value.as_bytes()));
+    async fn stream_out(&mut self, head: &Head, mut streamed: Streamed) -> Open<bool> {
+        let length = streamed.length().map_or(Length::Chunked, Length::Known);
+        let headers = streamed.head.headers.iter().map(|(name, value)| (name.as_str().as_bytes(), value.as_bytes()));
         let date = self.core.date.get();
         let turn = Turn {
             date: &date,
             head_only: head.method == Method::Head,
             close: !head.keep_alive || self.core.draining(),
         };
-        let written = encode::head(&mut self.output, response.status.as_u16(), headers, length, turn);
-        while let Some(piece) = self.core.remote.wait(pieces.next()).await {
+        let written = encode::head(&mut self.output, streamed.head.status.as_u16(), headers, length, turn);
+        while let Some(piece) = streamed.next(&self.core).await {
             // A body that breaks off must not look whole: the connection ends in the middle of it.
             let piece = piece.map_err(|_| Closed)?;
             if written.bodyless {
@@ -283,6 +214,7 @@ impl Connection {
         if length == Length::Chunked && !written.bodyless {
             self.output.extend_from_slice(encode::LAST_CHUNK);
         }
+        streamed.record(&self.core);
         Ok(written.close)
     }
 

@@ -19,6 +19,7 @@ pub mod connection;
 pub mod core;
 pub mod cors;
 pub mod decode;
+pub mod dispatch;
 pub mod errand;
 pub mod families;
 pub mod forwarded;

@@ -1,0 +1,127 @@
+//! What is done with a request, whichever protocol brought it: the journey for endpoints, the control plane's router for
+//! its paths, the server's own pages.
+//!
+//! In: a whole [`Request`] and the families its listener serves. Out: an answer, or the head of one whose body follows in
+//! pieces. Also here, since both protocols must ask before they read on: how large a body may be, and who the sender is.
+//!
+//! Not here: how a request is read and an answer written (connection, http2).
+
+use std::net::IpAddr;
+use std::rc::Rc;
+use std::time::Instant;
+
+use bytes::Bytes;
+
+use crate::bridge::Pieces;
+use crate::core::Core;
+use crate::families::{Families, Family};
+use crate::node::Named;
+use crate::request::Request;
+use crate::respond::{self, Answer};
+use crate::{forwarded, journey, limits, route};
+
+/// How a request was answered.
+pub enum Answered {
+    /// In whole.
+    Whole(Answer),
+    /// By the control plane's router, whose body comes in pieces.
+    InPieces(Streamed),
+}
+
+/// An answer of the control plane's router.
+pub struct Streamed {
+    pub head: http::response::Parts,
+    pieces: Pieces,
+    family: Family,
+    started: Instant,
+}
+
+impl Streamed {
+    /// The next piece of the body, `None` at its end. `Err` when the body broke off, so that the client is not told it was
+    /// whole.
+    pub async fn next(&mut self, core: &Core) -> Option<Result<Bytes, String>> {
+        core.remote.wait(self.pieces.next()).await
+    }
+
+    /// The body's length, where the router knew it.
+    pub fn length(&self) -> Option<u64> {
+        self.head.headers.get(http::header::CONTENT_LENGTH)?.to_str().ok()?.parse().ok()
+    }
+
+    /// It has been sent.
+    pub fn record(&self, core: &Core) {
+        core.parts.metrics.request(self.family, self.head.status.as_u16(), self.started.elapsed());
+    }
+}
+
+/// Answers one request.
+pub async fn answer(core: &Rc<Core>, families: Families, request: &Request<'_>) -> Answered {
+    let family = Family::of(request.path, request.named.app.is_some());
+    let answer = if !families.serves(family) {
+        respond::nothing_here()
+    } else {
+        match family {
+            // It keeps its own figures.
+            Family::Endpoint => return Answered::Whole(journey::answer(core, request).await),
+            Family::Client | Family::Admin => match cross(core, request).await {
+                Some((head, pieces)) => {
+                    return Answered::InPieces(Streamed { head, pieces, family, started: request.started });
+                }
+                None => respond::control_plane_gone(),
+            },
+            Family::Metrics => respond::metrics(core),
+            Family::Health => respond::health(core),
+            Family::None => respond::nothing_here(),
+        }
+    };
+    core.parts.metrics.request(family, answer.status, request.started.elapsed());
+    Answered::Whole(answer)
+}
+
+/// Hands the request to the control plane's router.
+async fn cross(core: &Core, request: &Request<'_>) -> Option<(http::response::Parts, Pieces)> {
+    // The target alone: who is asked for is decided by the listener, not by the host name a client chose.
+    let target = match request.query {
+        Some(query) => &format!("{}?{query}", request.path),
+        None => request.path,
+    };
+    let mut crossing = http::Request::builder().method(request.method).uri(target);
+    for (name, value) in &request.headers {
+        crossing = crossing.header(*name, *value);
+    }
+    let crossing = crossing.extension(control_plane::Peer(request.peer));
+    let crossing = match crossing.body(Bytes::copy_from_slice(request.body)) {
+        Ok(crossing) => crossing,
+        // Valid HTTP that the router's types cannot hold; nothing it serves looks like that.
+        Err(_) => http::Request::get("/unroutable").body(Bytes::new()).ok()?,
+    };
+    let response = core.remote.wait(core.parts.bridge.cross(crossing)).await?;
+    Some(response.into_parts())
+}
+
+/// Largest body a request for `path` may have, when its head took `head_bytes`. Looked up before the body is read, since
+/// that is when it matters; an app that is not here has the server's own bound, and its request is read so that it can be
+/// answered.
+pub fn body_bytes_max(core: &Core, named: Named<'_>, path: &str, head_bytes: usize) -> u64 {
+    match Family::of(path, named.app.is_some()) {
+        Family::Endpoint => {
+            let snapshot = core.parts.snapshots.load();
+            let app = snapshot.find(route::client_app_id(path, named.app));
+            let max = app.map_or(limits::REQUEST_BYTES_MAX, |app| app.limits.request_bytes_max);
+            u64::from(max).saturating_sub(head_bytes as u64)
+        }
+        Family::Client => u64::from(limits::REQUEST_BYTES_MAX),
+        Family::Admin => limits::ADMIN_BODY_BYTES_MAX,
+        Family::Metrics | Family::Health | Family::None => limits::OTHER_BODY_BYTES_MAX,
+    }
+}
+
+/// Who sent a request that came from `peer` with these values of `X-Forwarded-For`.
+pub fn sender<'h>(core: &Core, peer: IpAddr, forwarded_for: impl Iterator<Item = &'h [u8]>) -> IpAddr {
+    let trusted = &core.parts.edge.trusted_proxies;
+    if trusted.is_empty() {
+        return peer;
+    }
+    let values: Vec<&[u8]> = forwarded_for.collect();
+    forwarded::sender(peer, trusted, values.into_iter())
+}
