@@ -16,6 +16,7 @@ use control_plane::ControlPlane;
 use control_plane::logs::{LogEntry, LogSink};
 use isolate_pool::link::page::now_ms;
 use isolate_pool::supervisor::{HostEvent, Supervisor};
+use storage::Redis;
 pub use storage::model::CallPlace as Permit;
 use storage::model::Snapshots;
 
@@ -65,6 +66,8 @@ pub struct Parts {
     pub edge: Arc<Edge>,
     pub logs: LogSink,
     pub metrics: Metrics,
+    /// What nodes share, where they do. A request never waits for it.
+    pub redis: Option<Redis>,
 }
 
 /// One core's state, shared by its tasks.

@@ -21,6 +21,7 @@ pub mod model;
 pub mod mongo;
 pub mod namespace;
 pub mod projection;
+pub mod redis;
 pub mod schema;
 pub mod shape;
 pub mod sort;
@@ -33,6 +34,7 @@ pub use catalog::Catalog;
 pub use embedded::Embedded;
 pub use error::{Fault, Label, StoreError};
 pub use namespace::{Namespace, Tenant};
+pub use redis::Redis;
 pub use schema::Schema;
 pub use store::{
     Aggregate, Batch, Change, Compacted, Cursor, Delete, Find, IndexInfo, IndexProgress, Inserted, Modified, Modify,

@@ -6,6 +6,18 @@ use std::time::Duration;
 /// nobody outside sees it.
 pub const CATALOG_BATCH_BYTES: usize = 4 * 1024 * 1024;
 
+/// Apps whose live deployments are read with one query when a node starts. They come in batches of bytes; this only bounds
+/// the list of ids that is sent.
+pub const SERVED_READ_AT_ONCE: usize = 1_000;
+
+/// Changes of apps that a shared catalog's ledger names, about twenty bytes each. A node that missed more looks through all
+/// apps, which takes seconds where there are ten thousand.
+pub const LEDGER_RECENT: usize = 256;
+
+/// Attempts to change the ledger when other nodes were faster each time. Each is a round trip or two; past it a change is
+/// refused.
+pub const LEDGER_TRIES: usize = 200;
+
 /// Threads that MongoDB's driver runs on. It mostly waits for sockets, and hands replies over without decoding them.
 pub const DRIVER_THREADS: usize = 2;
 
@@ -40,6 +52,20 @@ pub const DATABASE_NAME_BYTES_MAX: usize = 63;
 /// Bytes of a database's name on a cluster that apps share: what the app's id and the underscore leave. A longer one is
 /// refused with `InvalidNamespace` (73).
 pub const SHARED_DATABASE_NAME_BYTES_MAX: usize = DATABASE_NAME_BYTES_MAX - 25;
+
+/// First and longest pause before Redis is connected to again. The longest is short: what nodes hint to each other is late
+/// for so long after Redis comes back, and one attempt costs next to nothing.
+pub const REDIS_RETRY_LEAST: Duration = Duration::from_millis(50);
+pub const REDIS_RETRY_MOST: Duration = Duration::from_millis(500);
+
+/// Quiet on a connection to Redis after which it is asked whether it is there. `/health` shows the age of its last answer.
+pub const REDIS_SIGN_OF_LIFE: Duration = Duration::from_secs(1);
+
+/// Hints that wait for a node to look at them; more are dropped, since the first makes it look at everything.
+pub const REDIS_HINTS_WAITING: usize = 64;
+
+/// Bytes of one hint; a longer message is not one of ours and is not read.
+pub const REDIS_HINT_BYTES_MAX: usize = 1_024;
 
 /// Error codes without a name of their own that are remembered with the name made for them. MongoDB has some hundreds; past
 /// it an error has its code and is called `UnknownError`.

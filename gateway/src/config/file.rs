@@ -11,6 +11,7 @@ use control_plane::{ImportSettings, OutboundSettings, app_limits};
 use serde::Deserialize;
 
 use super::listener::Listener;
+use super::redis::Redis;
 use super::storage::Storage;
 use super::{AdminKey, ConfigError, Edge, Overrides, networks};
 use crate::rt::Driver;
@@ -65,6 +66,8 @@ pub struct Config {
     pub npm: Npm,
     #[serde(default)]
     pub storage: Storage,
+    #[serde(default)]
+    pub redis: Redis,
     #[serde(skip)]
     no_samples: bool,
     #[serde(skip)]
@@ -250,6 +253,7 @@ impl Config {
             &mut self.outbound.connections,
         )?;
         self.storage.environment(&variable)?;
+        self.redis.environment(&variable)?;
         text("PORTICO_NPM_REGISTRY", &mut self.npm.registry);
         text("PORTICO_NPM_TOKEN", &mut self.npm.token);
         number("PORTICO_NPM_ARCHIVE_MIB", variable("PORTICO_NPM_ARCHIVE_MIB"), &mut self.npm.archive_mib)?;
@@ -453,6 +457,7 @@ impl Config {
             logs,
             npm,
             storage: self.storage.check()?,
+            redis: self.redis.check()?,
             drain: Duration::from_secs(within("drain_s", self.drain_s.unwrap_or(30), 0, 3600)?),
             log: self.log.unwrap_or_else(|| "info".to_owned()),
             log_json,

@@ -5,6 +5,7 @@
 
 pub mod file;
 pub mod listener;
+pub mod redis;
 pub mod storage;
 
 use std::fmt;
@@ -45,6 +46,8 @@ pub struct Config {
     pub npm: NpmSettings,
     /// Where records and documents lie.
     pub storage: StorageSettings,
+    /// What nodes share for speed, where there is one.
+    pub redis: Option<::storage::redis::Settings>,
     pub drain: Duration,
     /// `tracing` filter for the log on standard error.
     pub log: String,

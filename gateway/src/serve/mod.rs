@@ -22,10 +22,10 @@ use std::time::Duration;
 use control_plane::{AdminKeySettings, ControlPlane, ControlPlaneConfig};
 use isolate_pool::supervisor::{self, Plan, Supervisor, compile_host::CompileHost};
 use socket2::{Domain, Protocol, Socket, Type};
-use storage::Store;
 use storage::embedded::{Embedded, Options};
 use storage::model::{SecretText, Snapshots};
 use storage::mongo::{Clusters, OpenHosts, Times};
+use storage::{Redis, Store};
 use tracing_subscriber::EnvFilter;
 
 use crate::bridge::Bridge;
@@ -169,6 +169,13 @@ impl Server {
             .enable_all()
             .build()
             .map_err(|error| format!("the side runtime: {error}"))?;
+        let redis = match &config.redis {
+            Some(settings) => {
+                let redis = Redis::start(settings.clone(), runtime.handle());
+                Some(redis.map_err(|error| format!("redis.url: {error}"))?)
+            }
+            None => None,
+        };
         // A port of 0 was decided by the kernel; links must lead to the one it gave.
         let base_url = if config.listeners[0].address.port() == 0 && config.base_url.ends_with(":0") {
             format!("http://localhost:{}", addresses[0].port())
@@ -219,6 +226,7 @@ impl Server {
             workers: Workers::new(runtime.handle().clone()),
             edge: Arc::new(config.edge.clone()),
             metrics,
+            redis,
         };
 
         let mut cores = Vec::new();
