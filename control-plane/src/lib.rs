@@ -57,7 +57,7 @@ use futures_util::future::BoxFuture;
 
 use isolate_pool::compiler::Compile;
 use isolate_pool::services::{Services, Session};
-use storage::model::{ActiveApp, AppId, AppLimits, BundleId, ProviderRegion, Snapshots};
+use storage::model::{ActiveApp, AppId, AppLimits, BundleId, DeploymentModel, ProviderRegion, Snapshots};
 use storage::{Catalog, Store, StoreError};
 
 pub use admins::{AdminKey, AdminKeySettings, LocalLogin, Role};
@@ -87,8 +87,8 @@ pub struct ControlPlaneConfig {
     pub base_url: String,
     /// Where this node is; new apps live here unless they say otherwise.
     pub region: ProviderRegion,
-    /// Legacy location code of that region; echoed.
-    pub location: String,
+    /// The other regions that have nodes, and where clients reach each, as `base_url`.
+    pub elsewhere: Vec<(ProviderRegion, String)>,
     /// Bounds of every app's calls that were not set for the app alone.
     pub limits: AppLimits,
     pub imports: ImportSettings,
@@ -168,7 +168,18 @@ pub struct ControlPlane {
 struct Place {
     base_url: String,
     region: ProviderRegion,
-    location: String,
+    elsewhere: Vec<(ProviderRegion, String)>,
+}
+
+impl Place {
+    /// Where clients reach an app: this node, or the region the app lives in.
+    fn url_of(&self, app: &ActiveApp) -> &str {
+        let far = self.elsewhere.iter().find(|(region, _)| *region == app.provider_region);
+        match (app.deployment_model, far) {
+            (DeploymentModel::Local, Some((_, url))) => url,
+            _ => &self.base_url,
+        }
+    }
 }
 
 impl ControlPlane {
@@ -206,7 +217,7 @@ impl ControlPlane {
             snapshots: config.snapshots,
             compiler: config.compiler,
             logs,
-            place: Place { base_url: config.base_url, region: config.region, location: config.location },
+            place: Place { base_url: config.base_url, region: config.region, elsewhere: config.elsewhere },
             limits: config.limits,
             imports: config.imports,
             users,

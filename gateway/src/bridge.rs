@@ -28,6 +28,12 @@ struct Crossing {
 pub struct Pieces(mpsc::Receiver<Result<Bytes, String>>);
 
 impl Pieces {
+    /// A body, and what fills it.
+    pub fn channel(pieces_max: usize) -> (mpsc::Sender<Result<Bytes, String>>, Self) {
+        let (sender, receiver) = mpsc::channel(pieces_max);
+        (sender, Self(receiver))
+    }
+
     /// The next piece; `None` at the end. `Err` when the body broke off, so that the client is not told it was whole.
     pub async fn next(&mut self) -> Option<Result<Bytes, String>> {
         self.0.recv().await
@@ -47,8 +53,8 @@ impl Bridge {
                         Err(never) => match never {},
                     };
                     let (head, mut body) = response.into_parts();
-                    let (pieces, received) = mpsc::channel(PIECES_MAX);
-                    if answer.send(Response::from_parts(head, Pieces(received))).is_err() {
+                    let (pieces, received) = Pieces::channel(PIECES_MAX);
+                    if answer.send(Response::from_parts(head, received)).is_err() {
                         return;
                     }
                     while let Some(frame) = body.frame().await {

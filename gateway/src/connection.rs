@@ -166,6 +166,7 @@ impl Connection {
             header_lines: header_lines(bytes),
             body: &self.input[body],
             peer: self.sender(bytes),
+            forwarded: false,
             correlation: CorrelationId::new(),
             started,
             started_ms: epoch_ms(),

@@ -29,6 +29,7 @@ use crate::limits;
 use crate::listener::{self, Terms};
 use crate::metrics::Metrics;
 use crate::node::Node;
+use crate::peers::Peers;
 use crate::rt::{self, Bell, Deadline, Driver, Inbox, Wheel};
 use crate::runner::{self, Wanted};
 use crate::workers::Workers;
@@ -64,6 +65,7 @@ pub struct Parts {
     pub bridge: Bridge,
     pub workers: Workers,
     pub edge: Arc<Edge>,
+    pub peers: Peers,
     pub logs: LogSink,
     pub metrics: Metrics,
     /// What nodes share, where they do. A request never waits for it.

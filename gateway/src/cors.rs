@@ -46,7 +46,7 @@ pub fn check<'r>(request: &Request<'r>, reached: Reached<'r>) -> Result<Cleared<
         let origin = String::from_utf8_lossy(origin).chars().take(256).collect();
         return Err(Refused::at_app(Refusal::OriginNotAllowed { origin }, reached.app));
     }
-    if request.method != "OPTIONS" || request.header("access-control-request-method").is_none() {
+    if !is_preflight(request) {
         return Ok(Cleared::Call(reached));
     }
     let Some(methods) = methods(&reached) else {
@@ -59,6 +59,13 @@ pub fn check<'r>(request: &Request<'r>, reached: Reached<'r>) -> Result<Cleared<
     }
     let origin = String::from_utf8_lossy(origin).into_owned();
     Ok(Cleared::Preflight(Preflight { app: reached.app, origin, methods, headers }))
+}
+
+/// Whether a browser asks if its page may call.
+pub fn is_preflight(request: &Request<'_>) -> bool {
+    request.method == "OPTIONS"
+        && request.header("origin").is_some()
+        && request.header("access-control-request-method").is_some()
 }
 
 /// Lets the page that asked read an answer: any answer, errors too, since a page that cannot read an error cannot say

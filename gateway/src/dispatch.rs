@@ -16,6 +16,8 @@ use crate::bridge::Pieces;
 use crate::core::Core;
 use crate::families::{Families, Family};
 use crate::node::Named;
+use crate::peers::{self, Away, Guest};
+use crate::refusal::{Refusal, Refused};
 use crate::request::Request;
 use crate::respond::{self, Answer};
 use crate::{forwarded, journey, limits, route};
@@ -24,11 +26,11 @@ use crate::{forwarded, journey, limits, route};
 pub enum Answered {
     /// In whole.
     Whole(Answer),
-    /// By the control plane's router, whose body comes in pieces.
+    /// By the control plane's router or another region's node, whose bodies come in pieces.
     InPieces(Streamed),
 }
 
-/// An answer of the control plane's router.
+/// An answer of the control plane's router, or of another region's node.
 pub struct Streamed {
     pub head: http::response::Parts,
     pieces: Pieces,
@@ -43,7 +45,7 @@ impl Streamed {
         core.remote.wait(self.pieces.next()).await
     }
 
-    /// The body's length, where the router knew it.
+    /// The body's length, where its author knew it.
     pub fn length(&self) -> Option<u64> {
         self.head.headers.get(http::header::CONTENT_LENGTH)?.to_str().ok()?.parse().ok()
     }
@@ -56,10 +58,26 @@ impl Streamed {
 
 /// Answers one request.
 pub async fn answer(core: &Rc<Core>, families: Families, request: &Request<'_>) -> Answered {
+    let alone = core.parts.peers.is_alone();
+    let guest = if alone { Guest::Stranger } else { peers::welcome(core, request) };
+    let restored = guest.restore(core, request);
+    let request = restored.as_ref().unwrap_or(request);
     let family = Family::of(request.path, request.named.app.is_some());
     let answer = if !families.serves(family) {
         respond::nothing_here()
+    } else if let Guest::Liar(distrust) = guest {
+        respond::refusal(core, request, &Refused::before_app(Refusal::NotAPeer { distrust }))
     } else {
+        // Boxed, so that requests of nodes without peers do not carry the room for it.
+        let away = if alone { None } else { Box::pin(peers::answer_for(core, request, family)).await };
+        match away {
+            // It has been recorded.
+            Some(Away::Answer(answer)) => return Answered::Whole(answer),
+            Some(Away::Stream(head, pieces)) => {
+                return Answered::InPieces(Streamed { head, pieces, family, started: request.started });
+            }
+            None => {}
+        }
         match family {
             // It keeps its own figures.
             Family::Endpoint => return Answered::Whole(journey::answer(core, request).await),

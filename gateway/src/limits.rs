@@ -139,3 +139,56 @@ pub const ROUNDS_MAX: usize = 64;
 /// which was complained about; an upload is held in memory while it is unpacked. Past it: 413.
 pub const NPM_ARCHIVE_MIB: u64 = 50;
 const _: () = assert!(NPM_ARCHIVE_MIB * 1024 * 1024 < ADMIN_BODY_BYTES_MAX, "an archive fits in a request");
+
+// --- peers --------------------------------------------------------------------------------------------------------
+
+/// Shortest secret nodes may know each other by, bytes: what 16 random bytes in hexadecimal have. Shorter: refused at start.
+pub const PEER_SECRET_BYTES_MIN: usize = 32;
+
+/// How far the clocks of two nodes may differ, milliseconds, and so how long a letter between them is good. Machines that
+/// keep their time are within one second. Past it: the node refuses what the other sends on, and both say so in their logs.
+pub const PEER_CLOCK_MS: u64 = 60_000;
+
+/// Other regions, and URLs of one. App Services had 20 regions. Past it: refused at start.
+pub const PEERS_MAX: usize = 64;
+pub const PEER_URLS_MAX: usize = 16;
+
+/// How long a connection to a peer may take to be made, name and handshake included. Past it the URL counts as down, and
+/// requests go to the next one, or are answered 503 at once until it is found to be back.
+pub const PEER_CONNECT: std::time::Duration = std::time::Duration::from_millis(1_000);
+
+/// How often a peer is asked whether it is there, while it is and while it is not. The second is how soon one that came
+/// back is used again.
+pub const PEER_ASK_UP: std::time::Duration = std::time::Duration::from_secs(5);
+pub const PEER_ASK_DOWN: std::time::Duration = std::time::Duration::from_millis(500);
+
+/// How long it may take to answer that question. Past it it is asked once more, and then it is down.
+pub const PEER_ASK: std::time::Duration = std::time::Duration::from_secs(1);
+
+/// A connection that lies silent this long is asked for a sign of life, and given up when none comes in time: what was
+/// under way on it is answered 502.
+pub const PEER_SILENCE: std::time::Duration = std::time::Duration::from_secs(5);
+pub const PEER_SIGN: std::time::Duration = std::time::Duration::from_secs(2);
+
+/// Requests on one connection at a time. RFC 9113 advises servers to take at least 100 streams.
+pub const PEER_STREAMS_MAX: usize = 64;
+
+/// Connections to one URL that requests take turns on, so that the peer's cores share the work; and how many there can
+/// be when those are full. The product with the streams is what may wait for one URL. Past it: 503.
+pub const PEER_LINES: usize = 4;
+pub const PEER_LINES_MAX: usize = 32;
+const _: () = assert!(PEER_STREAMS_MAX <= 100 && PEER_LINES <= PEER_LINES_MAX);
+
+/// What a peer may take beyond the run time of the app until its answer begins, milliseconds: its queues and the way there
+/// and back. Past it: 504.
+pub const PEER_SLACK_MS: u64 = 10_000;
+
+/// How long a peer's answer may pause once it has begun. Past it the answer breaks off.
+pub const PEER_PAUSE: std::time::Duration = std::time::Duration::from_secs(60);
+
+/// Bytes of a peer's answer that may wait here for a slow client: for one request, and for all on one connection.
+pub const PEER_STREAM_WINDOW: u32 = 1024 * 1024;
+pub const PEER_CONNECTION_WINDOW: u32 = 16 * 1024 * 1024;
+
+/// When a client that met a region that is down may try again, seconds. The region is looked for more often than that.
+pub const PEER_RETRY_AFTER_S: u32 = 1;

@@ -47,6 +47,17 @@ impl Metrics {
         describe_counter!("portico_cold_loads_total", "Apps loaded into an isolate, by host.");
         describe_gauge!("portico_driver_info", "1 for the I/O driver in use.");
         describe_gauge!("portico_apps", "Apps being served.");
+        describe_counter!(
+            "portico_peer_requests_total",
+            "Requests for apps of another region, by region and what became of them."
+        );
+        describe_histogram!(
+            "portico_peer_request_seconds",
+            "Time until a peer's answer to a request that was sent on begins, by region."
+        );
+        describe_gauge!("portico_peer_up", "1 for a node of another region that can be reached, by region and URL.");
+        describe_gauge!("portico_peer_latency_seconds", "How long a node of another region took to answer last.");
+        describe_counter!("portico_peer_received_total", "Requests that peers sent on to this node, by outcome.");
         let requests = Family::ALL.map(|family| {
             ["1xx", "2xx", "3xx", "4xx", "5xx", "other"]
                 .map(|class| counter!("portico_requests_total", "family" => family.name(), "status" => class))

@@ -17,13 +17,13 @@ pub struct Node {
 
 /// How a request came to us, by its host.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Door {
+pub enum Door<'a> {
     /// Through the global host: only GLOBAL apps are here.
     Global,
     /// Through a regional host of ours.
     Regional,
     /// Through the regional host of another region.
-    Elsewhere,
+    Elsewhere { region: &'a str, cloud: &'a str },
     /// A host that says nothing.
     Plain,
 }
@@ -31,9 +31,19 @@ pub enum Door {
 /// What a host name says.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Named<'a> {
-    pub door: Door,
+    pub door: Door<'a>,
     /// The app, when the host names one.
     pub app: Option<&'a str>,
+}
+
+/// Where an app is to be found that was asked for through a door of this node.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Reach {
+    Here,
+    /// In the region it lives in, which is another one, and which was asked for or left open.
+    Away,
+    /// Not through this door.
+    Nowhere,
 }
 
 impl Node {
@@ -57,27 +67,36 @@ impl Node {
             // `xdata.example`: another name that ends alike.
             return Named { door: Door::Plain, app: None };
         };
-        let labels: Vec<&str> = front.split('.').filter(|label| !label.is_empty()).collect();
+        let labels: Vec<&'a str> = front.split('.').filter(|label| !label.is_empty()).collect();
         let ours = self.regional[..self.regional.len() - self.global.len() - 1].split('.').collect::<Vec<_>>();
-        let same = |labels: &[&str]| labels.iter().zip(&ours).all(|(a, b)| a.eq_ignore_ascii_case(b));
+        let door = |region: &'a str, cloud: &'a str| {
+            let same = [region, cloud].iter().zip(&ours).all(|(a, b)| a.eq_ignore_ascii_case(b));
+            if same { Door::Regional } else { Door::Elsewhere { region, cloud } }
+        };
         match labels.as_slice() {
             [] => Named { door: Door::Global, app: None },
             [app] => Named { door: Door::Global, app: Some(app) },
-            region @ [_, _] => Named { door: if same(region) { Door::Regional } else { Door::Elsewhere }, app: None },
-            [app, region @ ..] if region.len() == 2 => {
-                Named { door: if same(region) { Door::Regional } else { Door::Elsewhere }, app: Some(app) }
-            }
+            [region, cloud] => Named { door: door(region, cloud), app: None },
+            [app, region, cloud] => Named { door: door(region, cloud), app: Some(app) },
             _ => Named { door: Door::Plain, app: None },
         }
     }
 
-    /// Whether an app is to be found behind a door of this node. A LOCAL app asked for through the global host, or in a
-    /// region that is not its own, looks like an unknown one.
-    pub fn serves(&self, door: Door, model: DeploymentModel, region: &ProviderRegion) -> bool {
-        match (door, model) {
-            (Door::Plain, _) | (Door::Global | Door::Regional, DeploymentModel::Global) => true,
-            (Door::Regional, DeploymentModel::Local) => *region == self.region,
-            (Door::Global, DeploymentModel::Local) | (Door::Elsewhere, _) => false,
+    /// Where an app is to be found behind a door of this node. A GLOBAL app is wherever it is known. A LOCAL one asked for
+    /// through the global host, or in a region that is not its own, looks like an unknown one.
+    pub fn reach(&self, door: Door<'_>, model: DeploymentModel, region: &ProviderRegion) -> Reach {
+        if model == DeploymentModel::Global {
+            return Reach::Here;
+        }
+        match door {
+            Door::Plain | Door::Regional if *region == self.region => Reach::Here,
+            Door::Plain => Reach::Away,
+            Door::Elsewhere { region: asked, cloud }
+                if asked.eq_ignore_ascii_case(&region.region) && cloud.eq_ignore_ascii_case(&region.cloud) =>
+            {
+                Reach::Away
+            }
+            Door::Global | Door::Regional | Door::Elsewhere { .. } => Reach::Nowhere,
         }
     }
 }
@@ -105,8 +124,12 @@ mod tests {
             ("eu-west-1.aws.data.example.com", Door::Regional, None),
             ("EU-west-1.AWS.data.example.com:443", Door::Regional, None),
             ("myapp-abcde.eu-west-1.aws.data.example.com.", Door::Regional, Some("myapp-abcde")),
-            ("us-east-1.aws.data.example.com", Door::Elsewhere, None),
-            ("myapp-abcde.us-east-1.aws.data.example.com", Door::Elsewhere, Some("myapp-abcde")),
+            ("us-east-1.aws.data.example.com", Door::Elsewhere { region: "us-east-1", cloud: "aws" }, None),
+            (
+                "myapp-abcde.us-east-1.aws.data.example.com",
+                Door::Elsewhere { region: "us-east-1", cloud: "aws" },
+                Some("myapp-abcde"),
+            ),
             ("localhost:8080", Door::Plain, None),
             ("127.0.0.1", Door::Plain, None),
             ("[::1]:8080", Door::Plain, None),
@@ -114,6 +137,29 @@ mod tests {
             ("a.b.c.d.data.example.com", Door::Plain, None),
         ] {
             assert_eq!(node.read_host(host), Named { door, app }, "{host}");
+        }
+    }
+
+    #[test]
+    fn an_app_is_found_in_its_region_and_a_global_one_everywhere() {
+        let region = |name: &str| ProviderRegion { cloud: "aws".to_owned(), region: name.to_owned() };
+        let node = Node::new("example.com", region("eu-west-1"), String::new());
+        let (ours, us, ap) = (region("eu-west-1"), region("us-east-1"), region("ap-south-1"));
+        for (host, to_ours, to_us, to_ap) in [
+            ("data.example.com", Reach::Nowhere, Reach::Nowhere, Reach::Nowhere),
+            ("eu-west-1.aws.data.example.com", Reach::Here, Reach::Nowhere, Reach::Nowhere),
+            ("US-east-1.AWS.data.example.com", Reach::Nowhere, Reach::Away, Reach::Nowhere),
+            ("localhost", Reach::Here, Reach::Away, Reach::Away),
+        ] {
+            let door = node.read_host(host).door;
+            for (lives_in, expected) in [(&ours, to_ours), (&us, to_us), (&ap, to_ap)] {
+                assert_eq!(node.reach(door, DeploymentModel::Local, lives_in), expected, "{lives_in} through {host}");
+                assert_eq!(
+                    node.reach(door, DeploymentModel::Global, lives_in),
+                    Reach::Here,
+                    "{lives_in} through {host}"
+                );
+            }
         }
     }
 }

@@ -7,6 +7,8 @@ use std::sync::Arc;
 use isolate_pool::ConsoleLine;
 use storage::model::{ActiveApp, ActiveEndpoint};
 
+use crate::peers::Distrust;
+
 #[derive(Debug, Clone)]
 pub enum Refusal {
     /// No app of this id here, or not through this host.
@@ -55,6 +57,34 @@ pub enum Refusal {
     },
     /// Our own fault; the text for the log says what.
     Broken,
+    /// No node of the region the app lives in can be reached.
+    RegionDown {
+        region: String,
+    },
+    /// Too many requests wait for that region already.
+    RegionFull {
+        region: String,
+    },
+    /// It did not begin to answer in time.
+    RegionLate {
+        region: String,
+    },
+    /// The connection to it broke, perhaps after the function had run.
+    RegionBroken {
+        region: String,
+    },
+    /// It takes nothing that we send on.
+    RegionDistrusts {
+        region: String,
+    },
+    /// A peer sent it on, and the app does not live here either.
+    Misdirected {
+        region: String,
+    },
+    /// It claims to come from a peer.
+    NotAPeer {
+        distrust: Distrust,
+    },
 }
 
 /// A refusal, and how far the request had come, for the log.

@@ -27,6 +27,8 @@ pub struct Request<'a> {
     pub body: &'a [u8],
     /// Who sent it, as far as that is known: behind a trusted proxy, whom the proxy names.
     pub peer: IpAddr,
+    /// A peer sent it on; it is not sent on again.
+    pub forwarded: bool,
     pub correlation: CorrelationId,
     pub started: Instant,
     /// Epoch milliseconds.

@@ -12,7 +12,8 @@ use crate::core::Core;
 use crate::cors::{self, Preflight};
 use crate::http1::Reason;
 use crate::invoke::Done;
-use crate::limits::PREFLIGHT_AGE_S;
+use crate::limits::{PEER_RETRY_AFTER_S, PREFLIGHT_AGE_S};
+use crate::peers;
 use crate::refusal::{Refusal, Refused};
 use crate::request::Request;
 
@@ -88,9 +89,28 @@ pub fn refusal(core: &Core, request: &Request<'_>, refused: &Refused) -> Answer 
     if let Refusal::MethodNotServed { allowed, .. } = &refused.refusal {
         answer.headers.push((Cow::Borrowed("Allow"), allowed.clone()));
     }
+    match &refused.refusal {
+        Refusal::RegionDown { .. } | Refusal::RegionFull { .. } => {
+            answer.headers.push((Cow::Borrowed("Retry-After"), PEER_RETRY_AFTER_S.to_string()));
+        }
+        // For the node that sent it on; no client sees it.
+        Refusal::Misdirected { .. } => answer.headers.push((Cow::Borrowed(peers::HEADER), "region".to_owned())),
+        Refusal::NotAPeer { distrust } => {
+            answer.headers.push((Cow::Borrowed(peers::HEADER), distrust.word().to_owned()));
+        }
+        _ => {}
+    }
     if let Some(app) = &refused.app {
         finish(request, app, &mut answer);
     }
+    answer
+}
+
+/// Sends the client to the region its app lives in. For this time only: apps can move.
+pub fn elsewhere(request: &Request<'_>, app: &ActiveApp, location: String) -> Answer {
+    let headers = vec![(Cow::Borrowed("Location"), location)];
+    let mut answer = Answer { status: 307, headers, ..Answer::default() };
+    finish(request, app, &mut answer);
     answer
 }
 
@@ -160,6 +180,29 @@ fn of_refusal(refusal: &Refusal) -> (u16, Option<&'static str>, String) {
             (429, "RateLimitExceeded", "too many authentication attempts; try again later".into())
         }
         Refusal::Broken => (500, "InternalServerError", "internal server error".into()),
+        Refusal::RegionDown { region } => {
+            (503, "ServiceUnavailable", format!("the app lives in {region}, which cannot be reached at present").into())
+        }
+        Refusal::RegionFull { region } => (
+            503,
+            "ServiceUnavailable",
+            format!("the app lives in {region}, for which too many requests are waiting").into(),
+        ),
+        Refusal::RegionLate { region } => {
+            (504, "GatewayTimeout", format!("the app lives in {region}, which did not answer in time").into())
+        }
+        Refusal::RegionBroken { region } => (
+            502,
+            "BadGateway",
+            format!("the app lives in {region}, and the connection there broke; the call may have had effects").into(),
+        ),
+        Refusal::RegionDistrusts { region } => {
+            (502, "BadGateway", format!("the app lives in {region}, which does not take requests from here").into())
+        }
+        Refusal::Misdirected { region } => {
+            (421, "MisdirectedRequest", format!("the app lives in {region}, which is not here").into())
+        }
+        Refusal::NotAPeer { .. } => (403, "NotAPeer", "this request does not come from a peer".into()),
     };
     (status, Some(code), message.into_owned())
 }
@@ -245,12 +288,16 @@ pub fn control_plane_gone() -> Answer {
 pub fn health(core: &Core) -> Answer {
     let snapshot = core.parts.snapshots.load();
     let status = if core.draining() { "draining" } else { "ok" };
-    let body = json!({
+    let mut body = json!({
         "status": status,
         "version": env!("CARGO_PKG_VERSION"),
         "apps": snapshot.len(),
         "snapshot_version": snapshot.version(),
     });
+    if !core.parts.peers.is_alone() {
+        body["region"] = core.parts.node.region.to_string().into();
+        body["peers"] = core.parts.peers.describe();
+    }
     // A load balancer that asks while we drain is to send its requests elsewhere.
     Answer { status: if core.draining() { 503 } else { 200 }, ..json_answer(body.to_string()) }
 }

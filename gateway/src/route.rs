@@ -15,7 +15,7 @@ use storage::model::{ActiveApp, ActiveEndpoint, DeploymentModel, MethodFilter, S
 use crate::core::Core;
 use crate::http1::target;
 use crate::limits::{NEAR_MISS_EVERY_MS, NEAR_MISSES_MAX};
-use crate::node::Door;
+use crate::node::{Door, Reach};
 use crate::refusal::{Refusal, Refused};
 use crate::request::Request;
 use crate::webhook::Webhook;
@@ -45,7 +45,14 @@ pub fn app<'r>(core: &Core, request: &Request<'r>) -> Result<Reached<'r>, Refuse
         tell_near_misses(core, &snapshot, client_app_id);
         return Err(unknown());
     };
-    if !core.parts.node.serves(request.named.door, app.deployment_model, &app.provider_region) {
+    let is_here = match core.parts.node.reach(request.named.door, app.deployment_model, &app.provider_region) {
+        Reach::Here => true,
+        // What is to go to a peer has gone there before; what is left is a browser's question, or an app whose region has
+        // no node that we know: then it is served by whoever is asked, unless that region was asked for by name.
+        Reach::Away => request.named.door == Door::Plain || core.parts.peers.of(&app.provider_region).is_some(),
+        Reach::Nowhere => false,
+    };
+    if !is_here {
         tell_wrong_door(core, request.named.door, &app);
         return Err(unknown());
     }
@@ -122,13 +129,13 @@ fn tell_near_misses(core: &Core, snapshot: &Snapshot, client_app_id: &str) {
     tracing::warn!(client_app_id = asked, near_misses = near.join(", "), "a request named an app that is not here");
 }
 
-fn tell_wrong_door(core: &Core, door: Door, app: &ActiveApp) {
+fn tell_wrong_door(core: &Core, door: Door<'_>, app: &ActiveApp) {
     if !core.may_tell(Duration::from_millis(NEAR_MISS_EVERY_MS)) {
         return;
     }
     let why = match (door, app.deployment_model) {
         (Door::Global, DeploymentModel::Local) => "it is LOCAL, and the global host serves GLOBAL apps only",
-        (Door::Elsewhere, _) => "the host is that of a region this node does not serve",
+        (Door::Elsewhere { .. }, _) => "the host is that of another region, and either the app or no [[peer]] is there",
         _ => "it is LOCAL and lives in another region than this host's",
     };
     tracing::warn!(

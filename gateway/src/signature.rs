@@ -112,6 +112,7 @@ mod tests {
             header_lines: b"",
             body,
             peer: IpAddr::V4(Ipv4Addr::LOCALHOST),
+            forwarded: false,
             correlation: CorrelationId::new(),
             started: Instant::now(),
             started_ms: 0,

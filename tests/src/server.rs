@@ -26,6 +26,8 @@ pub struct Setup {
     program: PathBuf,
     environment: Vec<(String, String)>,
     arguments: Vec<String>,
+    /// Where it is to listen; the kernel chooses the port where this is 0.
+    listen: SocketAddr,
     data: Arc<DataDir>,
 }
 
@@ -53,7 +55,8 @@ impl Setup {
 
     fn command(arguments: &[&str]) -> Self {
         let arguments = arguments.iter().map(|&argument| argument.to_owned()).collect();
-        Self { program: program(), environment: Vec::new(), arguments, data: DataDir::new() }
+        let listen = SocketAddr::from(([127, 0, 0, 1], 0));
+        Self { program: program(), environment: Vec::new(), arguments, listen, data: DataDir::new() }
     }
 
     /// Another build of `portico`, to compare with.
@@ -78,6 +81,12 @@ impl Setup {
 
     pub fn argument(mut self, argument: &str) -> Self {
         self.arguments.push(argument.to_owned());
+        self
+    }
+
+    /// A port that others must know before the server starts.
+    pub fn listen(mut self, address: SocketAddr) -> Self {
+        self.listen = address;
         self
     }
 
@@ -117,7 +126,7 @@ impl Server {
         }
         let child = command
             .args(&setup.arguments)
-            .args(["--listen", "127.0.0.1:0", "--data"])
+            .args(["--listen", &setup.listen.to_string(), "--data"])
             .arg(data.join("data"))
             .env("PORTICO_LOG_FORMAT", "json")
             .envs(setup.environment.iter().map(|(name, value)| (name, value)))

@@ -26,6 +26,7 @@ fn a_local_app_is_found_in_its_region_and_a_global_one_everywhere() {
         (&global, "data.localhost", true),
         (&global, "data.localhost:8080", true),
         (&global, regional, true),
+        (&global, other, true),
         (&elsewhere, regional, false),
         (&elsewhere, "data.localhost", false),
     ];

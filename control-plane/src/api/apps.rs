@@ -50,7 +50,7 @@ pub fn app_json(app: &App) -> Json {
 }
 
 async fn provider_regions(State(control): State<Arc<ControlPlane>>, _: Caller) -> Response {
-    ok(&regions::list(&control.place.region))
+    ok(&regions::list(&control.place.region, control.place.elsewhere.iter().map(|(region, _)| region)))
 }
 
 async fn list(State(control): State<Arc<ControlPlane>>, within: InGroup, params: Params) -> Result<Response, ApiError> {
@@ -112,8 +112,7 @@ impl ControlPlane {
         };
         let location = match text("location")? {
             Some(location) => location.to_owned(),
-            None if provider_region == self.place.region => self.place.location.clone(),
-            None => regions::location_of(&provider_region).unwrap_or(&self.place.location).to_owned(),
+            None => regions::location_of(&provider_region).unwrap_or(regions::LOCATION).to_owned(),
         };
         let deployment_model = match text("deployment_model")? {
             None => DeploymentModel::Local,

@@ -11,6 +11,7 @@ use control_plane::{ImportSettings, OutboundSettings, app_limits};
 use serde::Deserialize;
 
 use super::listener::Listener;
+use super::peers::{Peer, Peers};
 use super::redis::Redis;
 use super::storage::Storage;
 use super::{AdminKey, ConfigError, Edge, Overrides, networks};
@@ -68,6 +69,11 @@ pub struct Config {
     pub storage: Storage,
     #[serde(default)]
     pub redis: Redis,
+    #[serde(default)]
+    pub peers: Peers,
+    /// The nodes of other regions, an entry a region. `PORTICO_PEERS` gives all of them instead.
+    #[serde(default, rename = "peer")]
+    pub regions: Vec<Peer>,
     #[serde(skip)]
     no_samples: bool,
     #[serde(skip)]
@@ -254,6 +260,7 @@ impl Config {
         )?;
         self.storage.environment(&variable)?;
         self.redis.environment(&variable)?;
+        self.peers.environment(&mut self.regions, &variable)?;
         text("PORTICO_NPM_REGISTRY", &mut self.npm.registry);
         text("PORTICO_NPM_TOKEN", &mut self.npm.token);
         number("PORTICO_NPM_ARCHIVE_MIB", variable("PORTICO_NPM_ARCHIVE_MIB"), &mut self.npm.archive_mib)?;
@@ -439,6 +446,7 @@ impl Config {
                 None => format!("http://localhost:{port}"),
             },
             domain,
+            peers: self.peers.check(self.regions, &region)?,
             region,
             listeners,
             cores: within("cores", self.cores.unwrap_or(cpus) as u64, 1, isolate_pool::limits::LINKS_MAX as u64)?

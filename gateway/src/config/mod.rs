@@ -5,6 +5,7 @@
 
 pub mod file;
 pub mod listener;
+pub mod peers;
 pub mod redis;
 pub mod storage;
 
@@ -21,6 +22,7 @@ use ipnet::IpNet;
 
 use crate::rt::Driver;
 use listener::Listening;
+use peers::PeerSettings;
 use storage::StorageSettings;
 
 /// What code uses.
@@ -48,6 +50,8 @@ pub struct Config {
     pub storage: StorageSettings,
     /// What nodes share for speed, where there is one.
     pub redis: Option<::storage::redis::Settings>,
+    /// The nodes of other regions.
+    pub peers: PeerSettings,
     pub drain: Duration,
     /// `tracing` filter for the log on standard error.
     pub log: String,
@@ -213,6 +217,8 @@ mod tests {
             ("[npm]\nregistry = \"ftp://x\"", &[], "npm.registry"),
             ("", &[("PORTICO_NPM_REGISTRY", "nowhere")], "npm.registry"),
             ("[npm]\narchive_mib = 61", &[], "npm.archive_mib"),
+            ("[[peer]]\nregion = \"us-east-1\"\ncloud = \"aws\"", &[], "peer[0]"),
+            ("", &[("PORTICO_PEERS_SECRET", "short")], "peers.secret"),
         ] {
             let error = read(toml, environment).expect_err(toml);
             assert!(error.0.contains(named), "{toml:?} gave {error}");

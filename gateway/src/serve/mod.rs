@@ -37,6 +37,7 @@ use crate::families::{Families, Family};
 use crate::listener::Terms;
 use crate::metrics::Metrics;
 use crate::node::Node;
+use crate::peers::Peers;
 use crate::rt::{self, Bell, Driver};
 use crate::runner::CoreRunner;
 use crate::workers::Workers;
@@ -202,7 +203,7 @@ impl Server {
             local_login: None,
             base_url: base_url.clone(),
             region: config.region.clone(),
-            location: "US-VA".to_owned(),
+            elsewhere: config.peers.regions.iter().map(|peer| (peer.region.clone(), peer.public_url.clone())).collect(),
             limits: config.limits,
             imports: config.imports,
             outbound: config.outbound.clone(),
@@ -211,6 +212,7 @@ impl Server {
         };
         let control = runtime.block_on(ControlPlane::open(control)).map_err(|error| error.to_string())?;
         let router = control.router();
+        let peers = Peers::start(&config.peers, runtime.handle()).map_err(|error| format!("peers: {error}"))?;
         let node = Arc::new(Node::new(&config.domain, config.region.clone(), base_url));
         let bridge = {
             let _entered = runtime.enter();
@@ -225,6 +227,7 @@ impl Server {
             bridge,
             workers: Workers::new(runtime.handle().clone()),
             edge: Arc::new(config.edge.clone()),
+            peers,
             metrics,
             redis,
         };

@@ -41,7 +41,7 @@ impl axum::extract::FromRequestParts<Arc<ControlPlane>> for Provider {
 }
 
 async fn location(State(control): State<Arc<ControlPlane>>, ClientApp(app): ClientApp) -> Response {
-    let base = &control.place.base_url;
+    let base = control.place.url_of(&app);
     let sockets = base.replacen("http", "ws", 1);
     ok(&json!({
         "deployment_model": app.deployment_model.as_str(),

@@ -128,7 +128,7 @@ impl Stage {
             local_login: Some(LocalLogin { username: "dev".to_owned(), password: SecretText::new("password") }),
             base_url: "http://localhost:8080".to_owned(),
             region: ProviderRegion::parse("aws-us-east-1").unwrap(),
-            location: "US-VA".to_owned(),
+            elsewhere: Vec::new(),
             imports: ImportSettings::default(),
             limits: AppLimits {
                 run_time_ms: 1000,

@@ -1,0 +1,348 @@
+//! The way to one node: its connections, whether it is there, how long it takes to answer.
+//!
+//! In: a request. Out: the beginning of an answer, or how it was lost: surely without having reached the node, so that
+//! another may be asked, or perhaps after.
+//!
+//! A node that cannot be reached once is down: requests go elsewhere or are told at once, and none of them waits to find
+//! out whether it is back. That is the task of [`Road::watch`], which asks for `/health` all the time.
+
+use std::error::Error;
+use std::sync::atomic::{AtomicU8, AtomicU64, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex as Lock, PoisonError};
+use std::time::{Duration, Instant};
+
+use bytes::Bytes;
+use http::uri::PathAndQuery;
+use http::{HeaderMap, Method, Request, Response, StatusCode, Uri};
+use http_body_util::{BodyExt, Full};
+use hyper::body::Incoming;
+use metrics::gauge;
+use tokio::sync::{Mutex, Notify};
+
+use super::line::{Dialer, Sender};
+use crate::config::peers::NodeUrl;
+use crate::limits::{PEER_ASK, PEER_ASK_DOWN, PEER_ASK_UP, PEER_LINES, PEER_LINES_MAX, PEER_STREAMS_MAX};
+
+/// Whether a node is there.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[repr(u8)]
+pub enum Standing {
+    Up = 0,
+    /// It answers, and says that it would rather not be asked: it drains, or is a proxy without anything behind it. Asked
+    /// when there is no other.
+    Unready = 1,
+    Down = 2,
+}
+
+impl Standing {
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Up => "up",
+            Self::Unready => "unready",
+            Self::Down => "down",
+        }
+    }
+}
+
+/// A request on its way, as often as it must be sent.
+pub struct Parcel {
+    pub method: Method,
+    pub target: PathAndQuery,
+    pub headers: HeaderMap,
+    pub body: Bytes,
+}
+
+impl Parcel {
+    fn request(&self, url: &NodeUrl) -> Result<Request<Full<Bytes>>, http::Error> {
+        let uri = Uri::builder()
+            .scheme(if url.tls { "https" } else { "http" })
+            .authority(url.authority.as_str())
+            .path_and_query(self.target.clone())
+            .build()?;
+        let mut request = Request::builder().method(self.method.clone()).uri(uri).body(Full::new(self.body.clone()))?;
+        *request.headers_mut() = self.headers.clone();
+        Ok(request)
+    }
+}
+
+/// How a request was lost.
+#[derive(Debug)]
+pub enum Failed {
+    /// The node cannot have seen it.
+    NotSent(String),
+    /// Too many are under way to that node.
+    Full,
+    /// The node may have seen it.
+    Broken(String),
+}
+
+/// The way to one node.
+pub struct Road {
+    region: String,
+    number: usize,
+    dialer: Dialer,
+    standing: AtomicU8,
+    latency_us: AtomicU64,
+    /// What was wrong last.
+    trouble: Lock<String>,
+    fell: Notify,
+    lines: Vec<Line>,
+    turn: AtomicUsize,
+    /// Connections made so far, and so the next one's number.
+    dialed: AtomicU64,
+}
+
+#[derive(Default)]
+struct Line {
+    busy: AtomicUsize,
+    made: Mutex<Option<(u64, Sender)>>,
+}
+
+impl Line {
+    /// Lets go of the connection with this number. It may take nothing more although it is not closed yet, when the node
+    /// has said that it goes away.
+    async fn forget(&self, number: u64) {
+        let mut made = self.made.lock().await;
+        if made.as_ref().is_some_and(|(other, _)| *other == number) {
+            *made = None;
+        }
+    }
+}
+
+/// A stream's place on one of a road's connections; given back when dropped.
+pub struct Place {
+    road: Arc<Road>,
+    line: usize,
+}
+
+impl Place {
+    fn line(&self) -> &Line {
+        &self.road.lines[self.line]
+    }
+}
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        self.line().busy.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
+impl Road {
+    pub fn new(region: String, number: usize, dialer: Dialer) -> Self {
+        let mut lines = Vec::new();
+        lines.resize_with(PEER_LINES_MAX, Line::default);
+        Self {
+            region,
+            number,
+            dialer,
+            // It has not been asked; the first request may be sooner than the first answer.
+            standing: AtomicU8::new(Standing::Up as u8),
+            latency_us: AtomicU64::new(0),
+            trouble: Lock::default(),
+            fell: Notify::new(),
+            lines,
+            turn: AtomicUsize::new(0),
+            dialed: AtomicU64::new(0),
+        }
+    }
+
+    pub fn standing(&self) -> Standing {
+        match self.standing.load(Ordering::Relaxed) {
+            0 => Standing::Up,
+            1 => Standing::Unready,
+            _ => Standing::Down,
+        }
+    }
+
+    /// How long its last answer to `/health` took.
+    pub fn latency(&self) -> Duration {
+        Duration::from_micros(self.latency_us.load(Ordering::Relaxed))
+    }
+
+    /// What was wrong last; empty when nothing was.
+    pub fn trouble(&self) -> String {
+        self.trouble.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    pub fn url(&self) -> &NodeUrl {
+        &self.dialer.url
+    }
+
+    /// Sends a request once; again only where it is certain that the node has not seen it: the connection had been closed,
+    /// or the node says so itself (RFC 9113, section 8.7).
+    pub async fn send(self: &Arc<Self>, parcel: &Parcel) -> Result<(Response<Incoming>, Place), Failed> {
+        let place = self.place().ok_or(Failed::Full)?;
+        let mut tried = false;
+        loop {
+            let (number, sender) = self.sender(place.line(), false).await.map_err(Failed::NotSent)?;
+            let request = parcel.request(&self.dialer.url).map_err(|error| Failed::NotSent(error.to_string()))?;
+            match post(sender, request).await {
+                Ok(response) => return Ok((response, place)),
+                Err(Failed::NotSent(_)) if !tried => {
+                    tried = true;
+                    place.line().forget(number).await;
+                }
+                Err(failed) => return Err(failed),
+            }
+        }
+    }
+
+    /// Asks again and again whether the node is there; for ever.
+    pub async fn watch(self: Arc<Self>) {
+        loop {
+            self.ask().await;
+            let pause = if self.standing() == Standing::Down { PEER_ASK_DOWN } else { PEER_ASK_UP };
+            tokio::select! { () = tokio::time::sleep(pause) => {}, () = self.fell.notified() => {
+                tokio::time::sleep(PEER_ASK_DOWN).await;
+            } }
+        }
+    }
+
+    async fn ask(&self) {
+        let mut answered = self.ask_once().await;
+        if answered.is_err() && self.standing() != Standing::Down {
+            // One answer that fails to come may be a busy moment.
+            answered = self.ask_once().await;
+        }
+        match answered {
+            Ok((took, status)) if status.is_server_error() => {
+                self.stand(Standing::Unready, took, &format!("its /health says {status}"));
+            }
+            Ok((took, _)) => self.stand(Standing::Up, took, ""),
+            Err(why) => self.fall(&why),
+        }
+    }
+
+    /// How long the answer took, and its status.
+    async fn ask_once(&self) -> Result<(Duration, StatusCode), String> {
+        let question = Parcel {
+            method: Method::GET,
+            target: PathAndQuery::from_static("/health"),
+            headers: HeaderMap::new(),
+            body: Bytes::new(),
+        };
+        let asked = async {
+            let (_, sender) = self.sender(&self.lines[0], true).await?;
+            let request = question.request(&self.dialer.url).map_err(|error| error.to_string())?;
+            let since = Instant::now();
+            let response = match post(sender, request).await {
+                Ok(response) => response,
+                Err(Failed::NotSent(why) | Failed::Broken(why)) => return Err(why),
+                Err(Failed::Full) => return Err("its connection is full".to_owned()),
+            };
+            let status = response.status();
+            response.into_body().collect().await.map_err(|error| error.to_string())?;
+            Ok((since.elapsed(), status))
+        };
+        let answered = match tokio::time::timeout(PEER_ASK, asked).await {
+            Ok(answered) => answered,
+            Err(_) => Err(format!("no answer to /health within {} ms", PEER_ASK.as_millis())),
+        };
+        if answered.is_err() {
+            // The next question is asked on another connection.
+            *self.lines[0].made.lock().await = None;
+        }
+        answered
+    }
+
+    fn place(self: &Arc<Self>) -> Option<Place> {
+        let first = self.turn.fetch_add(1, Ordering::Relaxed) % PEER_LINES;
+        // In turn over the first few; over the others, in order, when those are full.
+        let in_turn = (0..PEER_LINES).map(|step| (first + step) % PEER_LINES);
+        let mut order = in_turn.chain(PEER_LINES..PEER_LINES_MAX);
+        let free = |busy: usize| (busy < PEER_STREAMS_MAX).then_some(busy + 1);
+        let line = order
+            .find(|line| self.lines[*line].busy.fetch_update(Ordering::Relaxed, Ordering::Relaxed, free).is_ok())?;
+        Some(Place { road: self.clone(), line })
+    }
+
+    /// The connection of a line, made if there is none. Many may wait for one that is being made; when it fails the node
+    /// is down, and they are told without trying it themselves.
+    async fn sender(&self, line: &Line, asking: bool) -> Result<(u64, Sender), String> {
+        let mut made = line.made.lock().await;
+        if let Some((number, sender)) = made.as_ref().filter(|(_, sender)| !sender.is_closed()) {
+            return Ok((*number, sender.clone()));
+        }
+        if !asking && self.standing() == Standing::Down {
+            return Err(self.trouble());
+        }
+        match self.dialer.dial().await {
+            Ok(sender) => {
+                let number = self.dialed.fetch_add(1, Ordering::Relaxed);
+                *made = Some((number, sender.clone()));
+                Ok((number, sender))
+            }
+            Err(why) => {
+                *made = None;
+                self.fall(&why);
+                Err(why)
+            }
+        }
+    }
+
+    fn fall(&self, why: &str) {
+        self.stand(Standing::Down, Duration::ZERO, why);
+    }
+
+    fn stand(&self, standing: Standing, took: Duration, why: &str) {
+        if standing != Standing::Down {
+            self.latency_us.store(took.as_micros() as u64, Ordering::Relaxed);
+        }
+        why.clone_into(&mut self.trouble.lock().unwrap_or_else(PoisonError::into_inner));
+        let labels = [("region", self.region.clone()), ("node", self.number.to_string())];
+        gauge!("portico_peer_up", &labels).set(if standing == Standing::Down { 0.0 } else { 1.0 });
+        gauge!("portico_peer_latency_seconds", &labels).set(self.latency().as_secs_f64());
+        let before = self.standing.swap(standing as u8, Ordering::Relaxed);
+        if before == standing as u8 {
+            return;
+        }
+        let (region, url) = (self.region.as_str(), &self.dialer.url);
+        match standing {
+            Standing::Up => tracing::info!(region, %url, "a peer is back"),
+            Standing::Unready => tracing::warn!(region, %url, why, "a peer would rather not be asked"),
+            Standing::Down => {
+                tracing::warn!(region, %url, why, "a peer cannot be reached; requests for its region go to another URL of it, or are answered 503");
+                self.fell.notify_one();
+            }
+        }
+    }
+}
+
+async fn post(mut sender: Sender, request: Request<Full<Bytes>>) -> Result<Response<Incoming>, Failed> {
+    sender.ready().await.map_err(|error| Failed::NotSent(in_full(&error)))?;
+    match sender.try_send_request(request).await {
+        Ok(response) => Ok(response),
+        Err(mut error) => {
+            let unsent = error.take_message().is_some();
+            let error = error.into_error();
+            let why = in_full(&error);
+            Err(if unsent || never_seen(&error) { Failed::NotSent(why) } else { Failed::Broken(why) })
+        }
+    }
+}
+
+/// Whether the node says that it has done nothing with the request.
+fn never_seen(error: &hyper::Error) -> bool {
+    let mut source = error.source();
+    while let Some(cause) = source {
+        if let Some(error) = cause.downcast_ref::<h2::Error>() {
+            let reason = error.reason();
+            return error.is_remote()
+                && ((error.is_go_away() && reason == Some(h2::Reason::NO_ERROR))
+                    || (error.is_reset() && reason == Some(h2::Reason::REFUSED_STREAM)));
+        }
+        source = cause.source();
+    }
+    false
+}
+
+/// An error with what brought it about.
+fn in_full(error: &dyn Error) -> String {
+    let mut text = error.to_string();
+    let mut source = error.source();
+    while let Some(cause) = source {
+        text = format!("{text}: {cause}");
+        source = cause.source();
+    }
+    text
+}
