@@ -42,6 +42,17 @@ pub const DATABASE_IDLE_MS: u64 = 10 * 60_000;
 /// Past it, operations on a further one are refused until another one is idle.
 pub const CLUSTERS_MAX: usize = 200;
 
+/// Change streams open at once on a cluster. Each waits on a connection of its own, which is a descriptor here and memory
+/// on the server. More are refused with `TemporarilyUnavailable` (365).
+pub const CLUSTER_WATCHERS_MAX: usize = 256;
+
+/// The same for one app, so that a few apps do not take them all.
+pub const CLUSTER_APP_WATCHERS_MAX: usize = 64;
+
+/// How long a server waits for a change before it answers that there is none yet. A stream that is closed is noticed on
+/// the server after this long at the latest.
+pub const CHANGES_WAIT: Duration = Duration::from_secs(1);
+
 /// Documents in one reply of a server that is asked for a cursor's next ones; the server's own bound is 16 MiB. Enough that
 /// a round trip is small beside the work, and few enough that open cursors hold little.
 pub const CURSOR_BATCH_DOCUMENTS: u32 = 1_000;

@@ -13,6 +13,9 @@
 //!
 //! [`Label::TransientTransaction`]: crate::error::Label::TransientTransaction
 
+use std::time::Duration;
+
+use crate::error::{Label, StoreError};
 use crate::store::{Answer, Store};
 
 /// An open transaction on the documents of one tenant; other tenants' are refused. Dropping it aborts it.
@@ -22,4 +25,40 @@ pub trait Transaction: Store {
 
     /// Forgets all its writes. Refused when it is not open any more.
     fn abort(&self) -> Answer<'_, ()>;
+}
+
+/// The transaction is over, and nothing more can be done in it. `again`: another run may well succeed.
+pub(crate) fn no_such(why: &str, again: bool) -> StoreError {
+    let error = StoreError::caller(251, "NoSuchTransaction", format!("the transaction has been aborted: {why}"));
+    if again { error.labelled(Label::TransientTransaction) } else { error }
+}
+
+/// What is answered after an error ended the transaction.
+pub(crate) fn ended_by(error: &StoreError) -> StoreError {
+    no_such(&format!("an operation in it failed: {}", error.message), error.label.is_some())
+}
+
+/// What is answered after it lived too long.
+pub(crate) fn expired(lifetime: Duration) -> StoreError {
+    no_such(&format!("it lived longer than {} seconds", lifetime.as_secs_f32()), true)
+}
+
+/// There is no room for another one, or for more in this one, now.
+pub(crate) fn busy(message: String) -> StoreError {
+    StoreError::caller(365, "TemporarilyUnavailable", message).labelled(Label::TransientTransaction)
+}
+
+/// So many of them are open that there is no room for another one.
+pub(crate) fn too_many(open: usize) -> StoreError {
+    busy(format!("this app already has {open} transactions open: end some first"))
+}
+
+/// An operation that names documents of another tenant than the transaction's.
+pub(crate) fn one_tenant_only() -> StoreError {
+    StoreError::store("a transaction reaches the documents of one tenant only")
+}
+
+/// What is for all of a tenant's documents at once.
+pub(crate) fn not_inside(what: &str) -> StoreError {
+    StoreError::caller(263, "OperationNotSupportedInTransaction", format!("{what} inside a transaction"))
 }

@@ -1,5 +1,5 @@
-//! Change streams on the embedded store: what is told and in which order, from where a stream can go on, and what becomes
-//! of one that is slow, late or left alone.
+//! Change streams on the embedded store, beside what every store promises of them (`conformance`): its log over restarts,
+//! and what becomes of a stream that is slow, late or left alone.
 
 mod support;
 
@@ -8,13 +8,13 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
-use bson::raw::{RawBson, RawDocument, RawDocumentBuf};
+use bson::raw::{RawDocument, RawDocumentBuf};
 use bson::rawdoc;
 use futures_util::FutureExt;
-use portico_storage::changes::{BeforeChange, ChangeStream, FullDocument, Watch, Watched};
+use portico_storage::changes::{ChangeStream, Watch, Watched};
 use portico_storage::embedded::{Embedded, Options};
 use portico_storage::model::AppId;
-use portico_storage::{Aggregate, Delete, Find, Modify, Namespace, Store, Tenant, Update};
+use portico_storage::{Aggregate, Delete, Find, Namespace, Store, Tenant, Update};
 use support::{find, wait};
 
 fn store() -> (tempfile::TempDir, Arc<Embedded>) {
@@ -76,256 +76,6 @@ fn kind(event: &RawDocument) -> &str {
     event.get_str("operationType").unwrap()
 }
 
-/// An event without what differs from run to run.
-fn steady(event: &RawDocument) -> RawDocumentBuf {
-    let mut steady = RawDocumentBuf::new();
-    for (name, value) in event.iter().map(Result::unwrap) {
-        if !["_id", "clusterTime", "wallTime"].contains(&name.as_str()) {
-            steady.append(name, value);
-        }
-    }
-    steady
-}
-
-#[test]
-fn every_kind_of_change_is_told_in_mongodb_s_shape() {
-    let (_dir, store) = store();
-    insert(&*store, &things(), rawdoc! { "_id": 0, "before": "anybody watched" });
-    let mut stream = watch(&*store, Watch::default());
-    insert(&*store, &things(), rawdoc! { "_id": 1, "n": 1, "tags": ["a"], "inner": { "x": 1, "y": 1 } });
-    update(
-        &*store,
-        rawdoc! { "_id": 1 },
-        rawdoc! { "$inc": { "n": 1 }, "$push": { "tags": "b" }, "$unset": { "inner.y": "" }, "$set": { "inner.x": 2 } },
-    );
-    update(&*store, rawdoc! { "_id": 1 }, rawdoc! { "n": 5 });
-    // Nothing changes, so nothing is told.
-    update(&*store, rawdoc! { "_id": 1 }, rawdoc! { "$set": { "n": 5 } });
-    delete(&*store, rawdoc! { "_id": 1 });
-    let events = take(&mut *stream, 4);
-    let ns = rawdoc! { "db": "db", "coll": "things" };
-    let key = rawdoc! { "_id": 1 };
-    assert_eq!(
-        events.iter().map(|event| steady(event)).collect::<Vec<_>>(),
-        [
-            rawdoc! {
-                "operationType": "insert",
-                "fullDocument": { "_id": 1, "n": 1, "tags": ["a"], "inner": { "x": 1, "y": 1 } },
-                "ns": ns.clone(),
-                "documentKey": key.clone(),
-            },
-            rawdoc! {
-                "operationType": "update",
-                "ns": ns.clone(),
-                "documentKey": key.clone(),
-                "updateDescription": {
-                    "updatedFields": { "n": 2, "tags.1": "b", "inner.x": 2 },
-                    "removedFields": ["inner.y"],
-                    "truncatedArrays": [],
-                },
-            },
-            rawdoc! {
-                "operationType": "replace",
-                "fullDocument": { "_id": 1, "n": 5 },
-                "ns": ns.clone(),
-                "documentKey": key.clone(),
-            },
-            rawdoc! { "operationType": "delete", "ns": ns, "documentKey": key },
-        ]
-    );
-    for event in &events {
-        assert!(event.get_document("_id").unwrap().get_str("_data").is_ok());
-        assert!(event.get_timestamp("clusterTime").is_ok() && event.get_datetime("wallTime").is_ok());
-    }
-    // Tokens and cluster times rise with the order of commits.
-    for pair in events.windows(2) {
-        let token = |event: &RawDocument| event.get_document("_id").unwrap().get_str("_data").unwrap().to_owned();
-        assert!(token(&pair[0]) < token(&pair[1]));
-        assert!(pair[0].get_timestamp("clusterTime").unwrap() < pair[1].get_timestamp("clusterTime").unwrap());
-    }
-}
-
-#[test]
-fn every_way_to_write_is_told() {
-    let (_dir, store) = store();
-    let mut stream = watch(&*store, Watch::default());
-    let at = &things();
-    let both = vec![rawdoc! { "_id": 1, "n": 1 }, rawdoc! { "_id": 1 }, rawdoc! { "_id": 2, "n": 1 }];
-    wait(store.insert(at, both, false)).unwrap();
-    let many = Update { multi: true, update: rawdoc! { "$inc": { "n": 1 } }.into(), ..Update::default() };
-    wait(store.update(at, many)).unwrap();
-    let upsert = Update {
-        filter: rawdoc! { "_id": 3 },
-        update: rawdoc! { "$set": { "n": 3 } }.into(),
-        upsert: true,
-        ..Update::default()
-    };
-    wait(store.update(at, upsert)).unwrap();
-    let modify =
-        |id: i32, update: Option<RawDocumentBuf>| {
-            wait(store.modify(
-                at,
-                Modify { filter: rawdoc! { "_id": id }, update: update.map(Into::into), ..Modify::default() },
-            ))
-            .unwrap();
-        };
-    modify(1, Some(rawdoc! { "$set": { "n": 10 } }));
-    modify(2, Some(rawdoc! { "n": 20 }));
-    modify(3, None);
-    delete(&*store, rawdoc! {});
-    let events = take(&mut *stream, 10);
-    let told = events.iter().map(|event| {
-        let key = event.get_document("documentKey").unwrap();
-        (kind(event), key.get_i32("_id").unwrap())
-    });
-    assert_eq!(
-        told.collect::<Vec<_>>(),
-        [
-            ("insert", 1),
-            ("insert", 2),
-            ("update", 1),
-            ("update", 2),
-            ("insert", 3),
-            ("update", 1),
-            ("replace", 2),
-            ("delete", 3),
-            ("delete", 1),
-            ("delete", 2)
-        ]
-    );
-}
-
-#[test]
-fn a_collection_a_database_or_everything_is_watched() {
-    let (_dir, store) = store();
-    let databases = Watched::Database { tenant: tenant(), database: "db".into() };
-    let mut collection = watch(&*store, Watch::default());
-    let mut database = wait(store.watch(databases, Watch::default())).unwrap();
-    let mut everything = wait(store.watch(Watched::Tenant(tenant()), Watch::default())).unwrap();
-    let places = [("db", "things"), ("db", "things.more"), ("dbs", "things"), ("other", "things")];
-    for (database, collection) in places {
-        insert(&*store, &named(database, collection), rawdoc! { "_id": 1 });
-    }
-    // Somebody else's documents are nobody's business.
-    let stranger = Tenant::App(AppId::from_bytes([2; 12]));
-    insert(&*store, &Namespace::new(stranger, "db", "things"), rawdoc! { "_id": 1 });
-    let told = |stream: &mut dyn ChangeStream, count: usize| {
-        let events = take(stream, count);
-        let each = events.iter().map(|event| {
-            let ns = event.get_document("ns").unwrap();
-            format!("{} {}", ns.get_str("db").unwrap(), ns.get_str("coll").unwrap())
-        });
-        each.collect::<Vec<_>>()
-    };
-    assert_eq!(told(&mut *collection, 1), ["db things"]);
-    assert_eq!(told(&mut *database, 2), ["db things", "db things.more"]);
-    assert_eq!(told(&mut *everything, 4), ["db things", "db things.more", "dbs things", "other things"]);
-    is_quiet(&*store, &mut *collection, &things());
-}
-
-#[test]
-fn a_pipeline_lets_events_pass_or_not() {
-    let (_dir, store) = store();
-    let pipeline = vec![
-        rawdoc! { "$match": { "operationType": { "$in": ["insert", "update"] } } },
-        rawdoc! { "$match": { "$or": [{ "fullDocument.n": { "$gt": 1 } }, { "updateDescription.updatedFields.n": 7 }] } },
-    ];
-    let mut stream = watch(&*store, Watch { pipeline, ..Watch::default() });
-    for (id, n) in [(1, 1), (2, 2), (3, 3)] {
-        insert(&*store, &things(), rawdoc! { "_id": id, "n": n });
-    }
-    update(&*store, rawdoc! { "_id": 1 }, rawdoc! { "$set": { "n": 7 } });
-    update(&*store, rawdoc! { "_id": 2 }, rawdoc! { "$set": { "n": 8 } });
-    delete(&*store, rawdoc! {});
-    let events = take(&mut *stream, 3);
-    assert_eq!(events.iter().map(|event| kind(event)).collect::<Vec<_>>(), ["insert", "insert", "update"]);
-
-    for (stage, code) in [
-        (rawdoc! { "$group": { "_id": 1 } }, 20),
-        (rawdoc! { "$changeStreamSplitLargeEvent": {} }, 115),
-        (rawdoc! { "$project": {} }, 51272),
-        (rawdoc! { "$match": 1 }, 15959),
-        (rawdoc! {}, 40323),
-        (rawdoc! { "$match": { "a": { "$nothing": 1 } } }, 2),
-    ] {
-        let refused = store.watch(Watched::Collection(things()), Watch { pipeline: vec![stage], ..Watch::default() });
-        assert_eq!(wait(refused).map(drop).unwrap_err().code, code);
-    }
-}
-
-#[test]
-fn a_pipeline_shapes_events_but_not_their_tokens() {
-    let (_dir, store) = store();
-    let pipeline = vec![
-        rawdoc! { "$match": { "operationType": "insert" } },
-        rawdoc! { "$set": { "twice": { "$multiply": ["$fullDocument.n", 2] } } },
-        rawdoc! { "$match": { "twice": { "$gt": 2 } } },
-        rawdoc! { "$project": { "twice": 1, "documentKey": 1 } },
-    ];
-    let mut stream = watch(&*store, Watch { pipeline, ..Watch::default() });
-    let start = stream.resume_token();
-    for n in [1, 2] {
-        insert(&*store, &things(), rawdoc! { "_id": n, "n": n });
-    }
-    let events = take(&mut *stream, 1);
-    assert_eq!(steady(&events[0]), rawdoc! { "documentKey": { "_id": 2 }, "twice": 4 });
-    assert_eq!(stream.resume_token(), events[0].get_document("_id").unwrap().to_owned());
-
-    for stage in [rawdoc! { "$unset": "_id" }, rawdoc! { "$set": { "_id": 1 } }, rawdoc! { "$replaceWith": "$ns" }] {
-        let watch = Watch { pipeline: vec![stage], resume_after: Some(start.clone()), ..Watch::default() };
-        let error = wait(self::watch(&*store, watch).next(1 << 20)).unwrap_err();
-        assert_eq!((error.code, error.code_name), (280, "ChangeStreamFatalError"));
-    }
-}
-
-#[test]
-fn documents_come_with_updates_where_they_are_asked_for() {
-    let (_dir, store) = store();
-    insert(&*store, &things(), rawdoc! { "_id": 1, "n": 1 });
-    let with = |full_document, full_document_before_change| {
-        watch(&*store, Watch { full_document, full_document_before_change, ..Watch::default() })
-    };
-    let mut looked_up = with(FullDocument::UpdateLookup, BeforeChange::Off);
-    update(&*store, rawdoc! { "_id": 1 }, rawdoc! { "$set": { "n": 2 } });
-    // From here on both are kept.
-    let mut kept = with(FullDocument::WhenAvailable, BeforeChange::WhenAvailable);
-    let mut required = with(FullDocument::Required, BeforeChange::Required);
-    update(&*store, rawdoc! { "_id": 1 }, rawdoc! { "$set": { "n": 3 } });
-    delete(&*store, rawdoc! { "_id": 1 });
-    let document = |event: &RawDocument, name: &str| match event.get(name).unwrap() {
-        Some(value) => RawBson::from(value),
-        None => RawBson::String("absent".into()),
-    };
-    let n = |n: i32| RawBson::Document(rawdoc! { "_id": 1, "n": n });
-
-    // The document is gone by the time it is looked up.
-    let events = take(&mut *looked_up, 3);
-    assert_eq!(document(&events[0], "fullDocument"), RawBson::Null);
-    assert_eq!(document(&events[1], "fullDocumentBeforeChange"), RawBson::String("absent".into()));
-    for stream in [&mut kept, &mut required] {
-        let events = take(&mut **stream, 2);
-        assert_eq!((document(&events[0], "fullDocument"), kind(&events[0])), (n(3), "update"));
-        assert_eq!(document(&events[0], "fullDocumentBeforeChange"), n(2));
-        assert_eq!((document(&events[1], "fullDocumentBeforeChange"), kind(&events[1])), (n(3), "delete"));
-    }
-    insert(&*store, &things(), rawdoc! { "_id": 2, "n": 2 });
-    update(&*store, rawdoc! { "_id": 2 }, rawdoc! { "$set": { "n": 3 } });
-    assert_eq!(document(&take(&mut *looked_up, 2)[1], "fullDocument"), RawBson::Document(rawdoc! { "_id": 2, "n": 3 }));
-
-    // What was not kept cannot be required.
-    let (_dir, store) = self::store();
-    let mut plain = watch(&*store, Watch::default());
-    let from = plain.resume_token();
-    insert(&*store, &things(), rawdoc! { "_id": 1, "n": 1 });
-    update(&*store, rawdoc! { "_id": 1 }, rawdoc! { "$set": { "n": 2 } });
-    take(&mut *plain, 2);
-    let back = |full_document| Watch { resume_after: Some(from.clone()), full_document, ..Watch::default() };
-    let events = take(&mut *watch(&*store, back(FullDocument::WhenAvailable)), 2);
-    assert_eq!(document(&events[1], "fullDocument"), RawBson::Null);
-    let error = wait(watch(&*store, back(FullDocument::Required)).next(1 << 20)).unwrap_err();
-    assert_eq!((error.code, error.code_name), (47, "NoMatchingDocument"));
-}
-
 #[test]
 fn a_stream_goes_on_after_any_event_also_in_another_process() {
     let dir = tempfile::tempdir().unwrap();
@@ -382,40 +132,6 @@ fn a_token_that_leads_nowhere_is_refused() {
     let (_dir, other) = self::store();
     watch(&*other, Watch::default());
     assert_eq!(code(&other, &token), Err(286));
-}
-
-#[test]
-fn a_transaction_is_told_at_its_commit_and_whole() {
-    let (_dir, store) = store();
-    insert(&*store, &things(), rawdoc! { "_id": 1, "n": 1 });
-    insert(&*store, &things(), rawdoc! { "_id": 2, "n": 2 });
-    let mut stream = watch(&*store, Watch::default());
-    let transaction = wait(store.begin(tenant())).unwrap();
-    insert(&*transaction, &things(), rawdoc! { "_id": 3, "n": 3 });
-    update(&*transaction, rawdoc! { "_id": 1 }, rawdoc! { "$set": { "n": 10 } });
-    update(&*transaction, rawdoc! { "_id": 2 }, rawdoc! { "n": 20 });
-    insert(&*transaction, &things(), rawdoc! { "_id": 4 });
-    delete(&*transaction, rawdoc! { "_id": 4 });
-    let aborted = wait(store.begin(tenant())).unwrap();
-    insert(&*aborted, &things(), rawdoc! { "_id": 9 });
-    drop(aborted);
-    insert(&*store, &things(), rawdoc! { "_id": 5 });
-    wait(transaction.commit()).unwrap();
-    let events = take(&mut *stream, 4);
-    let mut told: Vec<_> = events
-        .iter()
-        .map(|event| (kind(event), event.get_document("documentKey").unwrap().get_i32("_id").unwrap()))
-        .collect();
-    assert_eq!(told.remove(0), ("insert", 5));
-    told.sort_unstable();
-    assert_eq!(told, [("insert", 3), ("replace", 2), ("update", 1)]);
-    // One that cannot be committed is not told.
-    let late = wait(store.begin(tenant())).unwrap();
-    update(&*late, rawdoc! { "_id": 1 }, rawdoc! { "$set": { "n": 11 } });
-    update(&*store, rawdoc! { "_id": 1 }, rawdoc! { "$set": { "n": 12 } });
-    wait(late.commit()).unwrap_err();
-    assert_eq!(kind(&take(&mut *stream, 1)[0]), "update");
-    is_quiet(&*store, &mut *stream, &things());
 }
 
 #[test]

@@ -1,5 +1,5 @@
 //! One suite for every place documents can live: the embedded store, FerretDB (MongoDB's wire protocol over SQLite, started
-//! here), and a real MongoDB when `PORTICO_TEST_MONGODB_URI` names one. Each test tells one promise of the [`Store`] trait
+//! here), a primary of a replica set that is ours (the same over the embedded store), and a real MongoDB when `PORTICO_TEST_MONGODB_URI` names one. Each test tells one promise of the [`Store`] trait
 //! on all of them; what a server lacks is listed where it is skipped, by id and with the reason, and a listed thing that
 //! works after all fails the test.
 //!
@@ -7,18 +7,22 @@
 
 #[path = "conformance/backends.rs"]
 mod backends;
+#[path = "conformance/changes.rs"]
+mod changes;
 #[path = "conformance/differential.rs"]
 mod differential;
 #[path = "../../tests/src/ferretdb.rs"]
 mod ferretdb;
 #[path = "conformance/golden.rs"]
 mod golden;
-#[path = "conformance/primary.rs"]
+#[path = "../../tests/src/primary/mod.rs"]
 mod primary;
 #[path = "conformance/promises.rs"]
 mod promises;
 #[path = "conformance/retries.rs"]
 mod retries;
+#[path = "conformance/transactions.rs"]
+mod transactions;
 // The golden vectors on the embedded store, and what replays them on the others.
 #[path = "vectors.rs"]
 mod vectors;

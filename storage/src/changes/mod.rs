@@ -9,6 +9,7 @@ pub mod diff;
 mod pipeline;
 mod token;
 
+use bson::Timestamp;
 use bson::raw::RawDocumentBuf;
 
 use crate::error::StoreError;
@@ -44,6 +45,8 @@ pub struct Watch {
     pub resume_after: Option<RawDocumentBuf>,
     /// The same; MongoDB tells them apart after a collection was dropped.
     pub start_after: Option<RawDocumentBuf>,
+    /// An event's `clusterTime`: the stream begins with the first event of then or later.
+    pub start_at: Option<Timestamp>,
     pub full_document: FullDocument,
     pub full_document_before_change: BeforeChange,
 }

@@ -17,7 +17,8 @@ use tokio::sync::OnceCell;
 use super::guard::{self, Hosts};
 use super::names::Names;
 use super::runtime::Side;
-use super::{Kind, Mongo, error, uri};
+use super::seats::Seats;
+use super::{Kind, Mongo, error, transaction, uri};
 use crate::error::StoreError;
 use crate::limits;
 
@@ -124,6 +125,10 @@ impl Clusters {
             hosts: own.then(|| Arc::clone(&self.hosts)),
             times: self.times,
             client: OnceCell::new(),
+            watching: OnceCell::new(),
+            has_transactions: OnceCell::new(),
+            transactions: Seats::new(limits::OPEN_TRANSACTIONS_MAX, usize::MAX),
+            watchers: Seats::new(limits::CLUSTER_APP_WATCHERS_MAX, limits::CLUSTER_WATCHERS_MAX),
             refused: OnceLock::new(),
             used: AtomicU64::new(self.now()),
         });
@@ -163,6 +168,12 @@ pub struct Cluster {
     hosts: Option<Arc<dyn Hosts>>,
     times: Times,
     client: OnceCell<Client>,
+    /// A client of its own for change streams: each waits on a connection, and other operations must not wait for those.
+    watching: OnceCell<Client>,
+    /// Known, once its servers were found to have transactions.
+    has_transactions: OnceCell<()>,
+    transactions: Seats,
+    watchers: Seats,
     /// Why it may not be used any more.
     refused: OnceLock<String>,
     /// When it was last asked for, in milliseconds of the clusters' clock.
@@ -178,19 +189,43 @@ impl Cluster {
         self.times.operation
     }
 
+    /// The transactions that are open there.
+    pub fn transactions(&self) -> &Seats {
+        &self.transactions
+    }
+
+    /// The change streams that are open there.
+    pub fn watchers(&self) -> &Seats {
+        &self.watchers
+    }
+
+    /// Refuses where transactions cannot be had. On the driver's runtime.
+    pub async fn check_transactions(&self, client: &Client) -> Result<(), StoreError> {
+        self.has_transactions.get_or_try_init(|| transaction::check_server(client)).await.copied()
+    }
+
     fn touch(&self, now: u64) {
         self.used.store(now, Ordering::Relaxed);
     }
 
     /// Its client, connected now if need be. On the driver's runtime.
     pub async fn client(&self) -> Result<Client, StoreError> {
+        self.connected(&self.client, limits::DATABASE_CONNECTIONS_MAX).await
+    }
+
+    /// The same for change streams.
+    pub async fn watching_client(&self) -> Result<Client, StoreError> {
+        self.connected(&self.watching, limits::CLUSTER_WATCHERS_MAX as u32).await
+    }
+
+    async fn connected(&self, client: &OnceCell<Client>, connections_max: u32) -> Result<Client, StoreError> {
         if let Some(why) = self.refused.get() {
             return Err(error::database(6, why.clone()));
         }
-        self.client.get_or_try_init(|| self.connect()).await.cloned()
+        client.get_or_try_init(|| self.connect(connections_max)).await.cloned()
     }
 
-    async fn connect(&self) -> Result<Client, StoreError> {
+    async fn connect(&self, connections_max: u32) -> Result<Client, StoreError> {
         let wrong = |why: String| error::database(6, format!("the database could not be reached: its URI {why}"));
         let parsed = if self.hosts.is_some() { uri::own(&self.uri) } else { uri::parse(&self.uri) };
         let told = |error| error::told(&error, Kind::Read, "");
@@ -207,8 +242,8 @@ impl Cluster {
             |asked: Option<Duration>| Some(asked.map_or(self.times.connect, |asked| asked.min(self.times.connect)));
         options.server_selection_timeout = at_most(options.server_selection_timeout);
         options.connect_timeout = at_most(options.connect_timeout);
-        let connections = options.max_pool_size.unwrap_or(limits::DATABASE_CONNECTIONS_MAX);
-        options.max_pool_size = Some(connections.clamp(1, limits::DATABASE_CONNECTIONS_MAX));
+        let connections = options.max_pool_size.unwrap_or(connections_max);
+        options.max_pool_size = Some(connections.clamp(1, connections_max));
         options.min_pool_size = None;
         options.app_name.get_or_insert_with(|| "portico".to_owned());
         options.retry_reads.get_or_insert(true);
@@ -226,7 +261,7 @@ impl Cluster {
             tracing::warn!(why, "a database advertises a server that apps may not reach; it is not used any more");
             // Whoever is first to find a reason has said it.
             let _ = cluster.refused.set(format!("the database could not be reached: {why}"));
-            if let Some(client) = cluster.client.get() {
+            for client in [&cluster.client, &cluster.watching].into_iter().filter_map(OnceCell::get) {
                 client.clone().shutdown().immediate(true).await;
             }
         });
@@ -237,6 +272,6 @@ impl Drop for Cluster {
     fn drop(&mut self) {
         // The client's sessions are ended on the server by tasks of the driver's.
         let _entered = self.side.enter();
-        drop(self.client.take());
+        drop((self.client.take(), self.watching.take()));
     }
 }

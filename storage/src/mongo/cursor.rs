@@ -1,7 +1,8 @@
 //! An open query on the server, handed out in portions of the caller's size.
 //!
 //! In: the driver's batches, each one reply of the server. Out: [`Batch`]es bounded in bytes, cut from the reply without
-//! decoding a document. One reply is kept at a time, and none is asked for before the last one is used up.
+//! decoding a document. One reply is kept at a time, and none is asked for before the last one is used up. A cursor of a
+//! transaction asks for it in the transaction's turn, and ends with the transaction.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -9,17 +10,45 @@ use std::time::Duration;
 use bson::raw::{RawBsonRef, RawDocumentBuf};
 use futures_util::future::ready;
 use futures_util::{FutureExt, StreamExt};
-use mongodb::raw_batch_cursor::{RawBatch, RawBatchCursor};
+use mongodb::raw_batch_cursor::{RawBatch, RawBatchCursor, SessionRawBatchCursor};
 
+use super::operations::In;
 use super::runtime::Side;
+use super::transaction::Shared;
 use super::{Failed, Kind, error};
 use crate::error::StoreError;
 use crate::store::{Answer, Batch, Cursor};
 
-struct Open {
-    side: Arc<Side>,
+/// What a server answers to one query, reply by reply.
+pub enum Replies {
+    Plain(RawBatchCursor),
+    InTransaction(SessionRawBatchCursor),
+}
+
+impl Replies {
+    /// `None` after the last one.
+    pub async fn next(&mut self, session: In<'_>) -> Result<Option<RawBatch>, Failed> {
+        let next = match (self, session) {
+            (Self::Plain(replies), _) => replies.next().await,
+            (Self::InTransaction(replies), Some(session)) => replies.stream(session).next().await,
+            (Self::InTransaction(_), None) => {
+                return Err(StoreError::store("a cursor of a transaction was read outside of it").into());
+            }
+        };
+        Ok(next.transpose()?)
+    }
+}
+
+/// Who asks for the next reply.
+pub enum Home {
+    Outside(Arc<Side>),
+    Inside(Arc<Shared>),
+}
+
+/// What a cursor holds beside its home.
+pub struct Opened {
     /// `None` when the server has no more, and after an error.
-    batches: Option<RawBatchCursor>,
+    replies: Option<Replies>,
     reply: Option<Reply>,
     prefix: String,
     time: Duration,
@@ -32,30 +61,20 @@ struct Reply {
     count: usize,
 }
 
-/// Reads the first reply, so that an error of the query is the query's and a small answer takes no second hop.
-pub async fn open(
-    side: Arc<Side>,
-    mut batches: RawBatchCursor,
-    prefix: String,
-    time: Duration,
-) -> Result<Box<dyn Cursor>, Failed> {
-    let first = batches.next().await.transpose()?;
-    let (reply, more) = match first {
-        None => (None, false),
-        Some(batch) => received(batch)?,
-    };
-    Ok(Box::new(Open { side, batches: more.then_some(batches), reply, prefix, time }))
-}
+impl Opened {
+    /// Reads the first reply, so that an error of the query is the query's and a small answer takes no second hop.
+    pub async fn read(mut replies: Replies, session: In<'_>, prefix: String, time: Duration) -> Result<Self, Failed> {
+        let (reply, more) = match replies.next(session).await? {
+            None => (None, false),
+            Some(batch) => received(batch)?,
+        };
+        Ok(Self { replies: more.then_some(replies), reply, prefix, time })
+    }
 
-/// The reply, unless it is empty, and whether there are more to come.
-fn received(batch: RawBatch) -> Result<(Option<Reply>, bool), Failed> {
-    let count = batch.doc_slices()?.into_iter().count();
-    let id = batch.as_raw_document().get_document("cursor").and_then(|cursor| cursor.get_i64("id"));
-    let more = id.is_ok_and(|id| id != 0);
-    Ok(((count > 0).then_some(Reply { batch, given: 0, count }), more))
-}
+    pub fn cursor(self, home: Home) -> Box<dyn Cursor> {
+        Box::new(Open { home, opened: self })
+    }
 
-impl Open {
     /// Cuts the next portion from the reply; empty when there is no reply.
     fn take(&mut self, bytes_max: usize) -> Result<Batch, StoreError> {
         let mut documents: Vec<RawDocumentBuf> = Vec::new();
@@ -74,37 +93,65 @@ impl Open {
                 self.reply = None;
             }
         }
-        Ok(Batch { documents, exhausted: self.reply.is_none() && self.batches.is_none() })
+        Ok(Batch { documents, exhausted: self.reply.is_none() && self.replies.is_none() })
     }
+}
+
+/// The reply, unless it is empty, and whether there are more to come.
+fn received(batch: RawBatch) -> Result<(Option<Reply>, bool), Failed> {
+    let count = batch.doc_slices()?.into_iter().count();
+    let id = batch.as_raw_document().get_document("cursor").and_then(|cursor| cursor.get_i64("id"));
+    let more = id.is_ok_and(|id| id != 0);
+    Ok(((count > 0).then_some(Reply { batch, given: 0, count }), more))
+}
+
+/// The next reply that is not empty: a server may send empty ones in between, and a batch of ours is empty only at the end.
+async fn fetch(mut replies: Replies, mut session: In<'_>) -> Result<(Option<Reply>, Option<Replies>), Failed> {
+    loop {
+        let (reply, more) = match replies.next(session.as_deref_mut()).await? {
+            None => (None, false),
+            Some(batch) => received(batch)?,
+        };
+        if reply.is_some() || !more {
+            return Ok((reply, more.then_some(replies)));
+        }
+    }
+}
+
+struct Open {
+    home: Home,
+    opened: Opened,
 }
 
 impl Cursor for Open {
     fn next(&mut self, bytes_max: usize) -> Answer<'_, Batch> {
-        if self.reply.is_some() {
-            return ready(self.take(bytes_max)).boxed();
+        let Self { home, opened } = self;
+        if let Home::Inside(shared) = home
+            && let Err(over) = shared.check()
+        {
+            return ready(Err(over)).boxed();
         }
-        let Some(mut batches) = self.batches.take() else { return ready(self.take(bytes_max)).boxed() };
-        let (time, prefix) = (self.time, self.prefix.clone());
-        let more = self.side.answer(async move {
-            let told = |failed: Failed| failed.told(Kind::Read, &prefix);
-            loop {
-                let Ok(next) = tokio::time::timeout(time, batches.next()).await else {
-                    return Err(error::too_slow(Kind::Read, time));
-                };
-                let (reply, more) = match next.transpose().map_err(|error| told(error.into()))? {
-                    None => (None, false),
-                    Some(batch) => received(batch).map_err(told)?,
-                };
-                // A server may send an empty reply in between; a batch of ours is empty only at the end.
-                if reply.is_some() || !more {
-                    return Ok((reply, more.then_some(batches)));
+        if opened.reply.is_some() {
+            return ready(opened.take(bytes_max)).boxed();
+        }
+        let Some(replies) = opened.replies.take() else { return ready(opened.take(bytes_max)).boxed() };
+        let (time, prefix) = (opened.time, opened.prefix.clone());
+        let fetched = match home {
+            Home::Outside(side) => side.answer(async move {
+                match tokio::time::timeout(time, fetch(replies, None)).await {
+                    Ok(fetched) => fetched.map_err(|failed| failed.told(Kind::Read, &prefix)),
+                    Err(_) => Err(error::too_slow(Kind::Read, time)),
                 }
-            }
-        });
+            }),
+            Home::Inside(shared) => shared.operate(move |session| {
+                let told = move |failed: Failed| failed.told(Kind::InTransaction, &prefix);
+                fetch(replies, Some(session)).map(|fetched| fetched.map_err(told)).boxed()
+            }),
+        };
         async move {
-            let (reply, batches) = more.await?;
-            (self.reply, self.batches) = (reply, batches);
-            self.take(bytes_max)
+            let (reply, replies) = fetched.await?;
+            (opened.reply, opened.replies) = (reply, replies);
+            opened.take(bytes_max)
         }
         .boxed()
     }
@@ -112,8 +159,12 @@ impl Cursor for Open {
 
 impl Drop for Open {
     fn drop(&mut self) {
+        let side = match &self.home {
+            Home::Outside(side) => side,
+            Home::Inside(shared) => shared.side(),
+        };
         // An abandoned cursor is closed on the server by a task of the driver's.
-        let _entered = self.side.enter();
-        self.batches = None;
+        let _entered = side.enter();
+        self.opened.replies = None;
     }
 }

@@ -82,7 +82,7 @@ fn said(error: &Error, kind: Kind, prefix: &str) -> StoreError {
 /// What one document of a batch was refused for.
 pub fn server(code: i32, message: &str, prefix: &str) -> StoreError {
     let message = if prefix.is_empty() { message.to_owned() } else { message.replace(prefix, "") };
-    if UNAVAILABLE.contains(&code) {
+    if is_unavailable(code) {
         tracing::warn!(code, message, "a database cannot answer now");
         return database(code, format!("the database cannot answer now: {message}"));
     }
@@ -96,7 +96,18 @@ pub fn server(code: i32, message: &str, prefix: &str) -> StoreError {
 /// The operation took longer than it may.
 pub fn too_slow(kind: Kind, time: Duration) -> StoreError {
     tracing::warn!(?time, "a database did not answer in time");
-    database(50, format!("the database did not answer within {} ms{}", time.as_millis(), outcome(kind)))
+    let label = match kind {
+        Kind::Read | Kind::Write | Kind::Build => None,
+        Kind::InTransaction => Some(Label::TransientTransaction),
+        Kind::Commit => Some(Label::UnknownCommitResult),
+    };
+    let text = format!("the database did not answer within {} ms{}", time.as_millis(), outcome(kind));
+    StoreError { label, ..database(50, text) }
+}
+
+/// Whether it is a matter of time until the server answers something else.
+pub fn is_unavailable(code: i32) -> bool {
+    UNAVAILABLE.contains(&code)
 }
 
 pub fn not_understood() -> StoreError {
@@ -110,7 +121,9 @@ pub fn database(code: i32, message: String) -> StoreError {
 /// What is to be said of a write whose reply never came.
 fn outcome(kind: Kind) -> &'static str {
     match kind {
-        Kind::Read => "",
+        // Of a transaction that is not committed nothing is.
+        Kind::Read | Kind::InTransaction => "",
+        Kind::Commit => "; whether the transaction was committed is not known",
         Kind::Write | Kind::Build => "; whether the write was applied is not known",
     }
 }

@@ -5,9 +5,8 @@
 
 use bson::raw::{RawBson, RawDocument, RawDocumentBuf};
 use bson::{Bson, Document, doc};
-use mongodb::{Collection, Database};
 
-use super::operations::decoded;
+use super::operations::{Place, decoded};
 use super::{Failed, error};
 use crate::error::StoreError;
 use crate::index;
@@ -16,14 +15,7 @@ use crate::store::{Find, IndexInfo};
 /// What a server says of a collection that is not there.
 const NAMESPACE_NOT_FOUND: i32 = 26;
 
-type Documents = Collection<RawDocumentBuf>;
-
-pub async fn create(
-    at: &Documents,
-    database: &Database,
-    keys: &RawDocument,
-    options: &RawDocument,
-) -> Result<String, Failed> {
+pub async fn create(at: &Place, keys: &RawDocument, options: &RawDocument) -> Result<String, Failed> {
     let mut specification = doc! { "key": decoded(keys)? };
     specification.extend(decoded(options)?);
     let name = match specification.get("name") {
@@ -32,17 +24,17 @@ pub async fn create(
         None => index::default_name(keys),
     };
     specification.insert("name", name.as_str());
-    database.run_command(doc! { "createIndexes": at.name(), "indexes": [specification] }).await?;
+    at.database.run_command(doc! { "createIndexes": at.documents.name(), "indexes": [specification] }).await?;
     Ok(name)
 }
 
-pub async fn drop(at: &Documents, database: &Database, name: &str) -> Result<(), Failed> {
-    database.run_command(doc! { "dropIndexes": at.name(), "index": name }).await?;
+pub async fn drop(at: &Place, name: &str) -> Result<(), Failed> {
+    at.database.run_command(doc! { "dropIndexes": at.documents.name(), "index": name }).await?;
     Ok(())
 }
 
-pub async fn list(at: &Documents, database: &Database) -> Result<Vec<IndexInfo>, Failed> {
-    let listed = database.run_command(doc! { "listIndexes": at.name(), "cursor": {} }).await;
+pub async fn list(at: &Place) -> Result<Vec<IndexInfo>, Failed> {
+    let listed = at.database.run_command(doc! { "listIndexes": at.documents.name(), "cursor": {} }).await;
     let listed = match listed.map_err(Failed::from) {
         Err(failed) if failed.code() == Some(NAMESPACE_NOT_FOUND) => return Ok(Vec::new()),
         other => other?,
@@ -59,8 +51,8 @@ pub async fn list(at: &Documents, database: &Database) -> Result<Vec<IndexInfo>,
         .collect()
 }
 
-pub async fn explain(at: &Documents, database: &Database, query: Find, prefix: &str) -> Result<RawDocumentBuf, Failed> {
-    let mut find = doc! { "find": at.name(), "filter": decoded(&query.filter)? };
+pub async fn explain(at: &Place, query: Find) -> Result<RawDocumentBuf, Failed> {
+    let mut find = doc! { "find": at.documents.name(), "filter": decoded(&query.filter)? };
     if !query.projection.is_empty() {
         find.insert("projection", decoded(&query.projection)?);
     }
@@ -72,14 +64,14 @@ pub async fn explain(at: &Documents, database: &Database, query: Find, prefix: &
             find.insert(name, i64::try_from(number).unwrap_or(i64::MAX));
         }
     }
-    let explained = database.run_command(doc! { "explain": find, "verbosity": "executionStats" }).await?;
+    let explained = at.database.run_command(doc! { "explain": find, "verbosity": "executionStats" }).await?;
     // The rest names the server and what it can do.
     let mut shown = Document::new();
     for part in ["queryPlanner", "executionStats"] {
         if let Some(Bson::Document(part_of)) = explained.get(part) {
             let mut part_of = part_of.clone();
             if let Some(Bson::String(namespace)) = part_of.get_mut("namespace") {
-                *namespace = namespace.replacen(prefix, "", 1);
+                *namespace = namespace.replacen(at.prefix.as_str(), "", 1);
             }
             shown.insert(part, part_of);
         }

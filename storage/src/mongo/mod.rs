@@ -7,12 +7,15 @@
 //! is a task there and the caller's future waits for its answer, on whatever executor that is.
 //!
 //! Differences that the trait allows: a query sees what was written while it ran, as MongoDB's do; "acknowledged" is what
-//! the write concern of the connection string says, `majority` where it says nothing.
+//! the write concern of the connection string says, `majority` where it says nothing; a write outside of a transaction waits
+//! for one that changed the same document, where the embedded store's goes ahead and the transaction fails.
 //!
 //! Not here: which app may use which cluster (control-plane), and what filters and updates mean: the server knows.
 
+mod changes;
 mod clusters;
 mod codes;
+mod commands;
 mod cursor;
 mod error;
 mod guard;
@@ -21,6 +24,8 @@ mod names;
 mod operations;
 mod pipeline;
 mod runtime;
+mod seats;
+mod transaction;
 mod uri;
 
 use std::fmt;
@@ -29,22 +34,28 @@ use std::time::Duration;
 
 use bson::raw::{RawBson, RawDocumentBuf};
 use futures_util::FutureExt;
+use futures_util::future::{BoxFuture, ready};
+use mongodb::Client;
 use mongodb::error::ErrorKind;
-use mongodb::{Client, Collection, Database};
 
+use crate::changes::{ChangeStream, Watch, Watched};
 use crate::error::StoreError;
 use crate::limits;
 use crate::namespace::{Namespace, Tenant};
 use crate::store::{
     Aggregate, Answer, Cursor, Delete, Find, IndexInfo, Inserted, Modified, Modify, Store, Update, Updated,
 };
+use crate::transaction::Transaction;
 
 pub use clusters::{Clusters, Times};
 pub use guard::{Hosts, OpenHosts};
 pub use uri::{check_own, check_shared, default_database};
 
 use clusters::Cluster;
+use commands::Runs;
+use cursor::Home;
 use names::{Names, Owned};
+use operations::{In, Place};
 
 /// One cluster, with one way to name databases there. Cheap to make; the connections behind it are shared.
 #[derive(Clone)]
@@ -60,42 +71,25 @@ impl fmt::Debug for Mongo {
 }
 
 impl Mongo {
-    /// Runs one operation on the driver's runtime. What it learns of the server's errors is told in the tenant's names.
-    fn run<'a, T, F>(
-        &'a self,
-        namespace: &Namespace,
-        kind: Kind,
-        work: impl FnOnce(Collection<RawDocumentBuf>, Place) -> F + Send + 'static,
-    ) -> Answer<'a, T>
-    where
-        T: Send + 'static,
-        F: Future<Output = Result<T, Failed>> + Send + 'static,
-    {
-        let at = match self.names.at(namespace) {
-            Ok(at) => at,
-            Err(error) => return futures_util::future::ready(Err(error)).boxed(),
-        };
-        self.on_client(kind, move |client| {
-            let handle = client.database(&at.database);
-            let collection = handle.collection(&at.collection);
-            let prefix = at.prefix.clone();
-            let at = Place { handle, prefix: at.prefix };
-            async move { work(collection, at).await.map_err(|failed| failed.told(kind, &prefix)) }
-        })
-    }
-
     fn on_client<'a, T, F>(&'a self, kind: Kind, work: impl FnOnce(Client) -> F + Send + 'static) -> Answer<'a, T>
     where
         T: Send + 'static,
         F: Future<Output = Result<T, StoreError>> + Send + 'static,
     {
         let cluster = Arc::clone(&self.cluster);
-        let time = kind.time(&cluster);
+        self.on_cluster(kind, async move {
+            let client = cluster.client().await?;
+            work(client).await
+        })
+    }
+
+    fn on_cluster<'a, T: Send + 'static>(
+        &'a self,
+        kind: Kind,
+        work: impl Future<Output = Result<T, StoreError>> + Send + 'static,
+    ) -> Answer<'a, T> {
+        let time = kind.time(&self.cluster);
         self.cluster.runtime().answer(async move {
-            let work = async {
-                let client = cluster.client().await?;
-                work(client).await
-            };
             // The driver has no bound on a whole operation, and a server that is paused answers nothing at all.
             match tokio::time::timeout(time, work).await {
                 Ok(outcome) => outcome,
@@ -105,12 +99,6 @@ impl Mongo {
     }
 }
 
-/// Where an operation works: the database, and what its name begins with that the tenant does not see.
-struct Place {
-    handle: Database,
-    prefix: String,
-}
-
 /// What is at stake when an operation fails midway, and how long it may take.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Kind {
@@ -118,12 +106,15 @@ enum Kind {
     Write,
     /// Making an index, which takes as long as there are documents.
     Build,
+    /// One operation of a transaction, of which nothing stays unless it is committed.
+    InTransaction,
+    Commit,
 }
 
 impl Kind {
     fn time(self, cluster: &Cluster) -> Duration {
         match self {
-            Self::Read | Self::Write => cluster.operation_time(),
+            Self::Read | Self::Write | Self::InTransaction | Self::Commit => cluster.operation_time(),
             Self::Build => Duration::from_millis(limits::DATABASE_BUILD_MS),
         }
     }
@@ -169,23 +160,33 @@ impl From<StoreError> for Failed {
     }
 }
 
+impl Runs for Mongo {
+    fn run<'a, T, W>(&'a self, namespace: &Namespace, kind: Kind, work: W) -> Answer<'a, T>
+    where
+        T: Send + 'static,
+        W: for<'w> FnOnce(&'w Place, In<'w>) -> BoxFuture<'w, Result<T, Failed>> + Send + 'static,
+    {
+        let at = match self.names.at(namespace) {
+            Ok(at) => at,
+            Err(error) => return ready(Err(error)).boxed(),
+        };
+        let time = self.cluster.operation_time();
+        self.on_client(kind, move |client| async move {
+            let place = Place::new(&client, at, time);
+            work(&place, None).await.map_err(|failed| failed.told(kind, &place.prefix))
+        })
+    }
+}
+
 impl Store for Mongo {
     fn find<'a>(&'a self, namespace: &'a Namespace, query: Find) -> Answer<'a, Box<dyn Cursor>> {
-        let runtime = Arc::clone(self.cluster.runtime());
-        let time = self.cluster.operation_time();
-        self.run(namespace, Kind::Read, move |collection, at| async move {
-            let batches = operations::find(&collection, query, time).await?;
-            cursor::open(runtime, batches, at.prefix, time).await
-        })
+        let home = Home::Outside(Arc::clone(self.cluster.runtime()));
+        commands::find(self, namespace, query).map(|opened| Ok(opened?.cursor(home))).boxed()
     }
 
     fn aggregate<'a>(&'a self, namespace: &'a Namespace, aggregate: Aggregate) -> Answer<'a, Box<dyn Cursor>> {
-        let runtime = Arc::clone(self.cluster.runtime());
-        let time = self.cluster.operation_time();
-        self.run(namespace, Kind::Read, move |collection, at| async move {
-            let batches = pipeline::run(&collection, aggregate, &at.prefix, time).await?;
-            cursor::open(runtime, batches, at.prefix, time).await
-        })
+        let home = Home::Outside(Arc::clone(self.cluster.runtime()));
+        commands::aggregate(self, namespace, aggregate).map(|opened| Ok(opened?.cursor(home))).boxed()
     }
 
     fn collections(&self, tenant: Tenant) -> Answer<'_, Vec<(String, String)>> {
@@ -196,10 +197,7 @@ impl Store for Mongo {
     }
 
     fn count<'a>(&'a self, namespace: &'a Namespace, query: Find) -> Answer<'a, u64> {
-        let time = self.cluster.operation_time();
-        self.run(namespace, Kind::Read, move |collection, _| async move {
-            operations::count(&collection, query, time).await
-        })
+        commands::count(self, namespace, query)
     }
 
     fn insert<'a>(
@@ -208,25 +206,15 @@ impl Store for Mongo {
         documents: Vec<RawDocumentBuf>,
         ordered: bool,
     ) -> Answer<'a, Inserted> {
-        self.run(namespace, Kind::Write, move |collection, at| async move {
-            operations::insert(&collection, documents, ordered, &at.prefix).await
-        })
+        commands::insert(self, namespace, documents, ordered)
     }
 
     fn update<'a>(&'a self, namespace: &'a Namespace, update: Update) -> Answer<'a, Updated> {
-        self.run(
-            namespace,
-            Kind::Write,
-            move |collection, _| async move { operations::update(&collection, update).await },
-        )
+        commands::update(self, namespace, update)
     }
 
     fn modify<'a>(&'a self, namespace: &'a Namespace, modify: Modify) -> Answer<'a, Modified> {
-        self.run(
-            namespace,
-            Kind::Write,
-            move |collection, _| async move { operations::modify(&collection, modify).await },
-        )
+        commands::modify(self, namespace, modify)
     }
 
     fn distinct<'a>(
@@ -235,18 +223,16 @@ impl Store for Mongo {
         path: &'a str,
         filter: RawDocumentBuf,
     ) -> Answer<'a, Vec<RawBson>> {
-        let path = path.to_owned();
-        self.run(namespace, Kind::Read, move |collection, _| async move {
-            operations::distinct(&collection, &path, filter).await
-        })
+        commands::distinct(self, namespace, path, filter)
     }
 
     fn delete<'a>(&'a self, namespace: &'a Namespace, delete: Delete) -> Answer<'a, u64> {
-        self.run(
-            namespace,
-            Kind::Write,
-            move |collection, _| async move { operations::delete(&collection, delete).await },
-        )
+        commands::delete(self, namespace, delete)
+    }
+
+    fn begin(&self, tenant: Tenant) -> Answer<'_, Arc<dyn Transaction>> {
+        let mongo = self.clone();
+        self.on_client(Kind::InTransaction, move |client| transaction::begin(mongo, client, tenant))
     }
 
     fn create_index<'a>(
@@ -255,30 +241,29 @@ impl Store for Mongo {
         keys: RawDocumentBuf,
         options: RawDocumentBuf,
     ) -> Answer<'a, String> {
-        self.run(namespace, Kind::Build, move |collection, at| async move {
-            indexes::create(&collection, &at.handle, &keys, &options).await
-        })
+        self.run(namespace, Kind::Build, |at, _| async move { indexes::create(at, &keys, &options).await }.boxed())
     }
 
     fn drop_index<'a>(&'a self, namespace: &'a Namespace, name: &'a str) -> Answer<'a, ()> {
         let name = name.to_owned();
-        self.run(namespace, Kind::Write, move |collection, at| async move {
-            indexes::drop(&collection, &at.handle, &name).await
-        })
+        self.run(namespace, Kind::Write, |at, _| async move { indexes::drop(at, &name).await }.boxed())
     }
 
     fn list_indexes<'a>(&'a self, namespace: &'a Namespace) -> Answer<'a, Vec<IndexInfo>> {
-        self.run(
-            namespace,
-            Kind::Read,
-            move |collection, at| async move { indexes::list(&collection, &at.handle).await },
-        )
+        self.run(namespace, Kind::Read, |at, _| indexes::list(at).boxed())
     }
 
     fn explain<'a>(&'a self, namespace: &'a Namespace, query: Find) -> Answer<'a, RawDocumentBuf> {
-        self.run(namespace, Kind::Read, move |collection, at| async move {
-            indexes::explain(&collection, &at.handle, query, &at.prefix).await
-        })
+        self.run(namespace, Kind::Read, |at, _| indexes::explain(at, query).boxed())
+    }
+
+    fn watch(&self, watched: Watched, watch: Watch) -> Answer<'_, Box<dyn ChangeStream>> {
+        let scope = match changes::Scope::of(&self.names, &watched) {
+            Ok(scope) => scope,
+            Err(error) => return ready(Err(error)).boxed(),
+        };
+        let cluster = Arc::clone(&self.cluster);
+        self.on_cluster(Kind::Read, async move { changes::open(cluster, watched.tenant(), scope, watch).await })
     }
 
     /// What a tenant keeps in a database of their own is theirs and stays; on a cluster that apps share, everything under
@@ -286,7 +271,7 @@ impl Store for Mongo {
     fn drop_tenant(&self, tenant: Tenant) -> Answer<'_, ()> {
         let owned = self.names.owned(tenant);
         if matches!(owned, Owned::Everything) {
-            return futures_util::future::ready(Ok(())).boxed();
+            return ready(Ok(())).boxed();
         }
         self.on_client(Kind::Write, move |client| async move {
             let dropped = operations::drop_databases(&client, &owned).await;

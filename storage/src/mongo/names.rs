@@ -32,11 +32,12 @@ impl Names {
     pub fn at(&self, namespace: &Namespace) -> Result<At, StoreError> {
         check_namespace(namespace)?;
         let Namespace { tenant, database, collection } = namespace;
-        let (prefix, database) = match (self, tenant) {
-            (Self::Plain, _) => (String::new(), database.clone()),
-            (Self::Shared { system }, Tenant::System) => (String::new(), system.clone()),
-            (Self::Shared { .. }, Tenant::Users(id)) => (String::new(), format!("{}-users", id.to_hex())),
-            (Self::Shared { .. }, Tenant::App(id)) => {
+        let prefix = self.prefix(*tenant);
+        let database = match (self, tenant) {
+            (Self::Plain, _) => database.clone(),
+            (Self::Shared { system }, Tenant::System) => system.clone(),
+            (Self::Shared { .. }, Tenant::Users(id)) => format!("{}-users", id.to_hex()),
+            (Self::Shared { .. }, Tenant::App(_)) => {
                 if database.len() > SHARED_DATABASE_NAME_BYTES_MAX {
                     let text = format!(
                         "Invalid namespace specified '{namespace}': the database's name must have 1 to \
@@ -44,13 +45,19 @@ impl Names {
                     );
                     return Err(StoreError::caller(73, "InvalidNamespace", text));
                 }
-                let prefix = app_prefix(id);
-                let database = format!("{prefix}{database}");
-                (prefix, database)
+                format!("{prefix}{database}")
             }
         };
         debug_assert!(database.len() <= DATABASE_NAME_BYTES_MAX);
         Ok(At { database, collection: collection.clone(), prefix })
+    }
+
+    /// What stands before the names of a tenant's databases.
+    pub fn prefix(&self, tenant: Tenant) -> String {
+        match (self, tenant) {
+            (Self::Shared { .. }, Tenant::App(id)) => app_prefix(&id),
+            _ => String::new(),
+        }
     }
 
     /// Which databases are a tenant's.

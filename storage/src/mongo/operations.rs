@@ -1,88 +1,119 @@
 //! Each command of the store as the driver's call of the same meaning. The calls are chosen so that the driver may retry
 //! them where the server can tell a repeated write from a new one; a raw command would never be retried.
+//!
+//! Every call takes the session of the transaction it is part of, or none.
 
 use std::time::Duration;
 
 use bson::raw::{RawBson, RawBsonRef, RawDocument, RawDocumentBuf};
 use bson::{Bson, Document, doc};
-use futures_util::TryStreamExt;
 use mongodb::error::{Error, ErrorKind};
 use mongodb::options::{ReturnDocument, UpdateModifications};
-use mongodb::raw_batch_cursor::RawBatchCursor;
-use mongodb::{Client, Collection};
+use mongodb::{Client, ClientSession, Collection, Database};
 
-use super::names::Owned;
+use super::cursor::Replies;
+use super::names::{At, Owned};
 use super::{Failed, error};
 use crate::error::StoreError;
 use crate::limits;
 use crate::store::{Change, Delete, Find, Inserted, Modified, Modify, Update, Updated};
 use crate::value::check;
 
-pub type Documents = Collection<RawDocumentBuf>;
-
-pub async fn find(at: &Documents, query: Find, time: Duration) -> Result<RawBatchCursor, Failed> {
-    let skip = query.skipped()?;
-    let Find { filter, projection, sort, limit, variables, .. } = query;
-    let mut find = at.find(decoded(&filter)?).max_time(time).batch_size(limits::CURSOR_BATCH_DOCUMENTS);
-    if !projection.is_empty() {
-        find = find.projection(decoded(&projection)?);
-    }
-    if !sort.is_empty() {
-        find = find.sort(decoded(&sort)?);
-    }
-    if skip > 0 {
-        find = find.skip(skip);
-    }
-    if limit > 0 {
-        find = find.limit(i64::try_from(limit).unwrap_or(i64::MAX));
-    }
-    if let Some(variables) = given(&variables)? {
-        find = find.let_vars(variables);
-    }
-    Ok(find.batch().await?)
+/// Where an operation works.
+pub struct Place {
+    pub documents: Collection<RawDocumentBuf>,
+    pub database: Database,
+    /// What the database's name begins with that the tenant does not see.
+    pub prefix: String,
+    /// How long the operation may take.
+    pub time: Duration,
 }
 
-pub async fn count(at: &Documents, query: Find, time: Duration) -> Result<u64, Failed> {
-    if let Some(variables) = given(&query.variables)? {
-        return count_with(at, query, variables, time).await;
+/// The session of the transaction that an operation is part of, if it is part of one.
+pub type In<'s> = Option<&'s mut ClientSession>;
+
+impl Place {
+    pub fn new(client: &Client, at: At, time: Duration) -> Self {
+        let database = client.database(&at.database);
+        Self { documents: database.collection(&at.collection), database, prefix: at.prefix, time }
     }
-    let mut count = at.count_documents(decoded(&query.filter)?).max_time(time);
-    if query.skipped()? > 0 {
-        count = count.skip(query.skipped()?);
-    }
-    if query.limit > 0 {
-        count = count.limit(query.limit);
-    }
-    Ok(count.await?)
 }
 
-/// The pipeline that the driver makes of a count as well, which takes no variables there.
-async fn count_with(at: &Documents, query: Find, variables: Document, time: Duration) -> Result<u64, Failed> {
-    let mut stages = vec![doc! { "$match": decoded(&query.filter)? }];
-    for (stage, number) in [("$skip", query.skipped()?), ("$limit", query.limit)] {
-        if number > 0 {
-            stages.push(doc! { stage: i64::try_from(number).unwrap_or(i64::MAX) });
+/// Sets those options of one of the driver's calls that are given: not every server knows all of them.
+macro_rules! with {
+    ($call:expr, $($option:ident: $value:expr),+ $(,)?) => {{
+        let mut call = $call;
+        $(if let Some(value) = $value {
+            call = call.$option(value);
+        })+
+        call
+    }};
+}
+
+/// The same for the calls that open a cursor, which are another one with a session.
+macro_rules! replies {
+    ($call:expr, $session:expr) => {
+        match $session {
+            None => Replies::Plain($call.batch().await?),
+            Some(session) => Replies::InTransaction($call.session(session).batch().await?),
         }
+    };
+}
+
+pub async fn find(at: &Place, session: In<'_>, query: Find) -> Result<Replies, Failed> {
+    let skip = query.skipped()?;
+    let find = at.documents.find(decoded(&query.filter)?).max_time(at.time).batch_size(limits::CURSOR_BATCH_DOCUMENTS);
+    let find = with!(
+        find,
+        projection: given(&query.projection)?,
+        sort: given(&query.sort)?,
+        skip: (skip > 0).then_some(skip),
+        limit: number(query.limit),
+        let_vars: given(&query.variables)?,
+    );
+    Ok(replies!(find, session))
+}
+
+pub async fn aggregate(
+    at: &Place,
+    session: In<'_>,
+    pipeline: Vec<Document>,
+    variables: &RawDocument,
+) -> Result<Replies, Failed> {
+    let run = at.documents.aggregate(pipeline).max_time(at.time).batch_size(limits::CURSOR_BATCH_DOCUMENTS);
+    let run = with!(run, let_vars: given(variables)?);
+    Ok(replies!(run, session))
+}
+
+/// The pipeline that the driver's own count is as well, which takes no variables there.
+pub async fn count(at: &Place, mut session: In<'_>, query: Find) -> Result<u64, Failed> {
+    let mut stages = vec![doc! { "$match": decoded(&query.filter)? }];
+    for (stage, amount) in [("$skip", query.skipped()?), ("$limit", query.limit)] {
+        stages.extend(number(amount).map(|amount| doc! { stage: amount }));
     }
     stages.push(doc! { "$group": { "_id": 1, "n": { "$sum": 1 } } });
-    let mut counted = at.aggregate(stages).let_vars(variables).max_time(time).await?;
+    let mut counted = aggregate(at, session.as_deref_mut(), stages, &query.variables).await?;
+    let Some(reply) = counted.next(session).await? else { return Ok(0) };
     // Of nothing there is no group.
-    let Some(group) = counted.try_next().await? else { return Ok(0) };
-    let count = match group.get("n") {
-        Some(Bson::Int32(count)) => u64::try_from(*count).ok(),
-        Some(Bson::Int64(count)) => u64::try_from(*count).ok(),
+    let Some(group) = reply.doc_slices()?.into_iter().next() else { return Ok(0) };
+    let count = match group.map_err(|_| error::not_understood())? {
+        RawBsonRef::Document(group) => match group.get("n") {
+            Ok(Some(RawBsonRef::Int32(count))) => u64::try_from(count).ok(),
+            Ok(Some(RawBsonRef::Int64(count))) => u64::try_from(count).ok(),
+            _ => None,
+        },
         _ => None,
     };
-    count.ok_or_else(|| error::database(8, "the database's answer was not understood".to_owned()).into())
+    count.ok_or_else(|| error::not_understood().into())
 }
 
 /// Documents that cannot be stored are found here, before anything is sent, as the embedded store finds them: the others
 /// are inserted, or those before it where the order matters.
 pub async fn insert(
-    at: &Documents,
+    at: &Place,
+    session: In<'_>,
     documents: Vec<RawDocumentBuf>,
     ordered: bool,
-    prefix: &str,
 ) -> Result<Inserted, Failed> {
     let mut first_error: Option<StoreError> = None;
     let mut sent: Vec<(usize, RawDocumentBuf)> = Vec::with_capacity(documents.len());
@@ -99,10 +130,10 @@ pub async fn insert(
     }
     let mut refused: Vec<(usize, StoreError)> = Vec::new();
     if !sent.is_empty() {
-        let outcome = at.insert_many(sent.iter().map(|(_, document)| document)).ordered(ordered).await;
-        match outcome {
+        let insert = at.documents.insert_many(sent.iter().map(|(_, document)| document)).ordered(ordered);
+        match with!(insert, session: session).await {
             Ok(_) => {}
-            Err(failed) => refused = write_errors(failed, prefix)?,
+            Err(failed) => refused = write_errors(failed, &at.prefix)?,
         }
     }
     let stopped = match (ordered, refused.first()) {
@@ -135,7 +166,7 @@ fn write_errors(failed: Error, prefix: &str) -> Result<Vec<(usize, StoreError)>,
     Ok(refused)
 }
 
-pub async fn update(at: &Documents, update: Update) -> Result<Updated, Failed> {
+pub async fn update(at: &Place, session: In<'_>, update: Update) -> Result<Updated, Failed> {
     let Update { filter, update, array_filters, multi, upsert, variables } = update;
     let (filter, variables) = (decoded(&filter)?, given(&variables)?);
     let updated = match change_of(update)? {
@@ -144,21 +175,16 @@ pub async fn update(at: &Documents, update: Update) -> Result<Updated, Failed> {
             return Err(StoreError::caller(9, "FailedToParse", text).into());
         }
         Sent::Replacement(replacement) => {
-            let mut run = at.replace_one(filter, replacement).upsert(upsert);
-            if let Some(variables) = variables {
-                run = run.let_vars(variables);
-            }
-            run.await?
+            let replace = at.documents.replace_one(filter, replacement).upsert(upsert);
+            with!(replace, let_vars: variables, session: session).await?
         }
         Sent::Modifications(change) => {
-            let mut run = if multi { at.update_many(filter, change) } else { at.update_one(filter, change) };
-            if !array_filters.is_empty() {
-                run = run.array_filters(all_decoded(&array_filters)?);
-            }
-            if let Some(variables) = variables {
-                run = run.let_vars(variables);
-            }
-            run.upsert(upsert).await?
+            let update = match multi {
+                true => at.documents.update_many(filter, change),
+                false => at.documents.update_one(filter, change),
+            };
+            let array_filters = filters(&array_filters)?;
+            with!(update.upsert(upsert), array_filters: array_filters, let_vars: variables, session: session).await?
         }
     };
     // The server counts an upserted document as neither; so does the store.
@@ -169,57 +195,26 @@ pub async fn update(at: &Documents, update: Update) -> Result<Updated, Failed> {
     })
 }
 
-pub async fn modify(at: &Documents, modify: Modify) -> Result<Modified, Failed> {
+pub async fn modify(at: &Place, session: In<'_>, modify: Modify) -> Result<Modified, Failed> {
     let Modify { filter, sort, projection, update, array_filters, upsert, after, variables } = modify;
     let (filter, variables) = (decoded(&filter)?, given(&variables)?);
-    let sort = (!sort.is_empty()).then(|| decoded(&sort)).transpose()?;
-    let projection = (!projection.is_empty()).then(|| decoded(&projection)).transpose()?;
+    let (sort, projection) = (given(&sort)?, given(&projection)?);
     let which = if after { ReturnDocument::After } else { ReturnDocument::Before };
-    let document = match update {
+    let at = &at.documents;
+    let document = match update.map(change_of).transpose()? {
         None => {
-            let mut run = at.find_one_and_delete(filter);
-            if let Some(sort) = sort {
-                run = run.sort(sort);
-            }
-            if let Some(projection) = projection {
-                run = run.projection(projection);
-            }
-            if let Some(variables) = variables {
-                run = run.let_vars(variables);
-            }
-            run.await?
+            let delete = at.find_one_and_delete(filter);
+            with!(delete, sort: sort, projection: projection, let_vars: variables, session: session).await?
         }
-        Some(update) => match change_of(update)? {
-            Sent::Replacement(replacement) => {
-                let mut run = at.find_one_and_replace(filter, replacement).upsert(upsert).return_document(which);
-                if let Some(sort) = sort {
-                    run = run.sort(sort);
-                }
-                if let Some(projection) = projection {
-                    run = run.projection(projection);
-                }
-                if let Some(variables) = variables {
-                    run = run.let_vars(variables);
-                }
-                run.await?
-            }
-            Sent::Modifications(change) => {
-                let mut run = at.find_one_and_update(filter, change).upsert(upsert).return_document(which);
-                if let Some(sort) = sort {
-                    run = run.sort(sort);
-                }
-                if let Some(projection) = projection {
-                    run = run.projection(projection);
-                }
-                if !array_filters.is_empty() {
-                    run = run.array_filters(all_decoded(&array_filters)?);
-                }
-                if let Some(variables) = variables {
-                    run = run.let_vars(variables);
-                }
-                run.await?
-            }
-        },
+        Some(Sent::Replacement(replacement)) => {
+            let replace = at.find_one_and_replace(filter, replacement).upsert(upsert).return_document(which);
+            with!(replace, sort: sort, projection: projection, let_vars: variables, session: session).await?
+        }
+        Some(Sent::Modifications(change)) => {
+            let update = at.find_one_and_update(filter, change).upsert(upsert).return_document(which);
+            let update = with!(update, array_filters: filters(&array_filters)?);
+            with!(update, sort: sort, projection: projection, let_vars: variables, session: session).await?
+        }
     };
     // The server does not say whether a document that was found is different now, nor, before an upsert, whether there
     // was one; it is taken for changed.
@@ -228,19 +223,20 @@ pub async fn modify(at: &Documents, modify: Modify) -> Result<Modified, Failed> 
 }
 
 /// Without a time for the server, since not every server knows one for it; the caller's own ends the wait.
-pub async fn distinct(at: &Documents, path: &str, filter: RawDocumentBuf) -> Result<Vec<RawBson>, Failed> {
-    let values = at.distinct(path, decoded(&filter)?).await?;
+pub async fn distinct(
+    at: &Place,
+    session: In<'_>,
+    path: String,
+    filter: RawDocumentBuf,
+) -> Result<Vec<RawBson>, Failed> {
+    let values = with!(at.documents.distinct(path, decoded(&filter)?), session: session).await?;
     values.into_iter().map(raw_value).collect()
 }
 
-pub async fn delete(at: &Documents, delete: Delete) -> Result<u64, Failed> {
-    let filter = decoded(&delete.filter)?;
-    let mut run = if delete.multi { at.delete_many(filter) } else { at.delete_one(filter) };
-    if let Some(variables) = given(&delete.variables)? {
-        run = run.let_vars(variables);
-    }
-    let deleted = run.await?;
-    Ok(deleted.deleted_count)
+pub async fn delete(at: &Place, session: In<'_>, delete: Delete) -> Result<u64, Failed> {
+    let (filter, variables) = (decoded(&delete.filter)?, given(&delete.variables)?);
+    let run = if delete.multi { at.documents.delete_many(filter) } else { at.documents.delete_one(filter) };
+    Ok(with!(run, let_vars: variables, session: session).await?.deleted_count)
 }
 
 /// Databases with their collections, by the names the tenant has for them.
@@ -284,9 +280,18 @@ fn change_of(update: Change) -> Result<Sent, StoreError> {
     }
 }
 
-/// The `let` of a command, where it has one: not every server knows the option.
-fn given(variables: &RawDocument) -> Result<Option<Document>, StoreError> {
-    (!variables.is_empty()).then(|| decoded(variables)).transpose()
+/// An option that is a document, when it is not empty.
+fn given(option: &RawDocument) -> Result<Option<Document>, StoreError> {
+    (!option.is_empty()).then(|| decoded(option)).transpose()
+}
+
+/// An option that is a number, when it is not 0.
+fn number(option: u64) -> Option<i64> {
+    (option > 0).then(|| i64::try_from(option).unwrap_or(i64::MAX))
+}
+
+fn filters(array_filters: &[RawDocumentBuf]) -> Result<Option<Vec<Document>>, StoreError> {
+    (!array_filters.is_empty()).then(|| all_decoded(array_filters)).transpose()
 }
 
 /// Commands are small and the driver takes them decoded; documents that are stored or read never pass here.
@@ -295,7 +300,7 @@ pub fn decoded(command: &RawDocument) -> Result<Document, StoreError> {
     Document::try_from(command).map_err(|error| StoreError::caller(22, "InvalidBSON", format!("invalid BSON: {error}")))
 }
 
-fn all_decoded(commands: &[RawDocumentBuf]) -> Result<Vec<Document>, StoreError> {
+pub fn all_decoded(commands: &[RawDocumentBuf]) -> Result<Vec<Document>, StoreError> {
     commands.iter().map(|command| decoded(command)).collect()
 }
 

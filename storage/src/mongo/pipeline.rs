@@ -1,16 +1,12 @@
 //! Pipelines on the server. On a cluster that apps share, a stage must not reach what is another's: databases it names get
 //! the tenant's prefix, and stages that look at the server itself are refused, by a list of those that do not.
 
-use bson::raw::RawBsonRef;
+use bson::raw::{RawArray, RawBsonRef};
 use bson::{Bson, Document};
-use mongodb::raw_batch_cursor::RawBatchCursor;
-use std::time::Duration;
 
-use super::operations::{Documents, decoded};
-use super::{Failed, error};
+use super::error;
+use super::operations::decoded;
 use crate::error::StoreError;
-use crate::limits;
-use crate::store::Aggregate;
 
 /// Stages that work on documents alone.
 const OPEN: &[&str] = &[
@@ -48,23 +44,26 @@ const OPEN: &[&str] = &[
     "$vectorSearch",
 ];
 
-pub async fn run(at: &Documents, aggregate: Aggregate, prefix: &str, time: Duration) -> Result<RawBatchCursor, Failed> {
+/// The stages as they are sent.
+pub fn understood(stages: &RawArray, prefix: &str) -> Result<Vec<Document>, StoreError> {
     let mut pipeline = Vec::new();
-    for stage in &aggregate.pipeline {
+    for stage in stages {
         let RawBsonRef::Document(stage) = stage.map_err(|_| error::not_understood())? else {
             let text = "Each element of the 'pipeline' array must be an object";
-            return Err(StoreError::caller(14, "TypeMismatch", text).into());
+            return Err(StoreError::type_mismatch(text));
         };
         pipeline.push(decoded(stage)?);
     }
-    if !prefix.is_empty() {
-        pipeline.iter_mut().try_for_each(|stage| keep_within(stage, prefix))?;
+    within(&mut pipeline, prefix)?;
+    Ok(pipeline)
+}
+
+/// Keeps stages to what is the tenant's.
+pub fn within(pipeline: &mut [Document], prefix: &str) -> Result<(), StoreError> {
+    if prefix.is_empty() {
+        return Ok(());
     }
-    let mut run = at.aggregate(pipeline).max_time(time).batch_size(limits::CURSOR_BATCH_DOCUMENTS);
-    if !aggregate.variables.is_empty() {
-        run = run.let_vars(decoded(&aggregate.variables)?);
-    }
-    Ok(run.batch().await?)
+    pipeline.iter_mut().try_for_each(|stage| keep_within(stage, prefix))
 }
 
 /// Its nesting was bounded when it was decoded.

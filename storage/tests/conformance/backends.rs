@@ -9,6 +9,7 @@ use portico_storage::mongo::{Clusters, OpenHosts, Times};
 use portico_storage::{Namespace, Store, Tenant};
 
 use crate::ferretdb::FerretDb;
+use crate::primary::{Plan, Primary};
 use crate::support::wait;
 
 /// Which server it is, for what is known to be missing there.
@@ -16,6 +17,8 @@ use crate::support::wait;
 pub enum Kind {
     Embedded,
     FerretDb,
+    /// Ours, of the tests.
+    Primary,
     MongoDb,
 }
 
@@ -26,6 +29,7 @@ pub struct Backend {
     pub tenant: Tenant,
     /// Keeps the embedded store's files.
     _dir: Option<tempfile::TempDir>,
+    pub primary: Option<Primary>,
     /// Whether what the tenant left behind is removed with it.
     kept: bool,
 }
@@ -38,7 +42,24 @@ impl Backend {
     pub fn embedded() -> Self {
         let dir = tempfile::tempdir().unwrap();
         let store = Embedded::open(dir.path(), Options::default()).unwrap();
-        Self { kind: Kind::Embedded, store: Arc::new(store), tenant: tenant(), _dir: Some(dir), kept: false }
+        let (store, tenant) = (Arc::new(store), tenant());
+        Self { kind: Kind::Embedded, store, tenant, _dir: Some(dir), primary: None, kept: false }
+    }
+
+    pub fn primary() -> Self {
+        Self::on_primary(Primary::start())
+    }
+
+    pub fn failing_primary(plan: Plan) -> Self {
+        Self::on_primary(Primary::failing(plan))
+    }
+
+    fn on_primary(primary: Primary) -> Self {
+        let mut backend = Self::server(Kind::Primary, &primary.uri());
+        backend.primary = Some(primary);
+        // What it keeps goes with it.
+        backend.kept = true;
+        backend
     }
 
     pub fn ferretdb() -> Self {
@@ -51,7 +72,7 @@ impl Backend {
 
     pub fn server(kind: Kind, uri: &str) -> Self {
         let store = clusters().shared(uri, "portico_conformance").unwrap();
-        Self { kind, store: Arc::new(store), tenant: tenant(), _dir: None, kept: false }
+        Self { kind, store: Arc::new(store), tenant: tenant(), _dir: None, primary: None, kept: false }
     }
 
     /// A server whose faults are the test's: what is left there is the test's to remove.
@@ -63,7 +84,7 @@ impl Backend {
 
     /// Every server there is beside the embedded store.
     pub fn servers() -> Vec<Self> {
-        let mut servers = vec![Self::ferretdb()];
+        let mut servers = vec![Self::ferretdb(), Self::primary()];
         servers.extend(Self::mongodb());
         servers
     }
@@ -74,10 +95,24 @@ impl Backend {
         Some(Self::server(Kind::MongoDb, &uri))
     }
 
+    /// Those that have transactions and change streams.
+    pub fn with_transactions() -> Vec<Self> {
+        let mut all = vec![Self::embedded(), Self::primary()];
+        all.extend(Self::mongodb());
+        all
+    }
+
     pub fn all() -> Vec<Self> {
         let mut all = vec![Self::embedded()];
         all.extend(Self::servers());
         all
+    }
+}
+
+impl Backend {
+    /// The server that this is, when it is ours.
+    pub fn server_of(&self) -> &Primary {
+        self.primary.as_ref().expect("it is one of ours")
     }
 }
 
@@ -86,6 +121,14 @@ impl Drop for Backend {
         if !self.kept {
             drop_tenant(&*self.store, self.tenant);
         }
+    }
+}
+
+/// What the server calls the database of [`Backend::collection`].
+pub fn database_of(backend: &Backend) -> String {
+    match backend.tenant {
+        Tenant::App(id) => format!("{}_conformance", id.to_hex()),
+        other => panic!("not an app: {other:?}"),
     }
 }
 

@@ -14,10 +14,11 @@ use redb::{Database, ReadableDatabase, ReadableTable, TableError, WriteTransacti
 
 use super::super::collection::Stop;
 use super::super::file::table;
+use super::start::{Start, number_at};
 use super::watchers::Watchers;
 use super::{covers, scope};
 use crate::changes::diff::update_description;
-use crate::changes::{BeforeChange, FullDocument, Pipeline, Token, Watch, Watched, history_lost};
+use crate::changes::{BeforeChange, FullDocument, Pipeline, Watch, Watched, history_lost};
 use crate::error::StoreError;
 use crate::limits;
 
@@ -83,8 +84,7 @@ pub struct Opening {
     pub scope: String,
     pub keep_before: bool,
     pub keep_after: bool,
-    /// Behind which event; `None`: whatever comes.
-    pub from: Option<Token>,
+    pub from: Start,
 }
 
 /// The next event of a stream.
@@ -98,18 +98,11 @@ impl Opening {
     /// Beside what the file has to know, how the stream shows its events.
     pub fn parse(watched: &Watched, watch: &Watch) -> Result<(Self, Shown), StoreError> {
         let pipeline = Pipeline::parse(&watch.pipeline)?;
-        let from = match (&watch.resume_after, &watch.start_after) {
-            (Some(_), Some(_)) => {
-                let text = "Only one type of resume option is allowed, but multiple were found.";
-                return Err(StoreError::caller(50674, "Location50674", text));
-            }
-            (token, None) | (None, token) => token.as_deref().map(Token::read).transpose()?,
-        };
         let opening = Self {
             scope: scope(watched),
             keep_before: watch.full_document_before_change != BeforeChange::Off,
             keep_after: matches!(watch.full_document, FullDocument::WhenAvailable | FullDocument::Required),
-            from,
+            from: Start::parse(watch)?,
         };
         Ok((opening, (pipeline, watch.full_document, watch.full_document_before_change)))
     }
@@ -167,20 +160,8 @@ impl Log {
     ) -> Result<Place, Stop> {
         let mut state = self.load(database)?;
         let number = match opening.from {
-            None => state.next,
-            Some(token) => {
-                let number = token.number.saturating_add(1);
-                let covering = state.scopes.iter().filter(|scope| covers(&scope.name, &opening.scope));
-                let since = covering.map(|scope| scope.since).min();
-                let is_there = token.log == state.log
-                    && number <= state.next
-                    && since.is_some_and(|since| since <= number)
-                    && number >= first(transaction)?.unwrap_or(state.next);
-                if !is_there {
-                    return Err(Stop::Refused(history_lost()));
-                }
-                number
-            }
+            Start::Now => state.next,
+            from => state.place(transaction, &opening.scope, from)?.ok_or(Stop::Refused(history_lost()))?,
         };
         let until_ms = now_ms() + ms(watchers.kept);
         let (next, many) = (state.next, state.scopes.len());
@@ -272,6 +253,20 @@ impl Log {
 }
 
 impl State {
+    /// The number of the event that a stream of a scope begins with; `None` when something between may be gone.
+    fn place(&self, transaction: &WriteTransaction, scope: &str, from: Start) -> Result<Option<u64>, Stop> {
+        let first = first(transaction)?.unwrap_or(self.next);
+        let number = match from {
+            Start::Now => Some(self.next),
+            Start::Behind(token) => (token.log == self.log).then(|| token.number.saturating_add(1)),
+            Start::At(time) => number_at(&transaction.open_table(table(EVENTS))?, first, self.next, time)?,
+        };
+        let since = self.scopes.iter().filter(|kept| covers(&kept.name, scope)).map(|kept| kept.since).min();
+        let is_there =
+            |number: &u64| *number <= self.next && since.is_some_and(|since| since <= *number) && *number >= first;
+        Ok(number.filter(is_there))
+    }
+
     fn read(database: &Database) -> Result<Self, Stop> {
         let mut state = Self { log: new_log(), next: 1, ..Self::default() };
         let rows = match database.begin_read()?.open_table(table(STATE)) {
@@ -411,6 +406,6 @@ fn ms(duration: Duration) -> i64 {
     i64::try_from(duration.as_millis()).unwrap_or(i64::MAX)
 }
 
-fn damaged() -> Stop {
+pub fn damaged() -> Stop {
     Stop::Refused(StoreError::store("the log of changes is damaged"))
 }

@@ -8,6 +8,7 @@
 //! A stream holds a place in the log and no events, so a slow reader costs nothing but its being late.
 
 mod log;
+mod start;
 mod stream;
 mod watchers;
 

@@ -10,9 +10,10 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::Instant;
 
 use super::state::Shared;
-use super::{no_such, write_conflict};
-use crate::error::{Label, StoreError};
+use super::write_conflict;
+use crate::error::StoreError;
 use crate::limits;
+use crate::transaction::{busy, no_such, too_many};
 
 #[derive(Default)]
 pub struct Ledger {
@@ -48,8 +49,7 @@ impl Ledger {
         self.sweep();
         let mut entries = self.lock();
         if entries.open.len() >= limits::OPEN_TRANSACTIONS_MAX {
-            let text = format!("this app already has {} transactions open: end some first", entries.open.len());
-            return Err(busy(text));
+            return Err(too_many(entries.open.len()));
         }
         entries.made += 1;
         let number = entries.made;
@@ -120,8 +120,4 @@ impl Ledger {
     fn lock(&self) -> MutexGuard<'_, Entries> {
         self.entries.lock().unwrap_or_else(PoisonError::into_inner)
     }
-}
-
-fn busy(message: String) -> StoreError {
-    StoreError::caller(365, "TemporarilyUnavailable", message).labelled(Label::TransientTransaction)
 }

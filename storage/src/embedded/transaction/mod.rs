@@ -34,7 +34,7 @@ use crate::namespace::{Namespace, Tenant};
 use crate::store::{
     Aggregate, Answer, Batch, Cursor, Delete, Find, Inserted, Modified, Modify, Store, Update, Updated,
 };
-use crate::transaction::Transaction;
+use crate::transaction::{Transaction, no_such, not_inside, one_tenant_only};
 use crate::value::path;
 
 pub use commit::Commit;
@@ -97,7 +97,7 @@ impl OpenTransaction {
     fn check(&self, namespace: &Namespace) -> Result<(), StoreError> {
         self.shared.check()?;
         if namespace.tenant != self.tenant {
-            return Err(StoreError::store("a transaction reaches the documents of one tenant only"));
+            return Err(one_tenant_only());
         }
         check_namespace(namespace)
     }
@@ -250,8 +250,7 @@ impl Store for OpenTransaction {
     }
 
     fn drop_tenant(&self, _tenant: Tenant) -> Answer<'_, ()> {
-        let text = "everything a tenant has cannot be dropped inside a transaction";
-        ready(Err(StoreError::caller(263, "OperationNotSupportedInTransaction", text))).boxed()
+        ready(Err(not_inside("everything a tenant has cannot be dropped"))).boxed()
     }
 }
 
@@ -328,12 +327,6 @@ fn write_conflict(collection: &str) -> StoreError {
          multi-document transaction. Collection: {collection}"
     );
     StoreError::caller(112, "WriteConflict", text).labelled(Label::TransientTransaction)
-}
-
-/// The transaction is over, and nothing more can be done in it. `again`: another run may well succeed.
-fn no_such(why: &str, again: bool) -> StoreError {
-    let error = StoreError::caller(251, "NoSuchTransaction", format!("the transaction has been aborted: {why}"));
-    if again { error.labelled(Label::TransientTransaction) } else { error }
 }
 
 fn too_large(bytes: usize) -> StoreError {

@@ -15,10 +15,11 @@ use super::super::house::House;
 use super::super::view::{OwnWrites, Table, View};
 use super::commit::Commit;
 use super::unique::Taken;
-use super::{Change, no_such, too_large, write_conflict};
+use super::{Change, too_large, write_conflict};
 use crate::error::StoreError;
 use crate::limits;
 use crate::store::Cursor;
+use crate::transaction::{ended_by, expired, no_such};
 
 pub struct Shared {
     number: u64,
@@ -209,8 +210,7 @@ impl Shared {
 
     pub fn expire(&self, now: Instant) {
         if now.duration_since(self.began) > self.lifetime {
-            let text = format!("it lived longer than {} seconds", self.lifetime.as_secs_f32());
-            self.end(no_such(&text, true));
+            self.end(expired(self.lifetime));
         }
     }
 
@@ -263,9 +263,4 @@ fn same(view: &View, one: Option<&Table>, other: Option<&Table>, key: &[u8]) -> 
 
 fn size(key: &[u8], document: Option<&RawDocumentBuf>) -> usize {
     key.len() + document.map_or(0, |document| document.as_bytes().len())
-}
-
-/// What is answered after an error ended the transaction.
-fn ended_by(error: &StoreError) -> StoreError {
-    no_such(&format!("an operation in it failed: {}", error.message), error.label.is_some())
 }
