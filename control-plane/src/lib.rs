@@ -61,7 +61,7 @@ use storage::model::{ActiveApp, AppId, AppLimits, BundleId, DeploymentModel, Pro
 use storage::{Catalog, Store, StoreError};
 
 pub use admins::{AdminKey, AdminKeySettings, LocalLogin, Role};
-pub use api::Peer;
+pub use api::{Correlated, Peer};
 pub use documents::sources::NamedCluster;
 pub use logs::LogSink;
 pub use outbound::OutboundSettings;

@@ -107,7 +107,8 @@ async fn cross(core: &Core, request: &Request<'_>) -> Option<(http::response::Pa
     for (name, value) in &request.headers {
         crossing = crossing.header(*name, *value);
     }
-    let crossing = crossing.extension(control_plane::Peer(request.peer));
+    let crossing =
+        crossing.extension(control_plane::Peer(request.peer)).extension(control_plane::Correlated(request.correlation));
     let crossing = match crossing.body(Bytes::copy_from_slice(request.body)) {
         Ok(crossing) => crossing,
         // Valid HTTP that the router's types cannot hold; nothing it serves looks like that.

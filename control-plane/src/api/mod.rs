@@ -50,7 +50,7 @@ pub(crate) use auth_providers::id_of as provider_id;
 use error::{ApiError, ok};
 
 pub(crate) use backups::Backups;
-pub use request::Peer;
+pub use request::{Correlated, Peer};
 
 /// Where the Admin API begins.
 const ROOT: &str = "/api/admin/v3.0";

@@ -18,7 +18,7 @@ use http::{HeaderMap, Method};
 use serde::de::DeserializeOwned;
 use serde_json::{Map, Value as Json};
 
-use storage::model::{App, AppId, GroupId};
+use storage::model::{App, AppId, CorrelationId, GroupId};
 
 use super::error::ApiError;
 use crate::ControlPlane;
@@ -56,6 +56,10 @@ pub struct Payload(pub Bytes);
 /// Where a request came from, put among its extensions by whoever has the socket.
 #[derive(Debug, Clone, Copy)]
 pub struct Peer(pub IpAddr);
+
+/// The id that answers and log entries of a request carry, put there by the same; without it one is made up.
+#[derive(Debug, Clone, Copy)]
+pub struct Correlated(pub CorrelationId);
 
 /// A refresh token's session.
 pub struct Refreshing(pub SessionOf);

@@ -21,7 +21,7 @@ use storage::model::{ActiveApp, ActiveFunction, CorrelationId, RunAs, script_fun
 use super::{AccessOf, ROOT, link, peer};
 use crate::ControlPlane;
 use crate::api::error::ApiError;
-use crate::api::request::Payload;
+use crate::api::request::{Correlated, Payload};
 use crate::guard::Surroundings;
 use crate::logs::LoggedError;
 use crate::runner::{FunctionCall, Origin, arguments_from};
@@ -36,6 +36,7 @@ struct Asked {
     query: Option<String>,
     remote_ip: String,
     headers: HeaderMap,
+    correlation: CorrelationId,
 }
 
 impl axum::extract::FromRequestParts<Arc<ControlPlane>> for Asked {
@@ -47,6 +48,7 @@ impl axum::extract::FromRequestParts<Arc<ControlPlane>> for Asked {
             query: parts.uri.query().map(str::to_owned),
             remote_ip: peer(parts).map_or_else(String::new, |address| address.to_string()),
             headers: parts.headers.clone(),
+            correlation: parts.extensions.get::<Correlated>().map_or_else(CorrelationId::new, |known| known.0),
         })
     }
 }
@@ -59,7 +61,7 @@ async fn call(
 ) -> Result<Response, ApiError> {
     let app = of.app.clone();
     let origin = Origin {
-        correlation: CorrelationId::new(),
+        correlation: asked.correlation,
         url: asked.url.clone(),
         method: "POST".to_owned(),
         remote_ip: asked.remote_ip.clone(),
