@@ -167,6 +167,8 @@ impl Connection {
             body: &self.input[body],
             peer: self.sender(bytes),
             forwarded: false,
+            protocol: "HTTP/1.1",
+            from_proxy: dispatch::is_proxy(&self.core, self.arrived.peer.ip()),
             correlation: CorrelationId::new(),
             started,
             started_ms: epoch_ms(),

@@ -7,7 +7,6 @@
 
 use std::cell::{Cell, RefCell};
 use std::future::Future;
-use std::net::TcpListener;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
@@ -26,9 +25,12 @@ use crate::config::Edge;
 use crate::hosts::{Hosts, LOOK_EVERY};
 use crate::http1::HttpDate;
 use crate::limits;
-use crate::listener::{self, Terms};
+use crate::listener::{self, Sockets};
 use crate::metrics::Metrics;
 use crate::node::Node;
+use crate::observe::access::Entry;
+use crate::observe::traces::Finished;
+use crate::observe::{AccessLog, Traces};
 use crate::peers::Peers;
 use crate::rt::{self, Bell, Deadline, Driver, Inbox, Wheel};
 use crate::runner::{self, Wanted};
@@ -70,6 +72,9 @@ pub struct Parts {
     pub metrics: Metrics,
     /// What nodes share, where they do. A request never waits for it.
     pub redis: Option<Redis>,
+    /// `None` where the operator wants none.
+    pub access: Option<AccessLog>,
+    pub traces: Option<Traces>,
 }
 
 /// One core's state, shared by its tasks.
@@ -88,6 +93,10 @@ pub struct Core {
     /// When something was last told that strangers can bring about.
     told: Cell<Option<Instant>>,
     entries: RefCell<Vec<LogEntry>>,
+    accessed: RefCell<Vec<Entry>>,
+    traced: RefCell<Vec<Finished>>,
+    /// Counts requests, to time one in so many.
+    pub turn: Cell<u32>,
 }
 
 impl Core {
@@ -114,10 +123,40 @@ impl Core {
         }
     }
 
+    /// The same for lines of the access log.
+    pub fn accessed(&self, entry: Entry) {
+        let mut accessed = self.accessed.borrow_mut();
+        accessed.push(entry);
+        if accessed.len() >= limits::LOG_BATCH
+            && let Some(log) = &self.parts.access
+        {
+            log.append(std::mem::take(&mut accessed));
+        }
+    }
+
+    /// The same for traces.
+    pub fn trace(&self, finished: Finished) {
+        let mut traced = self.traced.borrow_mut();
+        traced.push(finished);
+        if traced.len() >= limits::LOG_BATCH
+            && let Some(traces) = &self.parts.traces
+        {
+            traces.append(std::mem::take(&mut traced));
+        }
+    }
+
     fn flush_log(&self) {
         let mut entries = self.entries.borrow_mut();
         if !entries.is_empty() {
             self.parts.logs.append(std::mem::take(&mut entries));
+        }
+        let accessed = self.accessed.take();
+        if let Some(log) = self.parts.access.as_ref().filter(|_| !accessed.is_empty()) {
+            log.append(accessed);
+        }
+        let traced = self.traced.take();
+        if let Some(traces) = self.parts.traces.as_ref().filter(|_| !traced.is_empty()) {
+            traces.append(traced);
         }
     }
 }
@@ -130,7 +169,7 @@ pub struct Start {
     pub bell: Bell<Message>,
     pub inbox: Inbox<Message>,
     /// This core's own sockets, and what each serves.
-    pub listeners: Vec<(TcpListener, Arc<Terms>)>,
+    pub listeners: Sockets,
     /// How long calls in progress may take to finish after [`Message::Drain`].
     pub drain: Duration,
 }
@@ -152,6 +191,9 @@ pub fn run(start: Start) -> std::io::Result<()> {
             encoder: RefCell::default(),
             told: Cell::new(None),
             entries: RefCell::default(),
+            accessed: RefCell::default(),
+            traced: RefCell::default(),
+            turn: Cell::new(0),
         });
         let accepting: Rc<RefCell<Vec<Rc<Deadline>>>> = Rc::default();
         for (socket, terms) in listeners {

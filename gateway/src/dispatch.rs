@@ -20,7 +20,7 @@ use crate::peers::{self, Away, Guest};
 use crate::refusal::{Refusal, Refused};
 use crate::request::Request;
 use crate::respond::{self, Answer};
-use crate::{forwarded, journey, limits, route};
+use crate::{forwarded, journey, limits, record, route};
 
 /// How a request was answered.
 pub enum Answered {
@@ -74,6 +74,7 @@ pub async fn answer(core: &Rc<Core>, families: Families, request: &Request<'_>) 
             // It has been recorded.
             Some(Away::Answer(answer)) => return Answered::Whole(answer),
             Some(Away::Stream(head, pieces)) => {
+                record::access(core, family, request, head.status.as_u16(), None, None);
                 return Answered::InPieces(Streamed { head, pieces, family, started: request.started });
             }
             None => {}
@@ -83,6 +84,7 @@ pub async fn answer(core: &Rc<Core>, families: Families, request: &Request<'_>) 
             Family::Endpoint => return Answered::Whole(journey::answer(core, request).await),
             Family::Client | Family::Admin => match cross(core, request).await {
                 Some((head, pieces)) => {
+                    record::access(core, family, request, head.status.as_u16(), None, None);
                     return Answered::InPieces(Streamed { head, pieces, family, started: request.started });
                 }
                 None => respond::control_plane_gone(),
@@ -93,6 +95,7 @@ pub async fn answer(core: &Rc<Core>, families: Families, request: &Request<'_>) 
         }
     };
     core.parts.metrics.request(family, answer.status, request.started.elapsed());
+    record::access(core, family, request, answer.status, Some(answer.body.len()), None);
     Answered::Whole(answer)
 }
 
@@ -143,4 +146,10 @@ pub fn sender<'h>(core: &Core, peer: IpAddr, forwarded_for: impl Iterator<Item =
     }
     let values: Vec<&[u8]> = forwarded_for.collect();
     forwarded::sender(peer, trusted, values.into_iter())
+}
+
+/// Whether a peer is one of the operator's proxies.
+pub fn is_proxy(core: &Core, peer: IpAddr) -> bool {
+    let trusted = &core.parts.edge.trusted_proxies;
+    !trusted.is_empty() && trusted.iter().any(|network| network.contains(&peer.to_canonical()))
 }

@@ -10,6 +10,7 @@ use std::rc::Rc;
 
 use crate::core::Core;
 use crate::cors::{Cleared, Preflight};
+use crate::observe::{Stage, Stages};
 use crate::refusal::Refused;
 use crate::request::Request;
 use crate::respond::{self, Answer};
@@ -25,29 +26,32 @@ pub enum Walked {
 
 /// Answers one endpoint request.
 pub async fn answer(core: &Rc<Core>, request: &Request<'_>) -> Answer {
-    let mut walked = walk(core, request).await;
+    let mut stages = Stages::begin(core, request);
+    let mut walked = walk(core, request, &mut stages).await;
     let mut answer = match &mut walked {
         Ok(Walked::Called(done)) => respond::outcome(core, request, done),
         Ok(Walked::Asked(preflight)) => respond::preflight(request, preflight),
         Err(refused) => respond::refusal(core, request, refused),
     };
     compress::body(core, request, &mut answer).await;
-    record::endpoint(core, request, walked, &answer);
+    stages.end(Stage::Respond, ());
+    record::endpoint(core, request, walked, &answer, stages);
     answer
 }
 
-async fn walk(core: &Rc<Core>, request: &Request<'_>) -> Result<Walked, Refused> {
+async fn walk(core: &Rc<Core>, request: &Request<'_>, stages: &mut Stages) -> Result<Walked, Refused> {
     let reached = route::app(core, request)?;
     let reached = admit::address(request, reached)?;
     let reached = match cors::check(request, reached)? {
         Cleared::Call(reached) => reached,
         Cleared::Preflight(preflight) => return Ok(Walked::Asked(preflight)),
     };
-    let routed = route::endpoint(request, reached)?;
-    let admitted = admit::call(routed)?;
-    let known = authenticate::caller(core, request, admitted).await?;
-    let allowed = authorize::check(core, request, known).await?;
-    let decoded = decode::body(core, request, &allowed).await?;
+    let routed = stages.end(Stage::Route, route::endpoint(request, reached))?;
+    let admitted = stages.end(Stage::Admit, admit::call(routed))?;
+    let known = stages.end(Stage::Authenticate, authenticate::caller(core, request, admitted).await)?;
+    let allowed = stages.end(Stage::Authorize, authorize::check(core, request, known).await)?;
+    let decoded = stages.end(Stage::Decode, decode::body(core, request, &allowed).await)?;
     let plain = decoded.as_deref().map(|body| request.decoded(body));
-    Ok(Walked::Called(invoke::run(core, plain.as_ref().unwrap_or(request), allowed).await))
+    let done = invoke::run(core, plain.as_ref().unwrap_or(request), allowed).await;
+    Ok(Walked::Called(stages.end(Stage::Invoke, done)))
 }

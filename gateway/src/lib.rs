@@ -31,6 +31,7 @@ pub mod limits;
 pub mod listener;
 pub mod metrics;
 pub mod node;
+pub mod observe;
 pub mod peers;
 pub mod record;
 pub mod refusal;

@@ -123,6 +123,22 @@ const _: () = assert!(COMPRESS_BYTES_MIN < COMPRESS_INLINE_BYTES_MAX);
 /// Log entries a core gathers before it hands them over; fewer are handed over at its next tick.
 pub const LOG_BATCH: usize = 256;
 
+/// One request in so many has its steps timed: eight readings of the clock are 0.3 µs, which only some need to pay.
+pub const TIMED_EVERY: u32 = 16;
+
+/// Batches of access-log lines that may wait for the disk; more are dropped and counted. A batch is a tick's, or
+/// [`LOG_BATCH`] lines.
+pub const ACCESS_BATCHES_MAX: usize = 256;
+
+/// Batches of traced requests that may wait for the collector; more are dropped and counted.
+pub const TRACE_BATCHES_MAX: usize = 64;
+
+/// Traced requests that are sent together.
+pub const TRACE_BATCH: usize = 512;
+
+/// How long the collector may take for a batch before it is dropped.
+pub const TRACE_SEND_TIME: std::time::Duration = std::time::Duration::from_secs(5);
+
 /// How often a core tells its figures and renews its `Date`.
 pub const METRICS_EVERY: std::time::Duration = std::time::Duration::from_millis(100);
 

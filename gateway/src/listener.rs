@@ -24,6 +24,9 @@ pub struct Terms {
     pub deny: Vec<IpNet>,
 }
 
+/// The sockets of one core, and on which terms each is served.
+pub type Sockets = Vec<(TcpListener, Arc<Terms>)>;
+
 impl Terms {
     /// Whether connections from an address are taken.
     pub fn admit(&self, address: IpAddr) -> bool {

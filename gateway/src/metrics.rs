@@ -8,18 +8,23 @@ use metrics::{Counter, Histogram, counter, describe_counter, describe_gauge, des
 use metrics_exporter_prometheus::{Matcher, PrometheusBuilder, PrometheusHandle};
 
 use crate::families::Family;
+use crate::observe::Stage;
+use crate::refusal::Refusal;
 
 /// Handles to what is counted per request, looked up once.
 #[derive(Clone)]
 pub struct Metrics {
     requests: [[Counter; 6]; Family::ALL.len()],
     latency: [Histogram; Family::ALL.len()],
+    stages: [Histogram; Stage::ALL.len()],
     rendered: PrometheusHandle,
 }
 
 /// Upper bounds of the latency buckets, seconds: from a warm call to the documented run time limit.
-const LATENCY_BOUNDS: [f64; 16] =
-    [0.000_1, 0.000_25, 0.000_5, 0.001, 0.002_5, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 1.0, 5.0, 30.0, 120.0, 300.0];
+const LATENCY_BOUNDS: [f64; 19] = [
+    0.000_001, 0.000_01, 0.000_03, 0.000_1, 0.000_25, 0.000_5, 0.001, 0.002_5, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25,
+    1.0, 5.0, 30.0, 120.0, 300.0,
+];
 
 impl Metrics {
     /// Installs the process's recorder. To be called once.
@@ -32,11 +37,22 @@ impl Metrics {
         metrics::set_global_recorder(recorder).map_err(|error| error.to_string())?;
         describe_counter!("portico_requests_total", "Requests answered, by path family and status class.");
         describe_histogram!("portico_request_seconds", "Time from a whole request to its encoded answer, by family.");
-        describe_counter!("portico_panics_total", "Tasks that panicked and were ended, by task.");
-        describe_counter!(
-            "portico_connections_refused_total",
-            "Connections closed at once because a core had too many."
+        describe_histogram!(
+            "portico_stage_seconds",
+            "Time an endpoint request took in each step, of one request in 16."
         );
+        describe_counter!(
+            "portico_refused_total",
+            "Endpoint requests that were refused before a function ran, by reason."
+        );
+        describe_counter!("portico_access_log_dropped_total", "Access-log lines that could not be written.");
+        describe_counter!("portico_spans_sent_total", "Spans the collector took.");
+        describe_counter!(
+            "portico_spans_dropped_total",
+            "Traced requests or spans the collector did not take in time."
+        );
+        describe_counter!("portico_panics_total", "Tasks that panicked and were ended, by task.");
+        describe_counter!("portico_connections_refused_total", "Connections closed at once, by reason.");
         describe_gauge!("portico_connections", "Open connections, by core.");
         describe_gauge!("portico_calls_in_flight", "Calls handed to hosts and not yet answered, by core.");
         describe_gauge!("portico_hosts", "Isolate hosts that are up.");
@@ -63,13 +79,26 @@ impl Metrics {
                 .map(|class| counter!("portico_requests_total", "family" => family.name(), "status" => class))
         });
         let latency = Family::ALL.map(|family| histogram!("portico_request_seconds", "family" => family.name()));
-        Ok(Self { requests, latency, rendered })
+        let stages = Stage::ALL.map(|stage| histogram!("portico_stage_seconds", "stage" => stage.name()));
+        Ok(Self { requests, latency, stages, rendered })
     }
 
     pub fn request(&self, family: Family, status: u16, elapsed: Duration) {
         let class = usize::from(status / 100).checked_sub(1).filter(|class| *class < 5).unwrap_or(5);
         self.requests[family as usize][class].increment(1);
         self.latency[family as usize].record(elapsed.as_secs_f64());
+    }
+
+    /// Why a request went no further.
+    pub fn refused(&self, refusal: &Refusal) {
+        counter!("portico_refused_total", "reason" => refusal.name()).increment(1);
+    }
+
+    /// Nanoseconds by stage; a stage that was not reached has none.
+    pub fn stages(&self, took: &[u64; Stage::ALL.len()]) {
+        for (histogram, took) in self.stages.iter().zip(took).filter(|(_, took)| **took > 0) {
+            histogram.record(Duration::from_nanos(*took).as_secs_f64());
+        }
     }
 
     pub fn core(&self, core: usize, connections: usize, in_flight: usize) {

@@ -1,25 +1,56 @@
 //! What is written down of a request once it is answered: its log entry, and the process's figures.
 //!
-//! In: how it ended and what was answered. Out: an entry for the app's log (none before an app is known), counters and a
-//! latency. Credentials are taken out when the entry is written, on the log's own thread.
+//! In: how it ended and what was answered. Out: an entry for the app's log (none before an app is known), counters and
+//! latencies, a line of the access log, a trace. Credentials are taken out when the entry is written, on the log's own thread.
 
+use std::sync::Arc;
 use std::time::SystemTime;
 
 use control_plane::limits::LOGGED_BODY_BYTES_MAX;
 use control_plane::logs::{LogEntry, LogKind, LoggedError, RequestRecord};
 use isolate_pool::{Failure, FailureKind};
-use storage::model::AppLimits;
+use storage::model::{ActiveApp, AppLimits};
 
 use crate::core::Core;
 use crate::families::Family;
 use crate::journey::Walked;
+use crate::observe::Stages;
+use crate::observe::access::Entry;
+use crate::observe::traces::Finished;
 use crate::refusal::Refused;
 use crate::request::Request;
 use crate::respond::Answer;
 
-pub fn endpoint(core: &Core, request: &Request<'_>, walked: Result<Walked, Refused>, answer: &Answer) {
+pub fn endpoint(core: &Core, request: &Request<'_>, walked: Result<Walked, Refused>, answer: &Answer, stages: Stages) {
     let elapsed = request.started.elapsed();
     core.parts.metrics.request(Family::Endpoint, answer.status, elapsed);
+    let app = match &walked {
+        Ok(Walked::Called(done)) => Some(&done.app),
+        Ok(Walked::Asked(_)) => None,
+        Err(refused) => {
+            core.parts.metrics.refused(&refused.refusal);
+            refused.app.as_ref()
+        }
+    };
+    access(core, Family::Endpoint, request, answer.status, Some(answer.body.len()), app);
+    if let Some(timed) = stages.timed() {
+        core.parts.metrics.stages(&timed.took);
+        if let Some(trace) = timed.trace {
+            core.trace(Finished {
+                trace,
+                started_ms: request.started_ms,
+                took_ns: elapsed.as_nanos() as u64,
+                stages: timed.took,
+                method: request.method.to_owned(),
+                path: request.path.to_owned(),
+                status: answer.status,
+                peer: request.peer,
+                protocol: request.protocol,
+                correlation: request.correlation.to_hex(),
+                app: app.map(|app| app.client_app_id.as_str().to_owned()),
+            });
+        }
+    }
     let (app, endpoint, user_id, mem_time_usage, messages, stack, reason) = match walked {
         // Nothing was called.
         Ok(Walked::Asked(_)) => return,
@@ -69,6 +100,35 @@ pub fn endpoint(core: &Core, request: &Request<'_>, walked: Result<Walked, Refus
             body: request.body[..request.body.len().min(LOGGED_BODY_BYTES_MAX)].to_vec(),
             body_truncated: request.body.len() > LOGGED_BODY_BYTES_MAX,
         }),
+    });
+}
+
+/// A line of the access log, if there is one. `response_bytes`: `None` where the body goes out in pieces.
+pub fn access(
+    core: &Core,
+    family: Family,
+    request: &Request<'_>,
+    status: u16,
+    response_bytes: Option<usize>,
+    app: Option<&Arc<ActiveApp>>,
+) {
+    if core.parts.access.is_none() {
+        return;
+    }
+    core.accessed(Entry {
+        started_ms: request.started_ms,
+        correlation: request.correlation,
+        peer: request.peer,
+        protocol: request.protocol,
+        method: request.method.to_owned(),
+        host: request.header_text("host").unwrap_or_default().to_owned(),
+        path: request.path.to_owned(),
+        family,
+        app: app.map(|app| app.client_app_id.clone()),
+        status,
+        request_bytes: request.body.len(),
+        response_bytes,
+        took: request.started.elapsed(),
     });
 }
 

@@ -87,6 +87,41 @@ pub enum Refusal {
     },
 }
 
+impl Refusal {
+    /// For the metric; of a fixed set.
+    pub fn name(&self) -> &'static str {
+        match self {
+            Self::UnknownApp { .. } => "unknown_app",
+            Self::EndpointNotFound => "endpoint_not_found",
+            Self::MethodNotServed { .. } => "method_not_served",
+            Self::BadPath => "bad_path",
+            Self::AddressNotAllowed { .. } => "address_not_allowed",
+            Self::OriginNotAllowed { .. } => "origin_not_allowed",
+            Self::TooManyCalls => "too_many_calls",
+            Self::RequestTooLarge => "request_too_large",
+            Self::UnknownCoding { .. } => "unknown_coding",
+            Self::BadCoding { .. } => "bad_coding",
+            Self::Platform => "platform",
+            Self::NoCredentials | Self::IncompleteCredentials | Self::SeveralCredentials => "credentials",
+            Self::NoSuchUser => "no_such_user",
+            Self::BadSession => "bad_session",
+            Self::UserDisabled => "user_disabled",
+            Self::TooManyLogins => "too_many_logins",
+            Self::WrongSecret => "wrong_secret",
+            Self::WrongSignature => "wrong_signature",
+            Self::RuleNotMatched { .. } => "rule_not_matched",
+            Self::Broken => "broken",
+            Self::RegionDown { .. } => "region_down",
+            Self::RegionFull { .. } => "region_full",
+            Self::RegionLate { .. } => "region_late",
+            Self::RegionBroken { .. } => "region_broken",
+            Self::RegionDistrusts { .. } => "region_distrusts",
+            Self::Misdirected { .. } => "misdirected",
+            Self::NotAPeer { .. } => "not_a_peer",
+        }
+    }
+}
+
 /// A refusal, and how far the request had come, for the log.
 #[derive(Debug)]
 pub struct Refused {

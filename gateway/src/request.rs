@@ -29,6 +29,10 @@ pub struct Request<'a> {
     pub peer: IpAddr,
     /// A peer sent it on; it is not sent on again.
     pub forwarded: bool,
+    /// What was spoken, as in `HTTP/1.1`.
+    pub protocol: &'static str,
+    /// Whether one of the operator's proxies sent it, whose word on more than the sender's address may be taken.
+    pub from_proxy: bool,
     pub correlation: CorrelationId,
     pub started: Instant,
     /// Epoch milliseconds.

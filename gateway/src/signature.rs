@@ -113,6 +113,8 @@ mod tests {
             body,
             peer: IpAddr::V4(Ipv4Addr::LOCALHOST),
             forwarded: false,
+            protocol: "HTTP/1.1",
+            from_proxy: false,
             correlation: CorrelationId::new(),
             started: Instant::now(),
             started_ms: 0,

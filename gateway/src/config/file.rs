@@ -11,6 +11,7 @@ use control_plane::{ImportSettings, OutboundSettings, app_limits};
 use serde::Deserialize;
 
 use super::listener::Listener;
+use super::observe::{self, Traces};
 use super::peers::{Peer, Peers};
 use super::redis::Redis;
 use super::storage::Storage;
@@ -74,6 +75,10 @@ pub struct Config {
     /// The nodes of other regions, an entry a region. `PORTICO_PEERS` gives all of them instead.
     #[serde(default, rename = "peer")]
     pub regions: Vec<Peer>,
+    /// A line of JSON per request: `off`, `stdout`, or a file's path. Default `off`. `PORTICO_ACCESS_LOG`.
+    pub access_log: Option<String>,
+    #[serde(default)]
+    pub traces: Traces,
     #[serde(skip)]
     no_samples: bool,
     #[serde(skip)]
@@ -231,6 +236,7 @@ impl Config {
             self.listeners = vec![Listener::at(address)];
         }
         text("PORTICO_DOMAIN", &mut self.domain);
+        text("PORTICO_ACCESS_LOG", &mut self.access_log);
         text("PORTICO_REGION", &mut self.region);
         text("PORTICO_CLOUD", &mut self.cloud);
         text("PORTICO_BASE_URL", &mut self.base_url);
@@ -261,6 +267,7 @@ impl Config {
         self.storage.environment(&variable)?;
         self.redis.environment(&variable)?;
         self.peers.environment(&mut self.regions, &variable)?;
+        self.traces.environment(&variable)?;
         text("PORTICO_NPM_REGISTRY", &mut self.npm.registry);
         text("PORTICO_NPM_TOKEN", &mut self.npm.token);
         number("PORTICO_NPM_ARCHIVE_MIB", variable("PORTICO_NPM_ARCHIVE_MIB"), &mut self.npm.archive_mib)?;
@@ -466,6 +473,8 @@ impl Config {
             npm,
             storage: self.storage.check()?,
             redis: self.redis.check()?,
+            access_log: observe::access_log(self.access_log),
+            traces: self.traces.check()?,
             drain: Duration::from_secs(within("drain_s", self.drain_s.unwrap_or(30), 0, 3600)?),
             log: self.log.unwrap_or_else(|| "info".to_owned()),
             log_json,

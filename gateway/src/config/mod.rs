@@ -5,6 +5,7 @@
 
 pub mod file;
 pub mod listener;
+pub mod observe;
 pub mod peers;
 pub mod redis;
 pub mod storage;
@@ -20,6 +21,8 @@ use control_plane::logs::LogSettings;
 use control_plane::{ImportSettings, OutboundSettings};
 use ipnet::IpNet;
 
+use crate::observe::access::Target;
+use crate::observe::traces::TraceSettings;
 use crate::rt::Driver;
 use listener::Listening;
 use peers::PeerSettings;
@@ -53,6 +56,10 @@ pub struct Config {
     /// The nodes of other regions.
     pub peers: PeerSettings,
     pub drain: Duration,
+    /// Where a line per request goes, if anywhere.
+    pub access_log: Option<Target>,
+    /// Where traces go, if anywhere.
+    pub traces: Option<TraceSettings>,
     /// `tracing` filter for the log on standard error.
     pub log: String,
     pub log_json: bool,
@@ -219,6 +226,9 @@ mod tests {
             ("[npm]\narchive_mib = 61", &[], "npm.archive_mib"),
             ("[[peer]]\nregion = \"us-east-1\"\ncloud = \"aws\"", &[], "peer[0]"),
             ("", &[("PORTICO_PEERS_SECRET", "short")], "peers.secret"),
+            ("[traces]\nsample = 2.0", &[], "traces.sample"),
+            ("[traces]\nendpoint = \"collector:4318\"", &[], "traces.endpoint"),
+            ("", &[("PORTICO_TRACES_SAMPLE", "often")], "PORTICO_TRACES_SAMPLE"),
         ] {
             let error = read(toml, environment).expect_err(toml);
             assert!(error.0.contains(named), "{toml:?} gave {error}");

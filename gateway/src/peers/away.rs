@@ -22,6 +22,7 @@ use crate::core::Core;
 use crate::families::Family;
 use crate::limits::{NEAR_MISS_EVERY_MS, PEER_SLACK_MS};
 use crate::node::Reach;
+use crate::observe::Stages;
 use crate::record::{self, epoch_ms};
 use crate::refusal::{Refusal, Refused};
 use crate::request::Request;
@@ -210,8 +211,11 @@ fn target(path: &str, query: Option<&str>) -> String {
 fn refuse(core: &Core, request: &Request<'_>, family: Family, refused: Refused) -> Away {
     let answer = respond::refusal(core, request, &refused);
     match family {
-        Family::Endpoint => record::endpoint(core, request, Err(refused), &answer),
-        _ => core.parts.metrics.request(family, answer.status, request.started.elapsed()),
+        Family::Endpoint => record::endpoint(core, request, Err(refused), &answer, Stages::untimed()),
+        _ => {
+            core.parts.metrics.request(family, answer.status, request.started.elapsed());
+            record::access(core, family, request, answer.status, Some(answer.body.len()), None);
+        }
     }
     Away::Answer(answer)
 }

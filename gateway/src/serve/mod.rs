@@ -34,9 +34,10 @@ use crate::config::listener::Listening;
 use crate::config::{Config, Overrides};
 use crate::core::{self, Message, Parts, Start};
 use crate::families::{Families, Family};
-use crate::listener::Terms;
+use crate::listener::Sockets;
 use crate::metrics::Metrics;
 use crate::node::Node;
+use crate::observe::{AccessLog, Traces};
 use crate::peers::Peers;
 use crate::rt::{self, Bell, Driver};
 use crate::runner::CoreRunner;
@@ -219,6 +220,14 @@ impl Server {
             Bridge::start(router.clone())
         };
         runtime.spawn(upkeep(metrics.clone(), snapshots.clone()));
+        let access = match &config.access_log {
+            Some(target) => Some(AccessLog::open(target).map_err(|error| format!("access_log: {error}"))?),
+            None => None,
+        };
+        let traces = {
+            let _entered = runtime.enter();
+            config.traces.as_ref().map(Traces::start).transpose()?
+        };
         let parts = Parts {
             node: node.clone(),
             snapshots,
@@ -230,6 +239,8 @@ impl Server {
             peers,
             metrics,
             redis,
+            access,
+            traces,
         };
 
         let mut cores = Vec::new();
@@ -334,8 +345,8 @@ fn choose_driver(asked: Option<Driver>) -> Result<Driver, String> {
 }
 
 /// Every core's own sockets: the kernel spreads connections over sockets that share a port.
-fn bind(config: &Config) -> Result<Vec<Vec<(TcpListener, Arc<Terms>)>>, String> {
-    let mut of_core: Vec<Vec<(TcpListener, Arc<Terms>)>> = (0..config.cores).map(|_| Vec::new()).collect();
+fn bind(config: &Config) -> Result<Vec<Sockets>, String> {
+    let mut of_core: Vec<Sockets> = (0..config.cores).map(|_| Vec::new()).collect();
     for Listening { address, terms } in &config.listeners {
         // Two servers could share a port without noticing; one bind without sharing finds out.
         let alone = TcpListener::bind(address).map_err(|error| cannot_listen(*address, &error))?;
