@@ -18,6 +18,7 @@ use crate::dispatch::{self, Answered, Streamed};
 use crate::families::Family;
 use crate::http1::encode::{self, Length, Turn};
 use crate::http1::{Fields, Framing, Head, Intake, Known, Method, Progress, Refusal};
+use crate::http2;
 use crate::limits;
 use crate::record::epoch_ms;
 use crate::request::Request;
@@ -36,11 +37,20 @@ pub async fn serve(core: Rc<Core>, stream: Stream, arrived: Arrived) {
         start: 0,
         output: Vec::new(),
         fields: Fields::default(),
+        asked: false,
         core,
     };
-    // How it ended matters to nobody but the peer, who has been told.
-    let _ = connection.run().await;
-    connection.stream.shutdown(&connection.deadline).await;
+    match connection.run().await {
+        Err(End::Http2) => {
+            let Connection { core, stream, arrived, input, .. } = connection;
+            match stream.into_poll(input) {
+                Ok(stream) => http2::serve(core, stream, arrived).await,
+                Err(error) => tracing::warn!(%error, "a socket cannot be read by readiness; its connection was closed"),
+            }
+        }
+        // How else it ended matters to nobody but the peer, who has been told.
+        Ok(()) | Err(End::Closed) => connection.stream.shutdown(&connection.deadline).await,
+    }
 }
 
 struct Connection {
@@ -53,12 +63,19 @@ struct Connection {
     start: usize,
     output: Vec<u8>,
     fields: Fields,
+    /// Whether a request has come.
+    asked: bool,
 }
 
-/// The connection is over.
-struct Closed;
+/// Why nothing more is read here.
+enum End {
+    /// The connection is over.
+    Closed,
+    /// The first bytes were those of HTTP/2.
+    Http2,
+}
 
-type Open<T> = Result<T, Closed>;
+type Open<T> = Result<T, End>;
 
 impl Connection {
     async fn run(&mut self) -> Open<()> {
@@ -78,15 +95,24 @@ impl Connection {
         let mut begun = false;
         loop {
             match Head::parse(&self.input[self.start..], &mut self.fields) {
-                Ok(Some(head)) => return Ok(head),
+                Ok(Some(head)) => {
+                    self.asked = true;
+                    return Ok(head);
+                }
                 Ok(None) => {}
-                Err(refusal) => return self.refuse(refusal).await,
+                Err(refusal) => {
+                    // Nothing was asked in HTTP/1.1 yet, and TLS would have agreed on HTTP/2 before.
+                    if !self.asked && !self.arrived.secure && self.input.starts_with(http2::PREFACE_LINE) {
+                        return Err(End::Http2);
+                    }
+                    return self.refuse(refusal).await;
+                }
             }
             self.flush().await?;
             let empty = self.start == self.input.len();
             if empty {
                 if self.core.draining() {
-                    return Err(Closed);
+                    return Err(End::Closed);
                 }
                 self.input.clear();
                 self.start = 0;
@@ -148,7 +174,7 @@ impl Connection {
             paid = gathered;
             self.deadline.set(due);
             if self.read().await.is_err() {
-                return if self.deadline.expired() { self.give_up().await } else { Err(Closed) };
+                return if self.deadline.expired() { self.give_up().await } else { Err(End::Closed) };
             }
         }
     }
@@ -202,7 +228,7 @@ impl Connection {
         let written = encode::head(&mut self.output, streamed.head.status.as_u16(), headers, length, turn);
         while let Some(piece) = streamed.next(&self.core).await {
             // A body that breaks off must not look whole: the connection ends in the middle of it.
-            let piece = piece.map_err(|_| Closed)?;
+            let piece = piece.map_err(|_| End::Closed)?;
             if written.bodyless {
                 continue;
             }
@@ -234,7 +260,7 @@ impl Connection {
         let (read, input) = self.stream.read(input, &self.deadline).await;
         self.input = input;
         match read {
-            Ok(0) | Err(_) => Err(Closed),
+            Ok(0) | Err(_) => Err(End::Closed),
             Ok(_) => Ok(()),
         }
     }
@@ -252,7 +278,7 @@ impl Connection {
         if output.capacity() <= limits::BUFFER_BYTES * 4 {
             self.output = output;
         }
-        sent.map_err(|_| Closed)
+        sent.map_err(|_| End::Closed)
     }
 
     /// Answers bytes that are no request, and closes.
@@ -277,7 +303,7 @@ impl Connection {
         self.flush().await?;
         self.stream.shutdown(&self.deadline).await;
         self.linger().await;
-        Err(Closed)
+        Err(End::Closed)
     }
 
     /// Takes in a little of what the peer is still sending: closing with unread bytes would reset the connection, and the
@@ -319,10 +345,10 @@ fn text(bytes: &[u8]) -> &str {
 }
 
 /// One of the core's connections.
-struct Counted(Rc<Core>);
+pub struct Counted(Rc<Core>);
 
 impl Counted {
-    fn new(core: &Rc<Core>) -> Self {
+    pub fn new(core: &Rc<Core>) -> Self {
         core.connections.set(core.connections.get() + 1);
         Self(core.clone())
     }

@@ -25,6 +25,7 @@ pub mod families;
 pub mod forwarded;
 pub mod hosts;
 pub mod http1;
+pub mod http2;
 pub mod invoke;
 pub mod journey;
 pub mod limits;

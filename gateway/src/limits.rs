@@ -3,6 +3,8 @@
 //! Nothing here is tuned for speed; these are the sizes past which a request is no longer a request. Relationships
 //! between them are checked when the program is compiled.
 
+use crate::http2::Allowance;
+
 // --- HTTP/1.1 heads ---------------------------------------------------------------------------------------------
 
 /// Longest request head we hold, in bytes, from the first byte of the request line to the empty line. Known clients send
@@ -90,6 +92,75 @@ pub const ADMIN_BODY_BYTES_MAX: u64 = 64 * 1024 * 1024;
 pub const OTHER_BODY_BYTES_MAX: u64 = 64 * 1024;
 
 const _: () = assert!(BUFFER_BYTES <= HEAD_BYTES_MAX);
+
+// --- HTTP/2 -----------------------------------------------------------------------------------------------------------
+
+/// Streams of one connection in progress at once. What RFC 9113 calls the least that does not slow a client down. Past it:
+/// REFUSED_STREAM, also for streams whose predecessors were reset but whose work goes on.
+pub const H2_STREAMS_MAX: usize = 100;
+
+/// Largest list of header fields, in bytes as HTTP/2 counts them: as many as HTTP/1.1 takes, and the 32 bytes it adds for
+/// each. A little past it: 431; four times past it: GOAWAY.
+pub const H2_HEADER_LIST_BYTES_MAX: usize = HEAD_BYTES_MAX + 32 * HEADER_COUNT_MAX;
+
+/// What a peer may send on one stream before we have taken it in, in bytes. Bodies are taken in as they come, so more would
+/// only help uploads over long distances, at the price of memory whenever we cannot.
+pub const H2_STREAM_WINDOW_BYTES: u32 = 64 * 1024;
+
+/// The same for all streams of a connection. Never what stops a stream, or streams that wait for room could stop one that
+/// has room.
+pub const H2_CONNECTION_WINDOW_BYTES: u32 = H2_STREAMS_MAX as u32 * H2_STREAM_WINDOW_BYTES;
+
+/// What may lie between an answer and the socket, per stream, in bytes.
+pub const H2_SEND_BUFFER_BYTES: usize = 64 * 1024;
+
+/// Bodies that the streams of one connection may hold together before the next pieces wait, in bytes. A lone body may be
+/// larger.
+pub const H2_BODIES_BYTES_MAX: usize = 32 * 1024 * 1024;
+const _: () = assert!(H2_BODIES_BYTES_MAX > REQUEST_BYTES_MAX as usize, "the largest request never waits for itself");
+
+/// Answers that wait for a connection's peer, in bytes, past which its next requests wait; and past which an answer is
+/// given up and its stream reset, unless it is alone.
+pub const H2_UNSENT_BYTES_PAUSE: usize = 1024 * 1024;
+pub const H2_UNSENT_BYTES_MAX: usize = 128 * 1024 * 1024;
+
+/// Streams that were reset before we had looked at them. Past it: GOAWAY.
+pub const H2_RESETS_PENDING_MAX: usize = 20;
+
+/// Streams that we reset or refuse, per connection and for good. Honest clients make no errors, but one that does not wait
+/// for our SETTINGS may open some hundreds of streams and have most refused. Each costs us one frame; the work that was
+/// begun keeps its place. Past it: GOAWAY.
+pub const H2_STREAM_ERRORS_MAX: usize = 500;
+
+/// Streams we reset that are remembered, so that frames which were on their way are not taken for errors; and how long.
+pub const H2_RESETS_REMEMBERED: usize = 50;
+pub const H2_RESET_REMEMBERED: std::time::Duration = std::time::Duration::from_secs(1);
+
+/// What the keeping of small DATA frames that nobody has taken yet may cost beyond their bytes, in bytes. Past it: GOAWAY.
+pub const H2_DATA_OVERHEAD_BYTES_MAX: usize = 128 * 1024;
+
+/// RST_STREAM: someone who leaves a page resets what it was loading, up to a hundred at once. Past it: GOAWAY.
+pub const H2_RESETS: Allowance = Allowance { at_once: 200, per_s: 100 };
+
+/// SETTINGS, PING, PRIORITY, CONTINUATION, empty DATA and unknown kinds, together. Clients ping a few times a second and
+/// some send a priority with each request, which is why requests pay for some. Past it: GOAWAY.
+pub const H2_CONTROL_FRAMES: Allowance = Allowance { at_once: 500, per_s: 100 };
+pub const H2_CONTROL_FRAMES_PER_REQUEST: u32 = 2;
+
+/// DATA frames of fewer than so many bytes, the last of each stream not counted. Past it: GOAWAY.
+pub const H2_TINY_DATA: Allowance = Allowance { at_once: 2_000, per_s: 500 };
+pub const H2_TINY_DATA_BYTES: u32 = 64;
+
+/// WINDOW_UPDATE: clients send two for every frame they have read, or fewer. Requests pay for some, and so does every so
+/// many bytes that we send. Past it: GOAWAY.
+pub const H2_WINDOW_UPDATES: Allowance = Allowance { at_once: 1_000, per_s: 200 };
+pub const H2_WINDOW_UPDATES_PER_REQUEST: u32 = 4;
+pub const H2_BYTES_PER_WINDOW_UPDATE: usize = 512;
+
+/// What is read of one connection before the core's others have their turn, in bytes, and how long it then waits at the
+/// least.
+pub const H2_TURN_BYTES: usize = 128 * 1024;
+pub const H2_PAUSE: std::time::Duration = std::time::Duration::from_millis(1);
 
 // --- calls --------------------------------------------------------------------------------------------------------
 

@@ -74,6 +74,9 @@ impl Metrics {
         describe_gauge!("portico_peer_up", "1 for a node of another region that can be reached, by region and URL.");
         describe_gauge!("portico_peer_latency_seconds", "How long a node of another region took to answer last.");
         describe_counter!("portico_peer_received_total", "Requests that peers sent on to this node, by outcome.");
+        describe_counter!("portico_http2_connections_total", "HTTP/2 connections that were begun.");
+        describe_counter!("portico_http2_ended_total", "HTTP/2 connections that ended, by reason.");
+        describe_counter!("portico_http2_refused_total", "HTTP/2 streams that were refused or given up, by reason.");
         let requests = Family::ALL.map(|family| {
             ["1xx", "2xx", "3xx", "4xx", "5xx", "other"]
                 .map(|class| counter!("portico_requests_total", "family" => family.name(), "status" => class))
@@ -119,6 +122,19 @@ impl Metrics {
     pub fn upkeep(&self) {
         self.rendered.run_upkeep();
     }
+}
+
+pub fn http2_begun() {
+    counter!("portico_http2_connections_total").increment(1);
+}
+
+/// `reason` is one of a fixed set of short names.
+pub fn http2_ended(reason: &'static str) {
+    counter!("portico_http2_ended_total", "reason" => reason).increment(1);
+}
+
+pub fn http2_refused(reason: &'static str) {
+    counter!("portico_http2_refused_total", "reason" => reason).increment(1);
 }
 
 /// What a host said of itself.

@@ -40,6 +40,16 @@ fn attack(server: &Server, app: &App, case: &Case) -> Result<(), String> {
     let bytes = at_an_endpoint(case, app);
     // A server that has refused may close before all of it is sent.
     let sent = connection.send(&bytes);
+    if case.name == "http2-preface" {
+        // No HTTP/1.1, but a language this server speaks: it answers with its own settings.
+        connection.finish_sending();
+        let rest = connection.receive_rest().map_err(|error| format!("does not close: {error}"))?;
+        const SETTINGS: u8 = 4;
+        return match rest.get(3) == Some(&SETTINGS) {
+            true => Ok(()),
+            false => Err(format!("no HTTP/2: {rest:?}")),
+        };
+    }
     let ends_itself = matches!(case.wanted.last(), Some(Wanted::Refused { .. } | Wanted::Closed));
     if !ends_itself {
         sent.map_err(|error| format!("cannot send: {error}"))?;

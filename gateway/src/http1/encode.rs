@@ -141,7 +141,7 @@ pub fn can_stand(name: &[u8], value: &[u8]) -> bool {
 }
 
 /// Headers that only the connection may write: they frame the message, or belong to this hop, or are the clock's.
-fn is_ours(name: &[u8]) -> bool {
+pub fn is_ours(name: &[u8]) -> bool {
     const OURS: [&[u8]; 9] = [
         b"connection",
         b"content-length",

@@ -321,7 +321,7 @@ fn scheme_length(target: &[u8]) -> Option<usize> {
 
 /// `name`, `name:port`, `[v6]` or `[v6]:port`. No user, no path, no empty name or port: each of those has been read two
 /// ways by two servers.
-fn is_host(value: &[u8]) -> bool {
+pub(crate) fn is_host(value: &[u8]) -> bool {
     if value.len() > HOST_BYTES_MAX {
         return false;
     }
@@ -345,7 +345,7 @@ fn is_host(value: &[u8]) -> bool {
 }
 
 /// Digits and nothing else.
-fn decimal(value: &[u8]) -> Option<u64> {
+pub(crate) fn decimal(value: &[u8]) -> Option<u64> {
     if value.is_empty() || value.len() > LENGTH_DIGITS_MAX {
         return None;
     }
