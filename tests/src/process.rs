@@ -37,6 +37,26 @@ pub fn cpu_time(pid: u32) -> Duration {
     Duration::from_millis(ticks * 10)
 }
 
+/// The same of its threads that live, as the scheduler counts it: to the nanosecond.
+pub fn cpu_time_exact(pid: u32) -> Duration {
+    let Ok(threads) = fs::read_dir(format!("/proc/{pid}/task")) else { return Duration::ZERO };
+    let of = |thread: fs::DirEntry| {
+        let counted = fs::read_to_string(thread.path().join("schedstat")).unwrap_or_default();
+        counted.split_whitespace().next().and_then(|ns| ns.parse::<u64>().ok()).unwrap_or(0)
+    };
+    Duration::from_nanos(threads.flatten().map(of).sum())
+}
+
+/// The most resident memory a process has had since [`forget_peak`], bytes.
+pub fn peak_memory(pid: u32) -> u64 {
+    let kib = status_field(pid, "VmHWM");
+    kib.and_then(|kib| kib.split_whitespace().next()?.parse::<u64>().ok()).unwrap_or(0) * 1024
+}
+
+pub fn forget_peak(pid: u32) {
+    fs::write(format!("/proc/{pid}/clear_refs"), "5").unwrap_or_else(|error| panic!("process {pid}: {error}"));
+}
+
 /// Resident memory of a process, bytes: all of it, and its share of what it shares with others.
 pub fn memory(pid: u32) -> (u64, u64) {
     let Ok(rollup) = fs::read_to_string(format!("/proc/{pid}/smaps_rollup")) else { return (0, 0) };
