@@ -9,8 +9,10 @@ use std::sync::Arc;
 
 use crate::connection;
 use crate::core::Core;
+use crate::http2;
 use crate::listener::Terms;
 use crate::rt::Stream;
+use crate::tls;
 
 /// What is known of a connection before its first request.
 #[derive(Debug, Clone)]
@@ -27,5 +29,19 @@ pub async fn serve(core: Rc<Core>, stream: Stream, peer: SocketAddr, terms: Arc<
         metrics::counter!("portico_connections_refused_total", "reason" => "address").increment(1);
         return;
     }
-    connection::serve(core, stream, Arrived { peer, secure: false, terms }).await;
+    let secure = terms.tls;
+    let stream = if secure {
+        // Boxed: a handshake has more to remember than a connection without one, which should not have to hold the room.
+        match Box::pin(tls::accept(&core, stream, Vec::new())).await {
+            Some(secured) if secured.http2 => {
+                return Box::pin(http2::serve(core, secured.stream, Arrived { peer, secure, terms })).await;
+            }
+            Some(secured) => Stream::Poll(secured.stream),
+            None => return,
+        }
+    } else {
+        stream
+    };
+    // Boxed, so that a connection that has not come so far does not hold the room for it.
+    Box::pin(connection::serve(core, stream, Arrived { peer, secure, terms })).await;
 }

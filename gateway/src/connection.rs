@@ -81,6 +81,10 @@ impl Connection {
     async fn run(&mut self) -> Open<()> {
         loop {
             let head = self.head().await?;
+            if self.arrived.terms.redirect {
+                self.send_elsewhere(&head).await?;
+                continue;
+            }
             let body = self.body(&head).await?;
             let close = self.request(&head, body.clone()).await?;
             self.start = body.end.max(self.start);
@@ -101,8 +105,10 @@ impl Connection {
                 }
                 Ok(None) => {}
                 Err(refusal) => {
-                    // Nothing was asked in HTTP/1.1 yet, and TLS would have agreed on HTTP/2 before.
-                    if !self.asked && !self.arrived.secure && self.input.starts_with(http2::PREFACE_LINE) {
+                    // Nothing was asked in HTTP/1.1 yet, and TLS would have agreed on HTTP/2 before. Who is only to be sent
+                    // elsewhere need not be understood in it.
+                    let may = !self.asked && !self.arrived.secure && !self.arrived.terms.redirect;
+                    if may && self.input.starts_with(http2::PREFACE_LINE) {
                         return Err(End::Http2);
                     }
                     return self.refuse(refusal).await;
@@ -199,10 +205,27 @@ impl Connection {
             started,
             started_ms: epoch_ms(),
         };
-        match dispatch::answer(&self.core, self.arrived.terms.families, &request).await {
+        match dispatch::answer(&self.core, &self.arrived, &request).await {
             Answered::Whole(answer) => Ok(encode_answer(&self.core, &mut self.output, head, &answer)),
             Answered::InPieces(streamed) => self.stream_out(head, streamed).await,
         }
+    }
+
+    /// Answers on a listener that serves nothing itself. A body is not read: the connection closes instead.
+    async fn send_elsewhere(&mut self, head: &Head) -> Open<()> {
+        let bytes = &self.input[self.start..self.start + head.head_bytes];
+        let (host, path) = (text(head.host.of(bytes)), text(head.path(bytes)));
+        let answer = dispatch::elsewhere(&self.core, host, path, head.query(bytes).map(text));
+        if head.framing != Framing::Empty {
+            return self.last_words(answer).await;
+        }
+        self.core.parts.metrics.request(Family::None, answer.status, std::time::Duration::ZERO);
+        self.start += head.head_bytes;
+        if encode_answer(&self.core, &mut self.output, head, &answer) {
+            self.flush().await?;
+            return Err(End::Closed);
+        }
+        Ok(())
     }
 
     /// Who sent the request whose head lies in `bytes`.
@@ -320,6 +343,15 @@ impl Connection {
             left = left.saturating_sub(self.input.len());
         }
     }
+}
+
+/// An answer that is all that will ever be sent on its connection.
+pub fn only_answer(core: &Core, answer: &Answer) -> Vec<u8> {
+    let date = core.date.get();
+    let mut output = Vec::new();
+    let turn = Turn { date: &date, head_only: false, close: true };
+    encode::answer(&mut output, answer.status, lines(answer), &answer.body, turn);
+    output
 }
 
 /// Encodes an answer. True when the connection is to be closed after it.

@@ -34,6 +34,7 @@ use crate::observe::{AccessLog, Traces};
 use crate::peers::Peers;
 use crate::rt::{self, Bell, Deadline, Driver, Inbox, Wheel};
 use crate::runner::{self, Wanted};
+use crate::tls::{Handshakes, Tls};
 use crate::workers::Workers;
 
 /// What reaches a core from other threads.
@@ -75,6 +76,7 @@ pub struct Parts {
     /// `None` where the operator wants none.
     pub access: Option<AccessLog>,
     pub traces: Option<Traces>,
+    pub tls: Arc<Tls>,
 }
 
 /// One core's state, shared by its tasks.
@@ -87,6 +89,8 @@ pub struct Core {
     /// `Date` header value of this second.
     pub date: Cell<HttpDate>,
     pub connections: Cell<usize>,
+    /// TLS handshakes in progress; they are no connections yet.
+    pub handshakes: Handshakes,
     draining: Cell<bool>,
     /// Compresses answers small enough for it to be done here.
     pub encoder: RefCell<Encoder>,
@@ -187,6 +191,7 @@ pub fn run(start: Start) -> std::io::Result<()> {
             wheel: Wheel::new(now_ms()),
             date: Cell::new(date_now()),
             connections: Cell::new(0),
+            handshakes: Handshakes::default(),
             draining: Cell::new(false),
             encoder: RefCell::default(),
             told: Cell::new(None),
@@ -211,6 +216,7 @@ pub fn run(start: Start) -> std::io::Result<()> {
                 Message::Run(wanted) => rt::spawn("run", runner::serve(core.clone(), *wanted)),
                 Message::Drain => {
                     core.draining.set(true);
+                    core.handshakes.hurry(core.wheel.now_ms());
                     accepting.borrow().iter().for_each(|until| until.expire());
                     core.wheel.expire_idle();
                 }
@@ -244,6 +250,7 @@ async fn tick(core: &Rc<Core>, drain: Duration) {
                 core.date.set(date_now());
             }
             core.parts.metrics.core(core.index, core.connections.get(), core.hosts.in_flight());
+            core.parts.metrics.handshakes(core.index, core.handshakes.in_progress());
             // Every core sees the same hosts; one of them tells.
             if core.index == 0 {
                 core.parts.metrics.hosts(core.hosts.up());
@@ -251,7 +258,7 @@ async fn tick(core: &Rc<Core>, drain: Duration) {
         }
         if core.draining() {
             let began = *drain_began.get_or_insert(now);
-            if core.connections.get() == 0 {
+            if core.connections.get() == 0 && core.handshakes.in_progress() == 0 {
                 return;
             }
             if now.duration_since(began) >= drain {

@@ -1,7 +1,7 @@
 //! What is done with a request, whichever protocol brought it: the journey for endpoints, the control plane's router for
 //! its paths, the server's own pages.
 //!
-//! In: a whole [`Request`] and the families its listener serves. Out: an answer, or the head of one whose body follows in
+//! In: a whole [`Request`] and what is known of its connection. Out: an answer, or the head of one whose body follows in
 //! pieces. Also here, since both protocols must ask before they read on: how large a body may be, and who the sender is.
 //!
 //! Not here: how a request is read and an answer written (connection, http2).
@@ -12,9 +12,10 @@ use std::time::Instant;
 
 use bytes::Bytes;
 
+use crate::arrive::Arrived;
 use crate::bridge::Pieces;
 use crate::core::Core;
-use crate::families::{Families, Family};
+use crate::families::Family;
 use crate::node::Named;
 use crate::peers::{self, Away, Guest};
 use crate::refusal::{Refusal, Refused};
@@ -56,15 +57,45 @@ impl Streamed {
     }
 }
 
+const STRICT_TRANSPORT_SECURITY: &str = "strict-transport-security";
+
 /// Answers one request.
-pub async fn answer(core: &Rc<Core>, families: Families, request: &Request<'_>) -> Answered {
+pub async fn answer(core: &Rc<Core>, arrived: &Arrived, request: &Request<'_>) -> Answered {
+    let mut answered = answer_of_family(core, arrived, request).await;
+    // Browsers heed it only where nobody on the way can have added it.
+    if arrived.secure
+        && let Some(promise) = core.parts.tls.promise()
+    {
+        match &mut answered {
+            Answered::Whole(answer) => answer.headers.push((STRICT_TRANSPORT_SECURITY.into(), promise.to_owned())),
+            Answered::InPieces(streamed) => {
+                if let Ok(promise) = http::HeaderValue::from_str(promise) {
+                    streamed.head.headers.insert(STRICT_TRANSPORT_SECURITY, promise);
+                }
+            }
+        }
+    }
+    answered
+}
+
+/// The answer to any request on a listener that serves nothing itself: where to ask instead, unless it is an authority
+/// that asks for the proof that a name is ours, which it does over plain HTTP only.
+pub fn elsewhere(core: &Core, host: &str, path: &str, query: Option<&str>) -> Answer {
+    let tls = &core.parts.tls;
+    match tls.challenge_answer(path) {
+        Some(proof) => respond::acme_challenge(proof),
+        None => respond::to_https(tls.url(host, path, query)),
+    }
+}
+
+async fn answer_of_family(core: &Rc<Core>, arrived: &Arrived, request: &Request<'_>) -> Answered {
     let alone = core.parts.peers.is_alone();
     let guest = if alone { Guest::Stranger } else { peers::welcome(core, request) };
     let restored = guest.restore(core, request);
     let request = restored.as_ref().unwrap_or(request);
     let family = Family::of(request.path, request.named.app.is_some());
-    let answer = if !families.serves(family) {
-        respond::nothing_here()
+    let answer = if !arrived.terms.families.serves(family) {
+        of_no_family(core, arrived, request)
     } else if let Guest::Liar(distrust) = guest {
         respond::refusal(core, request, &Refused::before_app(Refusal::NotAPeer { distrust }))
     } else {
@@ -91,12 +122,17 @@ pub async fn answer(core: &Rc<Core>, families: Families, request: &Request<'_>) 
             },
             Family::Metrics => respond::metrics(core),
             Family::Health => respond::health(core),
-            Family::None => respond::nothing_here(),
+            Family::None => of_no_family(core, arrived, request),
         }
     };
     core.parts.metrics.request(family, answer.status, request.started.elapsed());
     record::access(core, family, request, answer.status, Some(answer.body.len()), None);
     Answered::Whole(answer)
+}
+
+fn of_no_family(core: &Core, arrived: &Arrived, request: &Request<'_>) -> Answer {
+    let proof = if arrived.secure { None } else { core.parts.tls.challenge_answer(request.path) };
+    proof.map_or_else(respond::nothing_here, respond::acme_challenge)
 }
 
 /// Hands the request to the control plane's router.

@@ -43,5 +43,6 @@ pub mod rt;
 pub mod runner;
 pub mod serve;
 pub mod signature;
+pub mod tls;
 pub mod webhook;
 pub mod workers;

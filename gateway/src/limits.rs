@@ -279,3 +279,59 @@ pub const PEER_CONNECTION_WINDOW: u32 = 16 * 1024 * 1024;
 
 /// When a client that met a region that is down may try again, seconds. The region is looked for more often than that.
 pub const PEER_RETRY_AFTER_S: u32 = 1;
+// --- TLS ----------------------------------------------------------------------------------------------------------
+
+/// From the accepted connection to the end of its TLS handshake, in milliseconds. Three exchanges over the slowest of
+/// links take two seconds. Past it: closed, and counted as `timeout`.
+pub const HANDSHAKE_MS: u64 = 10_000;
+
+/// What is left of it when the server is told to stop, in milliseconds.
+pub const HANDSHAKE_DRAIN_MS: u64 = 2_000;
+
+/// Handshakes one core has open. What has come of them is kept meanwhile, a few KiB each; past it the oldest is closed, so
+/// that somebody who opens connections and says nothing has to open this many within one honest handshake to be noticed.
+pub const HANDSHAKES_MAX: usize = 8_192;
+
+/// Handshakes of one core whose turn for arithmetic has not come: about a quarter of a second's worth. Past it a new one is
+/// closed at once, and counted as `shed`: its client would not have waited.
+pub const HANDSHAKES_WAITING_MAX: usize = 512;
+
+/// A handshake that comes so long after the last one's arithmetic need not wait for the core to turn.
+pub const HANDSHAKE_REST: std::time::Duration = std::time::Duration::from_micros(200);
+
+/// What is read of a new connection at first, in bytes. A client hello has 200 to 1800; the rest is read where it belongs.
+pub const HELLO_BYTES: usize = 1024;
+
+/// How long a key makes session tickets, in seconds; it is understood for as long again. Half a day after it was made,
+/// nobody can resume a session with it any more.
+pub const TICKET_KEY_S: i64 = 6 * 60 * 60;
+/// How often keys are looked at.
+pub const TICKET_KEYS_LOOK_EVERY: std::time::Duration = std::time::Duration::from_secs(60);
+/// Keys taken up from the file of an earlier process. There are never more than three.
+pub const TICKET_KEYS_MAX: usize = 4;
+/// Longest ticket that is looked at, in bytes. Ours have about 200; the longest name makes them 450.
+pub const TICKET_BYTES_MAX: usize = 1024;
+
+/// How often certificate files are looked at. Half of it is what a new certificate waits for on average.
+pub const RELOAD_EVERY: std::time::Duration = std::time::Duration::from_secs(1);
+
+/// Largest certificate or key file that is read, in bytes. A chain of four RSA certificates has 8 KiB.
+pub const PEM_BYTES_MAX: u64 = 1024 * 1024;
+
+/// Life of a certificate of our own, in seconds. Some clients refuse longer ones, whoever issued them.
+pub const SELF_SIGNED_LIFE_S: i64 = 800 * 24 * 60 * 60;
+/// With less left than this, it is made anew at the next start.
+pub const SELF_SIGNED_LEFT_S: i64 = 30 * 24 * 60 * 60;
+const _: () = assert!(SELF_SIGNED_LEFT_S < SELF_SIGNED_LIFE_S);
+
+/// Longest token of an `http-01` challenge that is answered, in bytes. Authorities use 43.
+pub const ACME_TOKEN_BYTES_MAX: usize = 128;
+/// How long one request to an authority may take, an order being ready, and a whole order.
+pub const ACME_REQUEST: std::time::Duration = std::time::Duration::from_secs(30);
+pub const ACME_POLL: std::time::Duration = std::time::Duration::from_secs(90);
+pub const ACME_ORDER: std::time::Duration = std::time::Duration::from_secs(300);
+/// Pause after the first failed order, in seconds, unless the operator set another; and the longest there is.
+pub const ACME_RETRY_S: u32 = 60;
+pub const ACME_RETRY_MAX: std::time::Duration = std::time::Duration::from_secs(6 * 60 * 60);
+/// How often due dates are looked at; clocks get set.
+pub const ACME_LOOK_EVERY: std::time::Duration = std::time::Duration::from_secs(600);

@@ -18,6 +18,10 @@ use crate::rt::{self, Deadline, Listener};
 #[derive(Debug, Clone)]
 pub struct Terms {
     pub families: Families,
+    /// Its connections begin with a TLS handshake.
+    pub tls: bool,
+    /// Every request is sent to the same place over TLS.
+    pub redirect: bool,
     /// Whose connections are taken; empty: everybody's.
     pub allow: Vec<IpNet>,
     /// Whose are not, whatever `allow` says.
@@ -81,7 +85,9 @@ mod tests {
             (&[], &["10.1.0.0/16"], "::ffff:10.1.2.3", false),
             (&["fd00::/8"], &[], "fd00::1", true),
         ] {
-            let terms = Terms { families: Families::ALL, allow: networks(allow), deny: networks(deny) };
+            let (allow_nets, deny_nets) = (networks(allow), networks(deny));
+            let (families, tls, redirect) = (Families::ALL, false, false);
+            let terms = Terms { families, tls, redirect, allow: allow_nets, deny: deny_nets };
             assert_eq!(terms.admit(address.parse().unwrap()), admitted, "{allow:?} {deny:?} {address}");
         }
     }

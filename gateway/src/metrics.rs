@@ -77,6 +77,7 @@ impl Metrics {
         describe_counter!("portico_http2_connections_total", "HTTP/2 connections that were begun.");
         describe_counter!("portico_http2_ended_total", "HTTP/2 connections that ended, by reason.");
         describe_counter!("portico_http2_refused_total", "HTTP/2 streams that were refused or given up, by reason.");
+        crate::tls::describe();
         let requests = Family::ALL.map(|family| {
             ["1xx", "2xx", "3xx", "4xx", "5xx", "other"]
                 .map(|class| counter!("portico_requests_total", "family" => family.name(), "status" => class))
@@ -107,6 +108,10 @@ impl Metrics {
     pub fn core(&self, core: usize, connections: usize, in_flight: usize) {
         gauge!("portico_connections", "core" => core.to_string()).set(connections as f64);
         gauge!("portico_calls_in_flight", "core" => core.to_string()).set(in_flight as f64);
+    }
+
+    pub fn handshakes(&self, core: usize, in_progress: usize) {
+        gauge!("portico_tls_handshakes_in_progress", "core" => core.to_string()).set(in_progress as f64);
     }
 
     pub fn hosts(&self, up: usize) {

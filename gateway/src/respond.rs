@@ -274,6 +274,24 @@ pub fn too_slow() -> Answer {
     plain(408, "the request did not arrive in time")
 }
 
+/// Plain HTTP came to a listener with TLS. The connection closes after it.
+pub fn tls_is_spoken_here() -> Answer {
+    plain(400, "this port speaks HTTPS; begin the URL with https://")
+}
+
+/// The same is to be asked over TLS, by the same method and with the same body.
+pub fn to_https(location: String) -> Answer {
+    let mut answer = plain(308, "this is served over HTTPS only");
+    answer.headers.push((Cow::Borrowed("Location"), location));
+    answer
+}
+
+/// What an authority that checks a name expects.
+pub fn acme_challenge(proof: String) -> Answer {
+    let headers = vec![(Cow::Borrowed("Content-Type"), "application/octet-stream".to_owned())];
+    Answer { status: 200, headers, body: proof.into_bytes(), error: None }
+}
+
 /// Nothing is served at this path, or not on this listener.
 pub fn nothing_here() -> Answer {
     plain(404, "nothing is served at this path")

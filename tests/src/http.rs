@@ -9,6 +9,8 @@ use std::time::Duration;
 
 use serde_json::Value as Json;
 
+use crate::tls::TlsStream;
+
 /// How long an answer may take before a story has failed. Long, because the machine may be busy with a build.
 const PATIENCE: Duration = Duration::from_secs(30);
 
@@ -106,10 +108,42 @@ impl std::fmt::Display for Answer {
     }
 }
 
+/// What a connection is carried by.
+#[derive(Debug)]
+enum Wire {
+    Plain(TcpStream),
+    Tls(Box<TlsStream>),
+}
+
+impl Read for Wire {
+    fn read(&mut self, into: &mut [u8]) -> io::Result<usize> {
+        match self {
+            Self::Plain(stream) => stream.read(into),
+            Self::Tls(stream) => stream.read(into),
+        }
+    }
+}
+
+impl Write for Wire {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        match self {
+            Self::Plain(stream) => stream.write(bytes),
+            Self::Tls(stream) => stream.write(bytes),
+        }
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        match self {
+            Self::Plain(stream) => stream.flush(),
+            Self::Tls(stream) => stream.flush(),
+        }
+    }
+}
+
 /// One keep-alive connection.
 #[derive(Debug)]
 pub struct Connection {
-    stream: TcpStream,
+    stream: Wire,
     /// Received and not yet used.
     input: Vec<u8>,
 }
@@ -124,7 +158,20 @@ impl Connection {
         stream.set_nodelay(true)?;
         stream.set_read_timeout(Some(PATIENCE))?;
         stream.set_write_timeout(Some(PATIENCE))?;
-        Ok(Self { stream, input: Vec::new() })
+        Ok(Self { stream: Wire::Plain(stream), input: Vec::new() })
+    }
+
+    /// The same inside TLS.
+    pub fn over(stream: TlsStream) -> Self {
+        Self { stream: Wire::Tls(Box::new(stream)), input: Vec::new() }
+    }
+
+    /// What is known of the TLS around it.
+    pub fn tls(&self) -> &TlsStream {
+        match &self.stream {
+            Wire::Tls(stream) => stream,
+            Wire::Plain(_) => panic!("a connection without TLS"),
+        }
     }
 
     /// Sends a request and reads its answer.
@@ -134,13 +181,17 @@ impl Connection {
     }
 
     pub fn send(&mut self, bytes: &[u8]) -> io::Result<()> {
-        self.stream.write_all(bytes)
+        self.stream.write_all(bytes)?;
+        self.stream.flush()
     }
 
     /// Says that nothing more will be sent.
     pub fn finish_sending(&mut self) {
-        // A peer that has closed already has nothing to be told.
-        let _ = self.stream.shutdown(Shutdown::Write);
+        match &mut self.stream {
+            Wire::Tls(stream) => stream.finish_sending(),
+            // A peer that has closed already has nothing to be told.
+            Wire::Plain(stream) => drop(stream.shutdown(Shutdown::Write)),
+        }
     }
 
     /// The next final response, answering a request of `method`.

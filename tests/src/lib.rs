@@ -20,10 +20,12 @@ pub mod http2_client;
 pub mod load;
 pub mod origin;
 pub mod origin_http2;
+pub mod pebble;
 pub mod process;
 pub mod registry;
 pub mod server;
 pub mod signing;
+pub mod tls;
 pub mod tokens;
 
 use std::time::{Duration, Instant};
@@ -38,8 +40,10 @@ pub use http2_client::Http2Client;
 pub use load::{Load, Sample};
 pub use origin::{Origin, Received};
 pub use origin_http2::Http2Origin;
+pub use pebble::Pebble;
 pub use registry::Registry;
 pub use server::{Server, Setup};
+pub use tls::{Authority, TlsClient};
 
 /// Waits until `ready` gives something, looking every few milliseconds, and panics with `what` when it did not in time.
 pub fn wait_for<T>(what: &str, at_most: Duration, mut ready: impl FnMut() -> Option<T>) -> T {

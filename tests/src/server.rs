@@ -15,7 +15,7 @@ use rustix::process::Signal;
 use serde_json::Value as Json;
 
 use crate::http::{Answer, Connection, Request};
-use crate::{Admin, process, wait_for};
+use crate::{Admin, TlsClient, process, wait_for};
 
 /// How long a start may take: a first one makes the V8 snapshot, on a machine that may be busy.
 const START: Duration = Duration::from_secs(60);
@@ -28,6 +28,7 @@ pub struct Setup {
     arguments: Vec<String>,
     /// Where it is to listen; the kernel chooses the port where this is 0.
     listen: SocketAddr,
+    config: Option<String>,
     data: Arc<DataDir>,
 }
 
@@ -56,7 +57,8 @@ impl Setup {
     fn command(arguments: &[&str]) -> Self {
         let arguments = arguments.iter().map(|&argument| argument.to_owned()).collect();
         let listen = SocketAddr::from(([127, 0, 0, 1], 0));
-        Self { program: program(), environment: Vec::new(), arguments, listen, data: DataDir::new() }
+        let (program, environment, config) = (program(), Vec::new(), None);
+        Self { program, environment, arguments, listen, config, data: DataDir::new() }
     }
 
     /// Another build of `portico`, to compare with.
@@ -90,9 +92,27 @@ impl Setup {
         self
     }
 
+    /// A configuration file, which then says where it listens; the first listener must answer `/health`.
+    pub fn config(mut self, toml: impl Into<String>) -> Self {
+        self.config = Some(toml.into());
+        self
+    }
+
     /// The data directory of the servers it starts.
     pub fn data(&self) -> PathBuf {
         self.data.0.join("data")
+    }
+
+    /// What says where it listens.
+    fn listening(&self) -> Vec<String> {
+        let Some(config) = &self.config else { return vec!["--listen".to_owned(), self.listen.to_string()] };
+        let path = self.data.0.join("portico.toml");
+        fs::write(&path, config).unwrap_or_else(|error| panic!("{}: {error}", path.display()));
+        vec!["--config".to_owned(), path.display().to_string()]
+    }
+
+    fn listeners(&self) -> usize {
+        self.config.as_ref().map_or(1, |config| config.matches("[[listener]]").count().max(1))
     }
 
     /// Starts it and waits until it answers.
@@ -104,7 +124,10 @@ impl Setup {
 /// A running server. Dropping it kills it.
 #[derive(Debug)]
 pub struct Server {
+    /// Of its first listener.
     pub address: SocketAddr,
+    /// Of all its listeners, in the order of the configuration.
+    pub addresses: Vec<SocketAddr>,
     pub pid: u32,
     setup: Setup,
     child: Child,
@@ -126,7 +149,8 @@ impl Server {
         }
         let child = command
             .args(&setup.arguments)
-            .args(["--listen", &setup.listen.to_string(), "--data"])
+            .args(setup.listening())
+            .arg("--data")
             .arg(data.join("data"))
             .env("PORTICO_LOG_FORMAT", "json")
             .envs(setup.environment.iter().map(|(name, value)| (name, value)))
@@ -140,15 +164,22 @@ impl Server {
         let pid = child.id();
         let keeper = Keeper::of(pid, data);
         let unknown = SocketAddr::from(([127, 0, 0, 1], 0));
-        let mut server = Self { address: unknown, pid, setup: setup.clone(), child, log, out, keeper };
-        server.address = wait_for("the server listens", START, || {
+        let mut server =
+            Self { address: unknown, addresses: Vec::new(), pid, setup: setup.clone(), child, log, out, keeper };
+        (server.addresses, server.address) = wait_for("the server listens", START, || {
             if let Ok(Some(status)) = server.child.try_wait() {
                 panic!("the server ended at its start: {status}");
             }
-            server.listens_at()
+            let addresses = server.listens_at();
+            let first = *addresses.first()?;
+            Some((addresses, first))
         });
         wait_for("the server answers /health", START, || {
-            let mut connection = Connection::try_open(server.address).ok()?;
+            let mut connection = if server.begins_with_tls() {
+                Connection::over(TlsClient::careless().connect(server.address, "localhost").ok()?)
+            } else {
+                Connection::try_open(server.address).ok()?
+            };
             let answer = connection.call(&Request::get("/health")).ok()?;
             (answer.status == 200).then_some(())
         });
@@ -156,16 +187,25 @@ impl Server {
     }
 
     /// Where it says it listens: in its log, or, for `portico dev`, on standard output.
-    fn listens_at(&self) -> Option<SocketAddr> {
-        let announced = self.log_entries().into_iter().find_map(|entry| {
-            let fields = &entry["fields"];
-            (fields["message"] == "listening").then(|| fields["address"].as_str()?.parse().ok()).flatten()
-        });
-        announced.or_else(|| {
-            let out = self.output();
-            let (_, url) = out.split_once(" is at http://")?;
-            url.split('/').next()?.parse().ok()
-        })
+    fn listens_at(&self) -> Vec<SocketAddr> {
+        let entries = self.log_entries();
+        let said = entries.iter().filter(|entry| entry["fields"]["message"] == "listening");
+        let announced: Vec<SocketAddr> =
+            said.filter_map(|entry| entry["fields"]["address"].as_str()?.parse().ok()).collect();
+        if announced.len() >= self.setup.listeners() {
+            return announced;
+        }
+        let out = self.output();
+        let url = out.split_once(" is at http://").or_else(|| out.split_once(" is at https://"));
+        let address = url.and_then(|(_, url)| url.split('/').next()?.parse().ok());
+        address.into_iter().collect()
+    }
+
+    /// Whether its first listener speaks TLS.
+    fn begins_with_tls(&self) -> bool {
+        let entries = self.log_entries();
+        let first = entries.iter().find(|entry| entry["fields"]["message"] == "listening");
+        first.is_some_and(|entry| entry["fields"]["tls"] == true) || self.output().contains(" is at https://")
     }
 
     /// Lines of its log that are complete JSON.

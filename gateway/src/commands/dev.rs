@@ -16,7 +16,8 @@ use clap::Args;
 #[command(after_help = "\
 Examples:
   portico dev deploy/apps/hello
-  portico dev . --secrets ~/shop-secrets.json --listen 127.0.0.1:3000")]
+  portico dev . --secrets ~/shop-secrets.json --listen 127.0.0.1:3000
+  portico dev . --tls                      prints how curl is told to trust it")]
 pub struct DevArgs {
     /// Directory of the app, the one with root_config.json or realm_config.json
     pub dir: PathBuf,
@@ -29,6 +30,9 @@ pub struct DevArgs {
     /// Apps are reached under data.NAME and REGION.CLOUD.data.NAME [default: localhost]
     #[arg(long, value_name = "NAME")]
     pub domain: Option<String>,
+    /// Serve it over HTTPS, with a certificate made for this machine
+    #[arg(long)]
+    pub tls: bool,
     /// JSON file of secrets by name [default: DIR/.portico/secrets.json]
     #[arg(long, value_name = "FILE")]
     pub secrets: Option<PathBuf>,

@@ -66,7 +66,7 @@ impl ServeArgs {
             return Err(Failure::usage("--config and --role are for servers, not for work on one directory"));
         }
         let (listen, data, domain) = (self.listen, self.data.clone(), self.domain.clone());
-        Ok(Some(DevArgs { dir: dir.clone(), listen, data, domain, secrets: None }))
+        Ok(Some(DevArgs { dir: dir.clone(), listen, data, domain, secrets: None, tls: false }))
     }
 }
 

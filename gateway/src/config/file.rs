@@ -15,8 +15,12 @@ use super::observe::{self, Traces};
 use super::peers::{Peer, Peers};
 use super::redis::Redis;
 use super::storage::Storage;
+use super::tls::Tls;
 use super::{AdminKey, ConfigError, Edge, Overrides, networks};
 use crate::rt::Driver;
+
+/// Where we listen when nobody says where.
+const DEFAULT_ADDRESS: &str = "127.0.0.1:8080";
 
 #[derive(Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -79,6 +83,8 @@ pub struct Config {
     pub access_log: Option<String>,
     #[serde(default)]
     pub traces: Traces,
+    #[serde(default)]
+    pub tls: Tls,
     #[serde(skip)]
     no_samples: bool,
     #[serde(skip)]
@@ -268,6 +274,7 @@ impl Config {
         self.redis.environment(&variable)?;
         self.peers.environment(&mut self.regions, &variable)?;
         self.traces.environment(&variable)?;
+        self.tls.environment(&variable)?;
         text("PORTICO_NPM_REGISTRY", &mut self.npm.registry);
         text("PORTICO_NPM_TOKEN", &mut self.npm.token);
         number("PORTICO_NPM_ARCHIVE_MIB", variable("PORTICO_NPM_ARCHIVE_MIB"), &mut self.npm.archive_mib)?;
@@ -310,15 +317,28 @@ impl Config {
         self.cloud = flags.cloud.or(self.cloud.take());
         self.no_samples = flags.no_samples;
         self.private_networks = flags.private_networks;
+        if flags.tls {
+            if self.listeners.is_empty() {
+                self.listeners.push(Listener::at(DEFAULT_ADDRESS.to_owned()));
+            }
+            self.listeners[0].tls = true;
+            self.tls.self_signed.get_or_insert(true);
+        }
     }
 
     pub fn check(mut self) -> Result<super::Config, ConfigError> {
         let cpus = std::thread::available_parallelism().map_or(1, usize::from);
         if self.listeners.is_empty() {
-            self.listeners.push(Listener::at("127.0.0.1:8080".to_owned()));
+            self.listeners.push(Listener::at(DEFAULT_ADDRESS.to_owned()));
         }
         let listeners = self.listeners.iter().enumerate().map(|(index, listener)| listener.check(index));
         let listeners = listeners.collect::<Result<Vec<_>, _>>()?;
+        let with_tls = listeners.iter().any(|listening| listening.terms.tls);
+        let tls = self.tls.check(with_tls, listeners.iter().any(|listening| !listening.terms.tls))?;
+        if listeners.iter().any(|listening| listening.terms.redirect) && !with_tls && tls.public_port.is_none() {
+            let why = "there is no listener with tls to send requests to; if one is elsewhere, set tls.public_port";
+            return Err(ConfigError(format!("listener.redirect: {why}")));
+        }
         let domain = self.domain.unwrap_or_else(|| "localhost".to_owned()).to_ascii_lowercase();
         let named = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'.');
         if domain.is_empty() || !domain.bytes().all(named) || domain.starts_with('.') || domain.ends_with('.') {
@@ -450,7 +470,7 @@ impl Config {
                 Some(url) => {
                     return Err(ConfigError(format!("base_url: '{url}' does not begin with http:// or https://")));
                 }
-                None => format!("http://localhost:{port}"),
+                None => format!("{}://localhost:{port}", if listeners[0].terms.tls { "https" } else { "http" }),
             },
             domain,
             peers: self.peers.check(self.regions, &region)?,
@@ -475,6 +495,7 @@ impl Config {
             redis: self.redis.check()?,
             access_log: observe::access_log(self.access_log),
             traces: self.traces.check()?,
+            tls,
             drain: Duration::from_secs(within("drain_s", self.drain_s.unwrap_or(30), 0, 3600)?),
             log: self.log.unwrap_or_else(|| "info".to_owned()),
             log_json,

@@ -17,6 +17,12 @@ pub struct Listener {
     pub address: String,
     /// Some of `endpoint`, `client`, `admin`, `metrics`, `health`. Default all.
     pub families: Option<Vec<String>>,
+    /// Whether its connections are private; `[tls]` says by which certificates. Default false.
+    #[serde(default)]
+    pub tls: bool,
+    /// Whether every request is sent to the same place over TLS, and nothing else is served. Default false.
+    #[serde(default)]
+    pub redirect: bool,
     /// Networks or addresses whose connections are taken. Default all.
     #[serde(default)]
     pub allow: Vec<String>,
@@ -49,8 +55,13 @@ impl Listener {
             Some(names) => Families::parse(names.iter().map(String::as_str))
                 .map_err(|name| wrong(format!("families: there is no family '{name}'")))?,
         };
+        if self.tls && self.redirect {
+            return Err(wrong("redirect: a listener with tls has nowhere to redirect to".to_owned()));
+        }
         let terms = Terms {
             families,
+            tls: self.tls,
+            redirect: self.redirect,
             allow: super::networks(&format!("listener[{index}].allow"), &self.allow)?,
             deny: super::networks(&format!("listener[{index}].deny"), &self.deny)?,
         };

@@ -9,6 +9,7 @@ pub mod observe;
 pub mod peers;
 pub mod redis;
 pub mod storage;
+pub mod tls;
 
 use std::fmt;
 use std::net::IpAddr;
@@ -27,6 +28,7 @@ use crate::rt::Driver;
 use listener::Listening;
 use peers::PeerSettings;
 use storage::StorageSettings;
+use tls::TlsSettings;
 
 /// What code uses.
 #[derive(Debug, Clone)]
@@ -55,6 +57,8 @@ pub struct Config {
     pub redis: Option<::storage::redis::Settings>,
     /// The nodes of other regions.
     pub peers: PeerSettings,
+    /// Where certificates come from.
+    pub tls: TlsSettings,
     pub drain: Duration,
     /// Where a line per request goes, if anywhere.
     pub access_log: Option<Target>,
@@ -116,6 +120,8 @@ pub struct Overrides {
     pub no_samples: bool,
     /// Private networks are open to functions unless a setting says otherwise.
     pub private_networks: bool,
+    /// The first listener is private, with a certificate of our own where none is configured.
+    pub tls: bool,
 }
 
 impl Config {
@@ -205,6 +211,10 @@ mod tests {
             ("[[listener]]\naddress = \"127.0.0.1:1\"\nfamilies = [\"endpont\"]", &[], "listener[0].families"),
             ("[[listener]]\naddress = \"127.0.0.1:1\"\nallow = [\"10.0.0.0/99\"]", &[], "listener[0].allow[0]"),
             ("[[listener]]\naddress = \"127.0.0.1:1\"\ndeny = [\"::1\", \"everybody\"]", &[], "listener[0].deny[1]"),
+            ("[[listener]]\naddress = \"127.0.0.1:1\"\ntls = true", &[], "listener.tls: there is no certificate"),
+            ("[[listener]]\naddress = \"127.0.0.1:1\"\nredirect = true", &[], "listener.redirect"),
+            ("[[listener]]\naddress = \"127.0.0.1:1\"\ntls = true\nredirect = true", &[], "listener[0].redirect"),
+            ("", &[("PORTICO_TLS_SELF_SIGNED", "perhaps")], "PORTICO_TLS_SELF_SIGNED"),
             ("", &[("PORTICO_CORES", "two")], "PORTICO_CORES"),
             ("[limits]\nheap_mib = 1", &[], "limits.heap_mib"),
             // Hosts are made for so much and no more; a larger number would be a promise nobody keeps.

@@ -121,7 +121,7 @@ async fn answer(
         protocol: "HTTP/2",
         from_proxy: dispatch::is_proxy(core, session.arrived.peer.ip()),
     };
-    Ok(dispatch::answer(core, session.arrived.terms.families, &request).await)
+    Ok(dispatch::answer(core, &session.arrived, &request).await)
 }
 
 /// Whether nobody waits for the answer any more.

@@ -11,6 +11,7 @@ mod foreign;
 mod poll;
 mod signal;
 mod stream;
+mod turns;
 mod wheel;
 
 use std::future::Future;
@@ -25,6 +26,7 @@ pub use foreign::{Wake, foreign, wake_local};
 pub use poll::{PlainStream, PollStream};
 pub use signal::Signal;
 pub use stream::{LinkReader, LinkWriter, Listener, Stream, split_link};
+pub use turns::Turns;
 pub use wheel::{Deadline, Wheel};
 
 /// What drives a core's I/O.

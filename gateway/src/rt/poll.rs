@@ -29,6 +29,11 @@ pub enum PollStream {
 }
 
 impl PollStream {
+    /// What a handshake made of a plain one.
+    pub fn secure(stream: TlsStream<PlainStream>) -> Self {
+        Self::Tls(Box::new(stream), Bytes::new())
+    }
+
     /// Puts bytes that were read from it back in front.
     pub(super) fn with_ahead(self, ahead: Bytes) -> Self {
         match self {
@@ -102,10 +107,18 @@ impl AsyncRead for PollStream {
     fn poll_read(self: Pin<&mut Self>, context: &mut Context<'_>, into: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
         match self.get_mut() {
             Self::Plain(stream) => Pin::new(stream).poll_read(context, into),
-            Self::Tls(stream, ahead) => match take(ahead, into) {
-                true => Poll::Ready(Ok(())),
-                false => Pin::new(&mut **stream).poll_read(context, into),
-            },
+            Self::Tls(stream, ahead) => {
+                if take(ahead, into) {
+                    return Poll::Ready(Ok(()));
+                }
+                let read = Pin::new(&mut **stream).poll_read(context, into);
+                // What the library has to say by itself (that it does not renegotiate, that its keys have changed) would
+                // otherwise wait for an answer, and there may be none to come.
+                if read.is_pending() && stream.get_ref().1.wants_write() {
+                    let _ = Pin::new(&mut **stream).poll_flush(context)?;
+                }
+                read
+            }
         }
     }
 }

@@ -38,6 +38,7 @@ pub fn run(args: DevArgs) -> ExitCode {
         no_samples: true,
         // Whoever works on an app often has the services it calls on the same machine.
         private_networks: true,
+        tls: args.tls,
         ..Overrides::default()
     };
     let mut config = match Config::read(None, variable, overrides) {
@@ -60,7 +61,7 @@ pub fn run(args: DevArgs) -> ExitCode {
         Ok(server) => server,
         Err(error) => return fail(error),
     };
-    let worked = server.runtime.block_on(work(&server, dir, args.secrets));
+    let worked = server.runtime.block_on(work(&server, dir, args.secrets, args.tls));
     server.stop();
     match worked {
         Ok(()) => ExitCode::SUCCESS,
@@ -68,7 +69,7 @@ pub fn run(args: DevArgs) -> ExitCode {
     }
 }
 
-async fn work(server: &Server, dir: PathBuf, secrets: Option<PathBuf>) -> Result<(), String> {
+async fn work(server: &Server, dir: PathBuf, secrets: Option<PathBuf>, tls: bool) -> Result<(), String> {
     let admin = Admin::login(server).await?;
     let payload = control_plane::directory::read(&dir).map_err(|error| error.to_string())?;
     let name = app_name(&dir, &payload)?;
@@ -78,7 +79,7 @@ async fn work(server: &Server, dir: PathBuf, secrets: Option<PathBuf>) -> Result
     };
     let secrets = secrets.map_or_else(|| dir.join(SECRETS), |path| path.canonicalize().unwrap_or(path));
     let data = server.data.canonicalize().unwrap_or_else(|_| server.data.clone());
-    let watched = Watched { dir: dir.clone(), data, secrets: secrets.clone() };
+    let watched = Watched { dir: dir.clone(), data: data.clone(), secrets: secrets.clone() };
     let (saved, mut saves) = mpsc::unbounded_channel();
     let mut watcher = notify::recommended_watcher(move |event: notify::Result<notify::Event>| {
         if let Ok(event) = event
@@ -99,8 +100,13 @@ async fn work(server: &Server, dir: PathBuf, secrets: Option<PathBuf>) -> Result
         watch(folder, RecursiveMode::NonRecursive)?;
     }
 
-    let base = format!("http://{}/app/{}/endpoint", server.addresses[0], app.client_app_id);
+    let scheme = if tls { "https" } else { "http" };
+    let base = format!("{scheme}://{}/app/{}/endpoint", server.addresses[0], app.client_app_id);
     println!("{name} is at {base}");
+    let own = data.join(crate::tls::SELF_SIGNED);
+    if tls && own.exists() {
+        println!("its certificate is our own; to trust it: curl --cacert {} …", own.display());
+    }
     let id: AppId = app.id.parse().map_err(|error| format!("the new app: {error}"))?;
     let mut lines = server.control.logs().watch(id);
     let style = Style::of_stdout();

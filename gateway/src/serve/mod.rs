@@ -33,14 +33,15 @@ use crate::commands::{Role, ServeArgs};
 use crate::config::listener::Listening;
 use crate::config::{Config, Overrides};
 use crate::core::{self, Message, Parts, Start};
-use crate::families::{Families, Family};
-use crate::listener::Sockets;
+use crate::families::Family;
+use crate::listener::{Sockets, Terms};
 use crate::metrics::Metrics;
 use crate::node::Node;
 use crate::observe::{AccessLog, Traces};
 use crate::peers::Peers;
 use crate::rt::{self, Bell, Driver};
 use crate::runner::CoreRunner;
+use crate::tls;
 use crate::workers::Workers;
 
 /// `portico serve`.
@@ -53,6 +54,7 @@ pub fn run(args: ServeArgs) -> ExitCode {
         cloud: args.cloud,
         no_samples: args.no_samples,
         private_networks: false,
+        tls: false,
     };
     let mut config = match Config::read(args.config.as_deref(), variable, overrides) {
         Ok(config) => config,
@@ -133,7 +135,7 @@ pub struct Server {
     pub router: axum::Router,
     pub node: Arc<Node>,
     pub addresses: Vec<SocketAddr>,
-    families: Vec<Families>,
+    terms: Vec<Arc<Terms>>,
     pub data: PathBuf,
     driver: Driver,
     cores: Vec<JoinHandle<()>>,
@@ -149,6 +151,7 @@ impl Server {
     /// Starts everything; sockets are bound before the data directory is touched, and served when all is ready.
     pub fn start(config: &Config) -> Result<Self, String> {
         let driver = choose_driver(config.driver)?;
+        let tls = tls::Prepared::read(&config.tls)?;
         let sockets = bind(config)?;
         let addresses = sockets[0].iter().map(|(socket, _)| socket.local_addr()).collect::<Result<_, _>>();
         let addresses: Vec<SocketAddr> = addresses.map_err(|error| format!("a listening socket: {error}"))?;
@@ -180,7 +183,7 @@ impl Server {
         };
         // A port of 0 was decided by the kernel; links must lead to the one it gave.
         let base_url = if config.listeners[0].address.port() == 0 && config.base_url.ends_with(":0") {
-            format!("http://localhost:{}", addresses[0].port())
+            format!("{}{}", config.base_url.trim_end_matches('0'), addresses[0].port())
         } else {
             config.base_url.clone()
         };
@@ -228,6 +231,20 @@ impl Server {
             let _entered = runtime.enter();
             config.traces.as_ref().map(Traces::start).transpose()?
         };
+        let with_tls: Vec<SocketAddr> = config
+            .listeners
+            .iter()
+            .zip(&addresses)
+            .filter(|(listening, _)| listening.terms.tls)
+            .map(|(_, address)| *address)
+            .collect();
+        let place = tls::Place {
+            data: &config.data,
+            domain: &config.domain,
+            region_label: &config.region.host_label(),
+            listeners: &with_tls,
+        };
+        let tls = tls.start(&config.tls, &place, runtime.handle())?;
         let parts = Parts {
             node: node.clone(),
             snapshots,
@@ -241,6 +258,7 @@ impl Server {
             redis,
             access,
             traces,
+            tls,
         };
 
         let mut cores = Vec::new();
@@ -272,14 +290,14 @@ impl Server {
         }
         let supervisor = Some(supervisor);
         let data = config.data.clone();
-        let families = config.listeners.iter().map(|listening| listening.terms.families).collect();
+        let terms = config.listeners.iter().map(|listening| listening.terms.clone()).collect();
         Ok(Self {
             runtime,
             control,
             router,
             node,
             addresses,
-            families,
+            terms,
             data,
             driver,
             cores,
@@ -291,8 +309,9 @@ impl Server {
     }
 
     fn announce(&self) {
-        for (address, families) in self.addresses.iter().zip(&self.families) {
-            tracing::info!(%address, %families, driver = self.driver.name(), cores = self.cores.len(), "listening");
+        for (address, terms) in self.addresses.iter().zip(&self.terms) {
+            let (families, tls, driver) = (terms.families, terms.tls, self.driver.name());
+            tracing::info!(%address, %families, tls, driver, cores = self.cores.len(), "listening");
         }
     }
 

@@ -1,0 +1,218 @@
+//! What happens to a connection before HTTP is spoken on it.
+//!
+//! In: an accepted stream. Out: a [`Secured`] one, or nothing: then it was closed, and counted by why. A handshake has one
+//! deadline for all of it. While a client has said nothing, it costs a small buffer; the TLS library is asked when its
+//! hello is there, and what is dear waits at the [`Gate`].
+
+use std::cell::{Cell, RefCell};
+use std::collections::BTreeMap;
+use std::future::{Future, poll_fn};
+use std::io;
+use std::pin::pin;
+use std::rc::Rc;
+use std::task::Poll;
+
+use futures_util::future::{Either, select};
+use metrics::counter;
+use rustls::server::Acceptor;
+use rustls::{HandshakeKind, ProtocolVersion};
+use tokio::io::AsyncWriteExt;
+use tokio_rustls::LazyConfigAcceptor;
+use tokio_rustls::server::TlsStream;
+
+use super::gate::Gate;
+use super::{Tls, acme};
+use crate::core::Core;
+use crate::rt::{Deadline, PlainStream, PollStream, Stream};
+use crate::{connection, limits, respond};
+
+/// A connection with TLS inside.
+pub struct Secured {
+    pub stream: PollStream,
+    /// Both sides chose HTTP/2.
+    pub http2: bool,
+}
+
+/// Handshakes in progress on one core.
+#[derive(Default)]
+pub struct Handshakes {
+    gate: Rc<Gate>,
+    /// By their order of arrival.
+    open: RefCell<BTreeMap<u64, Rc<Deadline>>>,
+    next: Cell<u64>,
+}
+
+impl Handshakes {
+    pub fn in_progress(&self) -> usize {
+        self.open.borrow().len()
+    }
+
+    /// When the core drains: those that are under way may end, and nobody waits long for those that are not.
+    pub fn hurry(&self, now_ms: u64) {
+        self.open.borrow().values().for_each(|deadline| deadline.set(now_ms + limits::HANDSHAKE_DRAIN_MS));
+    }
+
+    /// Counts one in, and the oldest out when there are too many.
+    fn enter(&self, deadline: &Rc<Deadline>) -> Entered<'_> {
+        let number = self.next.get();
+        self.next.set(number + 1);
+        let mut open = self.open.borrow_mut();
+        open.insert(number, deadline.clone());
+        if open.len() > limits::HANDSHAKES_MAX
+            && let Some((_, oldest)) = open.pop_first()
+        {
+            oldest.expire();
+        }
+        Entered { handshakes: self, number }
+    }
+}
+
+struct Entered<'h> {
+    handshakes: &'h Handshakes,
+    number: u64,
+}
+
+impl Drop for Entered<'_> {
+    fn drop(&mut self) {
+        self.handshakes.open.borrow_mut().remove(&self.number);
+    }
+}
+
+/// Why there is no connection.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum End {
+    /// The client closed, or its connection broke.
+    Gone,
+    /// Its time was over.
+    Slow,
+    /// Too many wait for their turn.
+    Shed,
+    /// What it sent was no TLS.
+    NotTls,
+    /// Nothing that both sides know, no certificate for it, or it broke the protocol.
+    Refused,
+    /// An authority looked at its proof, which was all it wanted.
+    Proven,
+}
+
+impl End {
+    fn name(self) -> &'static str {
+        match self {
+            Self::Gone => "gone",
+            Self::Slow => "timeout",
+            Self::Shed => "shed",
+            Self::NotTls => "not_tls",
+            Self::Refused => "refused",
+            Self::Proven => "acme",
+        }
+    }
+}
+
+/// Performs the handshake. `ahead`: what was read of the connection already.
+pub async fn accept(core: &Rc<Core>, stream: Stream, ahead: Vec<u8>) -> Option<Secured> {
+    let deadline = core.wheel.watch(limits::HANDSHAKE_MS);
+    let entered = core.handshakes.enter(&deadline);
+    let ended = shake_hands(core, &core.parts.tls, stream, ahead, &deadline).await;
+    drop(entered);
+    match ended {
+        Ok(stream) => {
+            let (_, session) = stream.get_ref();
+            let version = match session.protocol_version() {
+                Some(ProtocolVersion::TLSv1_3) => "1.3",
+                _ => "1.2",
+            };
+            let resumed = if session.handshake_kind() == Some(HandshakeKind::Resumed) { "yes" } else { "no" };
+            let outcome = "done";
+            counter!("portico_tls_handshakes_total", "outcome" => outcome, "version" => version, "resumed" => resumed)
+                .increment(1);
+            let http2 = session.alpn_protocol() == Some(b"h2");
+            Some(Secured { stream: PollStream::secure(stream), http2 })
+        }
+        Err(end) => {
+            let (outcome, none) = (end.name(), "none");
+            counter!("portico_tls_handshakes_total", "outcome" => outcome, "version" => none, "resumed" => none)
+                .increment(1);
+            None
+        }
+    }
+}
+
+async fn shake_hands(
+    core: &Rc<Core>,
+    tls: &Tls,
+    mut stream: Stream,
+    mut ahead: Vec<u8>,
+    deadline: &Deadline,
+) -> Result<TlsStream<PlainStream>, End> {
+    if ahead.is_empty() {
+        let (read, first) = stream.read(Vec::with_capacity(limits::HELLO_BYTES), deadline).await;
+        match read {
+            Ok(length) if length > 0 => ahead = first,
+            _ => return Err(gone(deadline)),
+        }
+    }
+    // Every TLS connection begins with a record that holds a handshake message.
+    if ahead.first() != Some(&22) {
+        return Err(explain(core, stream, deadline).await);
+    }
+    // Boxed: what follows has more to remember than those who say nothing should be given.
+    Box::pin(agree(core, tls, stream, ahead, deadline)).await
+}
+
+/// From the client's hello on.
+async fn agree(
+    core: &Rc<Core>,
+    tls: &Tls,
+    stream: Stream,
+    ahead: Vec<u8>,
+    deadline: &Deadline,
+) -> Result<TlsStream<PlainStream>, End> {
+    let PollStream::Plain(stream) = stream.into_poll(ahead).map_err(|_| End::Gone)? else {
+        return Err(End::Refused);
+    };
+    // Each part on its own, so that they are not held all at a time.
+    let hello = Box::pin(LazyConfigAcceptor::new(Acceptor::default(), stream));
+    let start = Box::new(before(deadline, hello).await.ok_or(End::Slow)?.map_err(|error| fault(&error))?);
+    let hello = start.client_hello();
+    let asked_for_proof = acme::is_challenge(&hello);
+    let config = if asked_for_proof { &tls.challenge } else { &tls.config };
+    let pass = before(deadline, core.handshakes.gate.pass()).await.ok_or(End::Slow)?.ok_or(End::Shed)?;
+    let mut accept = Box::pin(start.into_stream(config.clone()));
+    let first = poll_fn(|context| Poll::Ready(accept.as_mut().poll(context))).await;
+    drop(pass);
+    let accepted = match first {
+        Poll::Ready(accepted) => accepted,
+        Poll::Pending => before(deadline, accept).await.ok_or(End::Slow)?,
+    };
+    let mut accepted = accepted.map_err(|error| fault(&error))?;
+    if asked_for_proof {
+        let _ = before(deadline, accepted.shutdown()).await;
+        return Err(End::Proven);
+    }
+    Ok(accepted)
+}
+
+/// What `future` comes to; `None` when the deadline comes first.
+async fn before<F: Future>(deadline: &Deadline, future: F) -> Option<F::Output> {
+    match select(pin!(future), pin!(deadline.passed())).await {
+        Either::Left((output, _)) => Some(output),
+        Either::Right(_) => None,
+    }
+}
+
+fn gone(deadline: &Deadline) -> End {
+    if deadline.expired() { End::Slow } else { End::Gone }
+}
+
+/// The TLS library wraps its own errors in those of the stream.
+fn fault(error: &io::Error) -> End {
+    if error.get_ref().is_some_and(|inner| inner.is::<rustls::Error>()) { End::Refused } else { End::Gone }
+}
+
+/// Somebody speaks HTTP without TLS, most often a person with a wrong link; they are told.
+async fn explain(core: &Core, mut stream: Stream, deadline: &Deadline) -> End {
+    let answer = connection::only_answer(core, &respond::tls_is_spoken_here());
+    let _ = stream.write(answer, deadline).await;
+    stream.shutdown(deadline).await;
+    End::NotTls
+}
