@@ -185,6 +185,8 @@ pub trait Cursor: Send {
 /// Where documents live. "Acknowledged" (a write future that resolved to `Ok`) means on stable storage: it survives
 /// `kill -9` and power loss.
 pub trait Store: Send + Sync + 'static {
+    /// What kind of store it is, in a word for figures.
+    fn backend(&self) -> &'static str;
     fn find<'a>(&'a self, namespace: &'a Namespace, query: Find) -> Answer<'a, Box<dyn Cursor>>;
     /// The documents of a pipeline. One that ends in `$out` or `$merge` has none, and has written when this is answered.
     fn aggregate<'a>(&'a self, _namespace: &'a Namespace, _aggregate: Aggregate) -> Answer<'a, Box<dyn Cursor>> {

@@ -8,6 +8,7 @@
 //! Not here: what the rules mean (`storage::access`) and what a filter means (`storage`).
 
 mod command;
+mod counts;
 mod restrict;
 mod sessions;
 pub mod sources;
@@ -157,13 +158,16 @@ impl Inner {
         let tenant = Tenant::App(self.app.id);
         self.count(&operation, tenant)?;
         let namespace = Namespace::new(tenant, database, collection);
-        match session {
+        let counted = counts::place(&operation);
+        let outcome = match session {
             None => self.perform(&*self.store, &namespace, operation).await,
             Some(at) => {
                 let transaction = self.sessions.enter(at, &service, &*self.store, tenant).await?;
                 self.perform(&*transaction, &namespace, operation).await
             }
-        }
+        };
+        counts::operation(counted, &*self.store, outcome.is_ok());
+        outcome
     }
 
     /// Counts an operation, and refuses one that may add to an app that takes all the disk it may.
@@ -430,6 +434,7 @@ fn nothing() -> RawDocumentBuf {
 /// not answer is said to everybody, in words that name no host.
 fn told(error: StoreError) -> Refusal {
     let label = error.label;
+    counts::failure(&error);
     match error.fault {
         Fault::Caller | Fault::Database => {
             Refusal { code: error.code_name.to_owned(), message: error.message, number: error.code, label }

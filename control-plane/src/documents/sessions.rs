@@ -5,11 +5,13 @@
 //! first operation that names it. One that is still open when the call ends is aborted.
 
 use std::collections::HashMap;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use isolate_pool::services::Refusal;
 use storage::{Store, Tenant, Transaction};
 
+use super::counts::Ended;
 use super::{refusal, told};
 use crate::limits::SESSIONS_MAX;
 
@@ -30,6 +32,22 @@ struct Latest {
     service: String,
     number: i64,
     transaction: Arc<dyn Transaction>,
+    /// What became of it was counted.
+    counted: AtomicBool,
+}
+
+impl Latest {
+    fn count(&self, ended: Ended) {
+        if !self.counted.swap(true, Ordering::Relaxed) {
+            ended.count();
+        }
+    }
+}
+
+impl Drop for Latest {
+    fn drop(&mut self) {
+        self.count(Ended::Left);
+    }
 }
 
 impl Sessions {
@@ -56,16 +74,30 @@ impl Sessions {
         }
         let transaction = store.begin(tenant).await.map_err(told)?;
         let (service, number) = (service.to_owned(), at.transaction);
-        *latest = Some(Latest { service, number, transaction: Arc::clone(&transaction) });
+        let counted = AtomicBool::new(false);
+        *latest = Some(Latest { service, number, transaction: Arc::clone(&transaction), counted });
         Ok(transaction)
     }
 
     pub async fn commit(&self, at: InSession) -> Result<(), Refusal> {
-        self.find(at).await?.commit().await.map_err(told)
+        let session = self.known(at)?;
+        let latest = session.lock().await;
+        let found = latest_of(latest.as_ref(), at)?;
+        let outcome = found.transaction.commit().await;
+        // One whose outcome is not known is counted when it is, or at the end of the call.
+        match Ended::by(&outcome) {
+            Ended::Unknown => {}
+            ended => found.count(ended),
+        }
+        outcome.map_err(told)
     }
 
     pub async fn abort(&self, at: InSession) -> Result<(), Refusal> {
-        self.find(at).await?.abort().await.map_err(told)
+        let session = self.known(at)?;
+        let latest = session.lock().await;
+        let found = latest_of(latest.as_ref(), at)?;
+        found.count(Ended::Aborted);
+        found.transaction.abort().await.map_err(told)
     }
 
     pub fn end(&self, session: i64) {
@@ -79,13 +111,9 @@ impl Sessions {
         drop(ended);
     }
 
-    async fn find(&self, at: InSession) -> Result<Arc<dyn Transaction>, Refusal> {
+    fn known(&self, at: InSession) -> Result<Arc<Session>, Refusal> {
         let session = self.lock().get(&at.session).cloned();
-        let Some(session) = session else { return Err(no_such(at, "has not been started")) };
-        match &*session.lock().await {
-            Some(found) if found.number == at.transaction => Ok(Arc::clone(&found.transaction)),
-            _ => Err(no_such(at, "is not the latest one of its session")),
-        }
+        session.ok_or_else(|| no_such(at, "has not been started"))
     }
 
     fn session(&self, id: i64) -> Result<Arc<Session>, Refusal> {
@@ -100,6 +128,11 @@ impl Sessions {
     fn lock(&self) -> std::sync::MutexGuard<'_, HashMap<i64, Arc<Session>>> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+fn latest_of(latest: Option<&Latest>, at: InSession) -> Result<&Latest, Refusal> {
+    let found = latest.filter(|found| found.number == at.transaction);
+    found.ok_or_else(|| no_such(at, "is not the latest one of its session"))
 }
 
 fn no_such(at: InSession, why: &str) -> Refusal {

@@ -8,6 +8,7 @@ mod admin;
 pub mod dev;
 pub mod once;
 mod samples;
+mod store_figures;
 
 use std::fmt;
 use std::fs::{DirBuilder, File};
@@ -223,6 +224,9 @@ impl Server {
             Bridge::start(router.clone())
         };
         runtime.spawn(upkeep(metrics.clone(), snapshots.clone()));
+        if let Some(store) = &embedded {
+            runtime.spawn(store_figures::keep(Arc::clone(store)));
+        }
         let access = match &config.access_log {
             Some(target) => Some(AccessLog::open(target).map_err(|error| format!("access_log: {error}"))?),
             None => None,

@@ -87,6 +87,12 @@ pub trait ChangeStream: Send {
     fn resume_token(&self) -> RawDocumentBuf;
 }
 
+/// How many streams are open, for the process's figures.
+pub(crate) fn open_streams(backend: &'static str) -> metrics::Gauge {
+    metrics::describe_gauge!("portico_store_change_streams", "Change streams that are open, by kind of store.");
+    metrics::gauge!("portico_store_change_streams", "backend" => backend)
+}
+
 /// The events behind the token are not there any more.
 pub fn history_lost() -> StoreError {
     StoreError::caller(

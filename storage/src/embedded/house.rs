@@ -115,6 +115,13 @@ impl House {
         Ok(tenants)
     }
 
+    /// Bytes of disk that all files take.
+    pub fn disk_bytes(&self) -> Result<u64, StoreError> {
+        let bytes =
+            |tenant| std::fs::metadata(self.dir.join(self.name_of(tenant))).map_or(0, |metadata| metadata.len());
+        Ok(self.tenants_with_files()?.into_iter().map(bytes).sum())
+    }
+
     /// The file's database, opened if need be: a file that is missing is made when `create`, else it is `None`.
     /// Blocks; for the store's own threads.
     pub fn opened(&self, file: &Arc<File>, create: bool) -> Result<Option<Arc<Opened>>, StoreError> {

@@ -130,6 +130,11 @@ impl Embedded {
         self.house.close();
     }
 
+    /// Bytes of disk that all files take. Looks at each of them.
+    pub fn disk_bytes_of_all(&self) -> Result<u64, StoreError> {
+        self.house.disk_bytes()
+    }
+
     fn write<'a, T: Send + 'static>(
         &'a self,
         namespace: &'a Namespace,
@@ -228,6 +233,10 @@ impl Drop for Embedded {
 }
 
 impl Store for Embedded {
+    fn backend(&self) -> &'static str {
+        "embedded"
+    }
+
     fn find<'a>(&'a self, namespace: &'a Namespace, query: Find) -> Answer<'a, Box<dyn Cursor>> {
         let query = match check_namespace(namespace).and_then(|()| Query::parse(&query)) {
             Ok(query) => query,

@@ -25,7 +25,7 @@ use super::names::{Names, Owned};
 use super::operations::all_decoded;
 use super::seats::Seat;
 use super::{Kind, error, pipeline};
-use crate::changes::{BeforeChange, ChangeStream, FullDocument, Watch, Watched, history_lost};
+use crate::changes::{BeforeChange, ChangeStream, FullDocument, Watch, Watched, history_lost, open_streams};
 use crate::error::StoreError;
 use crate::limits;
 use crate::namespace::{Namespace, Tenant};
@@ -129,6 +129,7 @@ pub async fn open(
         watching.map_err(|failed| error::told(&failed, Kind::Read, &scope.prefix))?;
     // Servers before 4.2 give none before the first event.
     let token = events.resume_token().map(|token| written(&token)).transpose()?.unwrap_or_default();
+    open_streams("mongodb").increment(1.0);
     let told = Told { events: Some(events), ahead: VecDeque::new(), prefix: scope.prefix };
     Ok(Box::new(Stream { cluster, told: Arc::new(Mutex::new(told)), token, _seat: seat }))
 }
@@ -251,6 +252,7 @@ impl ChangeStream for Stream {
 
 impl Drop for Stream {
     fn drop(&mut self) {
+        open_streams("mongodb").decrement(1.0);
         let told = Arc::clone(&self.told);
         // A stream that is let go is closed on the server by a task of the driver's.
         self.cluster.runtime().spawn(async move { drop(told.lock().await.events.take()) });

@@ -179,6 +179,10 @@ impl Runs for Mongo {
 }
 
 impl Store for Mongo {
+    fn backend(&self) -> &'static str {
+        "mongodb"
+    }
+
     fn find<'a>(&'a self, namespace: &'a Namespace, query: Find) -> Answer<'a, Box<dyn Cursor>> {
         let home = Home::Outside(Arc::clone(self.cluster.runtime()));
         commands::find(self, namespace, query).map(|opened| Ok(opened?.cursor(home))).boxed()

@@ -247,6 +247,10 @@ impl Runs for OpenTransaction {
 }
 
 impl Store for OpenTransaction {
+    fn backend(&self) -> &'static str {
+        "mongodb"
+    }
+
     fn find<'a>(&'a self, namespace: &'a Namespace, query: Find) -> Answer<'a, Box<dyn Cursor>> {
         let home = Home::Inside(Arc::clone(&self.shared));
         commands::find(self, namespace, query).map(|opened| Ok(opened?.cursor(home))).boxed()

@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 
 use tokio::sync::watch;
 
+use crate::changes::open_streams;
 use crate::error::StoreError;
 use crate::limits;
 
@@ -51,6 +52,7 @@ impl Watchers {
             return Err(StoreError::caller(365, "TemporarilyUnavailable", text));
         }
         scopes.entry(scope.to_owned()).or_default().live += 1;
+        open_streams("embedded").increment(1.0);
         Ok(Present { watchers: Arc::clone(self), scope: scope.to_owned() })
     }
 
@@ -81,6 +83,7 @@ impl Watchers {
 
 impl Drop for Present {
     fn drop(&mut self) {
+        open_streams("embedded").decrement(1.0);
         if let Some(presence) = self.watchers.lock().get_mut(&self.scope) {
             presence.live -= 1;
             presence.left = Some(Instant::now());

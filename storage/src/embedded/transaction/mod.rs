@@ -135,6 +135,10 @@ impl Operation {
 }
 
 impl Store for OpenTransaction {
+    fn backend(&self) -> &'static str {
+        "embedded"
+    }
+
     fn find<'a>(&'a self, namespace: &'a Namespace, query: Find) -> Answer<'a, Box<dyn Cursor>> {
         let query = Query::parse(&query);
         if let Ok(query) = &query
