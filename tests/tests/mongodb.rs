@@ -1,15 +1,23 @@
 //! Apps whose documents lie in MongoDB, and a Portico that keeps its own records there: on FerretDB, which speaks
-//! MongoDB's protocol.
+//! MongoDB's protocol, and on a primary of the tests' own where it takes what FerretDB has not.
+
+#[path = "../src/primary/mod.rs"]
+mod primary;
 
 use std::fs;
 use std::time::{Duration, Instant};
 
 use portico_tests::{App, Backend, Command, FerretDb, Request, Server, Setup, wait_for};
+use primary::{Fault, Primary};
 use serde_json::{Value as Json, json};
 
 /// A server that may reach this machine, with FerretDB as its `Cluster0`.
 fn server_with(ferretdb: &FerretDb) -> Server {
-    let clusters = format!("Cluster0={}", ferretdb.uri());
+    server_on(&ferretdb.uri())
+}
+
+fn server_on(uri: &str) -> Server {
+    let clusters = format!("Cluster0={uri}");
     Setup::default().set("PORTICO_STORAGE_CLUSTERS", &clusters).set("PORTICO_OUTBOUND_ALLOW", "127.0.0.1").start()
 }
 
@@ -266,4 +274,91 @@ fn a_portico_whose_records_cannot_be_reached_says_so() {
     fs::write(command.file("portico.toml"), settings).unwrap();
     let ran = command.run(&["serve", "--listen", "127.0.0.1:0"]).expect(1);
     assert!(ran.err.contains("the catalog cannot be read: the database could not be reached"), "{ran:?}");
+}
+
+/// What `withTransaction` is for: somebody else was faster, an operation or a commit was not answered.
+const TRANSACTIONS: &[(&str, &str)] = &[
+    ("await c.insertMany([{ _id: 1, n: 1 }, { _id: 2, n: 1 }]); return await c.count({});", "2"),
+    (
+        "let runs = 0;
+         await session.withTransaction(async () => {
+           runs += 1;
+           const { n } = await c.findOne({ _id: 1 }, {}, { session });
+           if (runs === 1) await c.updateOne({ _id: 1 }, { $set: { n: 10 } });
+           await c.updateOne({ _id: 1 }, { $set: { n: n + 1 } }, { session });
+         });
+         return [runs, await all()];",
+        "[2,[11,1]]",
+    ),
+    // The first time it is asked, the connection ends.
+    (
+        "let runs = 0;
+         await session.withTransaction(async () => {
+           runs += 1;
+           await c.updateOne({ _id: 1 }, { $inc: { n: 1 } }, { session });
+           await c.findOneAndUpdate({ _id: 2 }, { $inc: { n: 1 } }, { session });
+         });
+         return [runs, await all()];",
+        "[2,[12,2]]",
+    ),
+    // Its commit takes place, and neither the driver nor its second try hears of it.
+    (
+        "let runs = 0;
+         await session.withTransaction(async () => {
+           runs += 1;
+           await c.updateOne({ _id: 2 }, { $inc: { n: 1 } }, { session });
+         });
+         return [runs, await all()];",
+        "[1,[12,3]]",
+    ),
+    (
+        "session.startTransaction();
+         await c.updateOne({ _id: 1 }, { $set: { n: 0 } }, { session });
+         await c.insertOne({ _id: 1 }, { session });",
+        "null",
+    ),
+    (
+        "session.startTransaction(); await c.deleteMany({}, { session });
+         const left = [await c.count({}, { session }), await c.count({})]; await session.abortTransaction();
+         return [...left, await all()];",
+        "[0,2,[12,3]]",
+    ),
+];
+
+#[test]
+fn transactions_on_a_cluster_and_in_a_database_of_ones_own_run_again_until_they_are_committed() {
+    for service in ["mongodb-atlas", "own"] {
+        let primary = Primary::failing(Box::new(|command, count| match (command, count) {
+            ("findAndModify", 1) => Some(Fault::ClosedBefore),
+            ("commitTransaction", 3 | 4) => Some(Fault::ClosedAfter),
+            _ => None,
+        }));
+        let server = server_on(&primary.uri());
+        let data_source = if service == "own" { on_own(&primary.uri()) } else { on_cluster() };
+        let beginning = format!(
+            r#"const session = context.services.get("{service}").startSession();
+               const all = async () => (await c.find({{}}).sort({{ _id: 1 }}).toArray()).map((found) => found.n);"#
+        );
+        let steps: Vec<String> = TRANSACTIONS.iter().map(|(step, _)| format!("{beginning} {step}")).collect();
+        let steps: Vec<&str> = steps.iter().map(String::as_str).collect();
+        let app =
+            server.admin().serve(&format!("transactions-{service}"), &backend(&[data_source], service, "shop", &steps));
+        for (number, (step, expected)) in TRANSACTIONS.iter().enumerate() {
+            let answer = run(&server, &app, number);
+            match serde_json::from_str(expected).unwrap() {
+                Json::Null => assert_eq!(answer["threw"]["code"], 11000, "{service}: {answer}"),
+                expected => assert_eq!(answer, json!({ "ok": expected }), "{service}: {step}"),
+            }
+        }
+        assert_eq!(primary.came("commitTransaction"), 5, "{service}");
+        let figures = server.get("/metrics").text();
+        for line in [
+            "portico_store_transactions_total{outcome=\"committed\"} 3",
+            "portico_store_operations_total{operation=\"aggregate\",backend=\"mongodb\",outcome=\"ok\"} 0",
+            "portico_store_operations_total{operation=\"modify\",backend=\"mongodb\",outcome=\"error\"} 1",
+            "portico_store_operations_total{operation=\"modify\",backend=\"mongodb\",outcome=\"ok\"} 1",
+        ] {
+            assert!(figures.lines().any(|found| found == line), "{line} is not in\n{figures}");
+        }
+    }
 }
