@@ -27,7 +27,7 @@ use crate::rt::{Deadline, Stream};
 
 /// Serves one connection to its end.
 pub async fn serve(core: Rc<Core>, stream: Stream, arrived: Arrived) {
-    let _counted = Counted::new(&core);
+    let counted = Counted::new(&core);
     let deadline = core.wheel.watch(limits::IDLE_MS);
     let mut connection = Connection {
         stream,
@@ -44,7 +44,11 @@ pub async fn serve(core: Rc<Core>, stream: Stream, arrived: Arrived) {
         Err(End::Http2) => {
             let Connection { core, stream, arrived, input, .. } = connection;
             match stream.into_poll(input) {
-                Ok(stream) => http2::serve(core, stream, arrived).await,
+                Ok(stream) => {
+                    // It counts itself. Boxed, so that connections of HTTP/1.1 do not hold the room for it.
+                    drop(counted);
+                    Box::pin(http2::serve(core, stream, arrived)).await;
+                }
                 Err(error) => tracing::warn!(%error, "a socket cannot be read by readiness; its connection was closed"),
             }
         }

@@ -237,7 +237,7 @@ fn ended_for(server: &Server, reasons: &[&str]) -> u64 {
 /// A lawful client that asks all the time, and how long its answers took.
 struct Victim {
     stop: Arc<AtomicBool>,
-    asking: thread::JoinHandle<Vec<Duration>>,
+    asking: thread::JoinHandle<Vec<(Instant, Duration)>>,
 }
 
 impl Victim {
@@ -252,7 +252,7 @@ impl Victim {
                 let since = Instant::now();
                 let (status, body) = connection.call(stream, &get).expect("a lawful client is answered");
                 assert_eq!((status, body.as_slice()), (200, &b"\"hello\""[..]));
-                took.push(since.elapsed());
+                took.push((since, since.elapsed()));
                 // What it sends is little, but windows are finite.
                 connection.frame(&Frame::window_update(0, body.len() as u32)).expect("the server reads");
                 if stopped.load(Ordering::Relaxed) {
@@ -265,7 +265,8 @@ impl Victim {
         Self { stop, asking }
     }
 
-    fn stop(self) -> Vec<Duration> {
+    /// When it asked, and how long each answer took.
+    fn stop(self) -> Vec<(Instant, Duration)> {
         self.stop.store(true, Ordering::Relaxed);
         self.asking.join().expect("a lawful client is answered")
     }
@@ -300,16 +301,31 @@ fn plain_requests(server: &Server, target: &str) -> (f64, Duration) {
     (connection.sent_bytes as f64 / 1024.0, process::cpu_time_exact(server.pid) - before)
 }
 
-/// The p99 of a lawful client beside one hostile connection after the other.
-fn beside(server: &Server, target: &str, flood: &Flood, time: Duration) -> Duration {
+/// By how much a lawful client's p99 grows beside one hostile connection after the other. Calm and hostile moments take
+/// turns, since other work on the machine comes and goes.
+fn beside(server: &Server, target: &str, flood: &Flood, time: Duration) -> f64 {
+    const MOMENT: Duration = Duration::from_millis(200);
     let victim = Victim::start(server, target);
-    let until = Instant::now() + time;
-    while Instant::now() < until {
-        send(server, flood);
-        // The client's own work, on the same machine, is not what is measured.
-        thread::sleep(Duration::from_millis(50));
+    let mut hostile = Vec::new();
+    let began = Instant::now();
+    while began.elapsed() < time {
+        thread::sleep(MOMENT);
+        let since = Instant::now();
+        while since.elapsed() < MOMENT {
+            send(server, flood);
+            // The client's own work, on the same machine, is not what is measured.
+            thread::sleep(Duration::from_millis(50));
+        }
+        hostile.push(since..Instant::now());
     }
-    quantile(&mut victim.stop(), 0.99)
+    let answers = victim.stop();
+    let p99 = |hostile_wanted: bool| {
+        let wanted = |asked: &Instant| hostile.iter().any(|moment| moment.contains(asked)) == hostile_wanted;
+        let mut took: Vec<Duration> =
+            answers.iter().filter(|(asked, _)| wanted(asked)).map(|(_, took)| *took).collect();
+        quantile(&mut took, 0.99).as_secs_f64()
+    };
+    p99(true) / p99(false)
 }
 
 #[test]
@@ -319,10 +335,8 @@ fn every_flood_ends_and_costs_little() {
     let seconds: u64 = std::env::var("PORTICO_TEST_FLOODS_S").map_or(0, |text| text.parse().expect("seconds"));
     // Whatever is made once is there before anything is counted.
     let warm = Victim::start(&server, &target);
-    thread::sleep(Duration::from_secs(seconds.max(1)));
-    let mut calm = warm.stop();
-    let calm_p99 = quantile(&mut calm, 0.99);
-    println!("a lawful client alone: p99 {:.2} ms of {} answers", ms(calm_p99), calm.len());
+    thread::sleep(Duration::from_secs(1));
+    warm.stop();
     println!("{:<42} {:>9} {:>11} {:>9} {:>9} {:>10}", "", "KiB sent", "CPU-ms/KiB", "ms", "KiB each", "p99 ratio");
     let (kib, cpu) = plain_requests(&server, &target);
     println!("{:<42} {kib:>9.1} {:>11.4}", "(plain requests)", ms(cpu) / kib);
@@ -349,7 +363,7 @@ fn every_flood_ends_and_costs_little() {
         let added = process::peak_memory(server.pid).saturating_sub(resting) / HOSTILE_CONNECTIONS;
         victim.stop();
         let ratio = (seconds > 0).then(|| beside(&server, &target, &flood, Duration::from_secs(seconds)));
-        let ratio = ratio.map(|p99| format!("{:.2}", p99.as_secs_f64() / calm_p99.as_secs_f64())).unwrap_or_default();
+        let ratio = ratio.map(|ratio| format!("{ratio:.2}")).unwrap_or_default();
         let kib = ended.sent_bytes as f64 / 1024.0;
         println!(
             "{:<42} {kib:>9.1} {:>11.4} {:>9.1} {:>9} {ratio:>10}",
@@ -513,7 +527,7 @@ fn whoever_makes_the_server_wait_is_let_go() {
         for (what, wait) in waits {
             let took = wait.join().unwrap_or_else(|_| panic!("{what}"));
             println!("{what}: let go after {:.1} s", took.as_secs_f64());
-            assert!((Duration::from_secs(10)..Duration::from_secs(32)).contains(&took), "{what}: {took:?}");
+            assert!((Duration::from_secs(10)..Duration::from_secs(40)).contains(&took), "{what}: {took:?}");
         }
     });
     assert_eq!(server.get(&hello).text(), "\"hello\"");

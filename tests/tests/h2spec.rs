@@ -1,5 +1,6 @@
 //! h2spec's questions, all of them: what RFC 9113 and RFC 7541 ask of a server.
 
+use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::process::Command;
 
@@ -19,11 +20,11 @@ fn program() -> PathBuf {
     )
 }
 
-/// Asks a server everything; the questions that it failed must be `failed`, in order.
-fn ask(server: &Server, more: &[&str], failed: &[&str]) {
+/// Asks a server everything at one of its addresses; the questions that it failed must be `failed`, in order.
+fn ask(server: &Server, address: SocketAddr, more: &[&str], failed: &[&str]) {
     let source = "exports = (query, response) => response.setBody('x'.repeat(1000));";
     let app = server.admin().serve("asked", &Backend::new().on("*", "/x", source));
-    let port = server.address.port().to_string();
+    let port = address.port().to_string();
     let ran = Command::new(program())
         .args(["--strict", "--timeout", "4", "--host", "127.0.0.1", "--port", &port, "--path", &app.target("/x")])
         .args(more)
@@ -53,13 +54,23 @@ fn bytes_that_are_no_preface_close_the_connection(server: &Server) {
 #[test]
 fn every_question_is_answered_as_written_over_the_ring() {
     let server = Setup::default().start();
-    ask(&server, &[], &[NO_PREFACE]);
+    ask(&server, server.address, &[], &[NO_PREFACE]);
     bytes_that_are_no_preface_close_the_connection(&server);
 }
 
 #[test]
 fn every_question_is_answered_as_written_over_epoll() {
     let server = Setup::default().set("PORTICO_DRIVER", "epoll").start();
-    ask(&server, &[], &[NO_PREFACE]);
+    ask(&server, server.address, &[], &[NO_PREFACE]);
     bytes_that_are_no_preface_close_the_connection(&server);
+}
+
+#[test]
+fn every_question_is_answered_as_written_over_tls() {
+    let listeners = "[[listener]]\naddress = \"127.0.0.1:0\"\n[[listener]]\naddress = \"127.0.0.1:0\"\ntls = true\n";
+    let config = format!("{listeners}[tls]\nself_signed = true\n");
+    for driver in ["auto", "epoll"] {
+        let server = Setup::default().set("PORTICO_DRIVER", driver).config(config.clone()).start();
+        ask(&server, server.addresses[1], &["--tls", "--insecure"], &[]);
+    }
 }
