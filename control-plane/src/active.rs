@@ -14,14 +14,14 @@ use storage::StoreError;
 use storage::catalog::{StoredApiKey, StoredSecret};
 use storage::model::{
     ActiveApp, ActiveEndpoint, ActiveFunction, ApiKeyIdentity, App, AppConfig, AppId, AppLimits, BundleId, CallCount,
-    DeploymentId, FunctionConfig, OperationCount, SecretText, Validation,
+    DeploymentId, EndpointRate, FunctionConfig, OperationCount, SecretText, SharedCell, Validation,
 };
 
 use crate::documents::sources;
 use crate::settings::AppSettings;
 use crate::users::providers;
 use crate::vault::Vault;
-use crate::{ControlPlane, cors, guard, payload, rules, signature};
+use crate::{ControlPlane, cors, guard, payload, rate, rules, signature};
 
 /// Whether hosts must load the app anew.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -145,6 +145,7 @@ fn active_app(
             create_user_on_auth: endpoint.create_user_on_auth,
             guard: guard::of(endpoint.can_evaluate.as_ref())
                 .map_err(|error| format!("endpoint '{}': can_evaluate{error}", endpoint.route))?,
+            rate: rate::of(endpoint)?.map(|rate| EndpointRate { rate, cell: SharedCell::default() }),
         }));
     }
     let api_keys = api_keys
@@ -173,6 +174,7 @@ fn active_app(
         limits: settings.limits(limits),
         calls: CallCount::default(),
         operations: OperationCount::default(),
+        rate: SharedCell::default(),
         rules: rules::reduce(config),
         sources: sources::places(config, secrets),
     })

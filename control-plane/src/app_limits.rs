@@ -3,7 +3,7 @@
 
 use std::ops::RangeInclusive;
 
-use storage::model::AppLimits;
+use storage::model::{AppLimits, Rate};
 
 /// One bound: its name in settings and requests, what it may be, and where it is kept.
 pub struct Limit {
@@ -36,6 +36,23 @@ pub const ALL: [Limit; 6] = [
     // An empty file takes some.
     Limit { name: "storage_mib", range: 1..=u32::MAX, of: |limits| &mut limits.storage_mib },
 ];
+
+/// How often calls may come: a rate's name, and where it is kept.
+pub struct RateLimit {
+    pub name: &'static str,
+    pub of: fn(&mut AppLimits) -> &mut Option<Rate>,
+}
+
+pub const RATES: [RateLimit; 3] = [
+    RateLimit { name: "rate_app", of: |limits| &mut limits.rates.app },
+    RateLimit { name: "rate_user", of: |limits| &mut limits.rates.user },
+    RateLimit { name: "rate_address", of: |limits| &mut limits.rates.address },
+];
+
+/// Names of all bounds, for whoever misspelled one.
+pub fn names() -> Vec<&'static str> {
+    ALL.iter().map(|limit| limit.name).chain(RATES.iter().map(|rate| rate.name)).collect()
+}
 
 /// The bound of that name.
 pub fn named(name: &str) -> Option<&'static Limit> {

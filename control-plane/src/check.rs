@@ -19,7 +19,7 @@ use storage::model::{AppConfig, EndpointConfig, MethodFilter, Validation};
 use crate::layout::Places;
 use crate::limits;
 use crate::payload::{self, Problems, Templates};
-use crate::{cors, signature};
+use crate::{cors, rate, signature};
 use object::Object;
 
 /// Routes below these are the generated Data API's.
@@ -212,6 +212,9 @@ impl Checker<'_> {
             }
             self.secret_of(endpoint, file);
             if let Err(reason) = signature::form(endpoint) {
+                self.problems.add(file, reason);
+            }
+            if let Err(reason) = rate::of(endpoint) {
                 self.problems.add(file, reason);
             }
             if let Some(expression) = &endpoint.can_evaluate {

@@ -36,6 +36,7 @@ pub mod outbound;
 mod page;
 pub mod payload;
 mod publish;
+mod rate;
 mod rules;
 pub mod runner;
 mod sessions;
@@ -58,6 +59,7 @@ use futures_util::future::BoxFuture;
 use isolate_pool::compiler::Compile;
 use isolate_pool::services::{Services, Session};
 use storage::model::{ActiveApp, AppId, AppLimits, BundleId, DeploymentModel, ProviderRegion, Snapshots};
+use storage::rates::Rates;
 use storage::{Catalog, Store, StoreError};
 
 pub use admins::{AdminKey, AdminKeySettings, LocalLogin, Role};
@@ -91,6 +93,8 @@ pub struct ControlPlaneConfig {
     pub elsewhere: Vec<(ProviderRegion, String)>,
     /// Bounds of every app's calls that were not set for the app alone.
     pub limits: AppLimits,
+    /// The buckets of callers, shared with whoever answers endpoints.
+    pub rates: Arc<Rates>,
     pub imports: ImportSettings,
     /// What functions may do outside.
     pub outbound: OutboundSettings,
@@ -152,6 +156,7 @@ pub struct ControlPlane {
     logs: LogSink,
     place: Place,
     limits: AppLimits,
+    rates: Arc<Rates>,
     imports: ImportSettings,
     users: Arc<users::Users>,
     sources: Arc<documents::sources::Sources>,
@@ -219,6 +224,7 @@ impl ControlPlane {
             logs,
             place: Place { base_url: config.base_url, region: config.region, elsewhere: config.elsewhere },
             limits: config.limits,
+            rates: config.rates,
             imports: config.imports,
             users,
             sources,

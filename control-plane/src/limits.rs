@@ -358,3 +358,6 @@ pub const INDEX_WAIT_LEAST: Duration = Duration::from_millis(200);
 
 /// Failures of index builds that are remembered for those who ask; then they begin anew.
 pub const INDEX_FAILURES_KEPT: usize = 1_000;
+
+/// How long a user's program is asked to wait when no isolate host has room for its call, seconds: the least that can be said.
+pub const RETRY_AFTER_S: u64 = 1;

@@ -10,7 +10,7 @@ use bson::raw::{CStr, RawArrayBuf, RawBsonRef, RawDocument, RawDocumentBuf};
 use bson::rawdoc;
 use ipnet::IpNet;
 
-use storage::model::AppLimits;
+use storage::model::{AppLimits, Rate};
 
 use crate::app_limits;
 
@@ -29,6 +29,9 @@ pub struct AppSettings {
     pub access_list: Vec<AccessEntry>,
     /// Bounds that were set for this app, by their names in [`app_limits::ALL`].
     pub limits: BTreeMap<&'static str, u32>,
+    /// How often it may be called where that was set for this app, by the names in [`app_limits::RATES`]. `None`: as often
+    /// as anybody likes.
+    pub rates: BTreeMap<&'static str, Option<Rate>>,
     /// Life of users' refresh tokens, seconds.
     pub refresh_seconds: Option<u32>,
 }
@@ -50,6 +53,11 @@ impl AppSettings {
         for limit in &app_limits::ALL {
             if let Some(own) = self.limits.get(limit.name) {
                 *(limit.of)(&mut limits) = *own;
+            }
+        }
+        for rate in &app_limits::RATES {
+            if let Some(own) = self.rates.get(rate.name) {
+                *(rate.of)(&mut limits) = *own;
             }
         }
         limits
@@ -81,6 +89,12 @@ impl AppSettings {
             limits.append(name, i64::from(*value));
         }
         kept.append(bson::raw::cstr!("limits"), limits);
+        let mut rates = RawDocumentBuf::new();
+        for (name, rate) in &self.rates {
+            let name: &CStr = (*name).try_into().expect("names of limits hold no NUL");
+            rates.append(name, rate_text(*rate));
+        }
+        kept.append(bson::raw::cstr!("rates"), rates);
         if let Some(seconds) = self.refresh_seconds {
             kept.append(bson::raw::cstr!("refresh_seconds"), i64::from(seconds));
         }
@@ -104,12 +118,22 @@ impl AppSettings {
             let kept = kept.get_document("limits").ok()?.get_i64(limit.name).ok()?;
             Some((limit.name, app_limits::checked(limit, u64::try_from(kept).ok()?).ok()?))
         };
+        let own_rate = |rate: &app_limits::RateLimit| {
+            let kept = kept.get_document("rates").ok()?.get_str(rate.name).ok()?;
+            Some((rate.name, Rate::parse(kept).ok()?))
+        };
         Self {
             access_list: list.into_iter().flatten().filter_map(entry).collect(),
             limits: app_limits::ALL.iter().filter_map(own).collect(),
+            rates: app_limits::RATES.iter().filter_map(own_rate).collect(),
             refresh_seconds: kept.get_i64("refresh_seconds").ok().and_then(|seconds| u32::try_from(seconds).ok()),
         }
     }
+}
+
+/// A rate as people write it.
+pub fn rate_text(rate: Option<Rate>) -> String {
+    rate.map_or_else(|| "none".to_owned(), |rate| rate.to_string())
 }
 
 /// An address or a network in CIDR form.
@@ -125,6 +149,8 @@ mod tests {
     fn settings_come_back_as_they_were_kept() {
         let mut settings = AppSettings::initial();
         settings.limits.insert("heap_mib", 64);
+        settings.rates.insert("rate_user", Rate::parse("10/s burst 20").unwrap());
+        settings.rates.insert("rate_app", None);
         assert_eq!(AppSettings::recall(&settings.keep()), settings);
         assert_eq!(AppSettings::recall(&AppSettings::default().keep()).access_list, [], "an emptied list stays empty");
         assert_eq!(AppSettings::recall(&RawDocumentBuf::new()).access_list.len(), 1, "a new app is open");

@@ -18,6 +18,7 @@ use isolate_pool::supervisor::{HostEvent, Supervisor};
 use storage::Redis;
 pub use storage::model::CallPlace as Permit;
 use storage::model::Snapshots;
+use storage::rates::Rates;
 
 use crate::bridge::Bridge;
 use crate::coding::Encoder;
@@ -64,6 +65,8 @@ impl Remote {
 pub struct Parts {
     pub node: Arc<Node>,
     pub snapshots: Arc<Snapshots>,
+    /// The buckets of callers, which the control plane takes from, too.
+    pub rates: Arc<Rates>,
     pub control: Arc<ControlPlane>,
     pub bridge: Bridge,
     pub workers: Workers,
@@ -185,7 +188,7 @@ pub fn run(start: Start) -> std::io::Result<()> {
         let remote = Remote(bell);
         let core = Rc::new(Core {
             index,
-            hosts: Hosts::new(index, parts.control.clone(), remote.clone()),
+            hosts: Hosts::new(index, parts.control.clone(), remote.clone(), parts.edge.overload),
             parts,
             remote,
             wheel: Wheel::new(now_ms()),
@@ -251,6 +254,7 @@ async fn tick(core: &Rc<Core>, drain: Duration) {
             }
             core.parts.metrics.core(core.index, core.connections.get(), core.hosts.in_flight());
             core.parts.metrics.handshakes(core.index, core.handshakes.in_progress());
+            core.parts.metrics.short(core.index, core.hosts.short());
             // Every core sees the same hosts; one of them tells.
             if core.index == 0 {
                 core.parts.metrics.hosts(core.hosts.up());

@@ -83,6 +83,19 @@ pub fn open(request: &Request<'_>, app: &ActiveApp, headers: &mut Vec<Header>) {
     vary(headers, "Origin");
 }
 
+/// Lets the page that asked read headers of ours, beside what the app's policy lets it read. Nothing where no page may.
+pub fn expose(headers: &mut Vec<Header>, names: &str) {
+    let opened = headers.iter().any(|(name, _)| name.eq_ignore_ascii_case("access-control-allow-origin"));
+    match headers.iter_mut().find(|(name, _)| name.eq_ignore_ascii_case("access-control-expose-headers")) {
+        Some((_, value)) => {
+            value.push_str(", ");
+            value.push_str(names);
+        }
+        None if opened => headers.push((Cow::Borrowed("Access-Control-Expose-Headers"), names.to_owned())),
+        None => {}
+    }
+}
+
 /// Says that the answer depends on a request header, beside what a function said of the kind.
 pub fn vary(headers: &mut Vec<Header>, name: &str) {
     match headers.iter_mut().find(|(other, _)| other.eq_ignore_ascii_case("vary")) {

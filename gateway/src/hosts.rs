@@ -17,7 +17,7 @@ use std::future::poll_fn;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::task::{Poll, Waker};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use isolate_pool::limits::{
     CONSOLE_BYTES_MAX, CONSOLE_LINES_MAX, FRAME_BYTES_MAX, HOG_DEMOTE_MS, HOG_MS, HOST_WAIT_MS,
@@ -31,6 +31,7 @@ use isolate_pool::{ConsoleLevel, ConsoleLine, Failure, FailureKind, HostCall, In
 use storage::model::AppId;
 
 use crate::core::Remote;
+use crate::gate::{Gate, OverloadSettings, Passed, Sent};
 use crate::limits::ROUNDS_MAX;
 use crate::rt::{self, LinkReader, LinkWriter, Signal, split_link};
 
@@ -51,12 +52,16 @@ pub struct Hosts {
     services: Arc<dyn Services>,
     supervisor: RefCell<Option<Arc<Supervisor>>>,
     remote: Remote,
+    overload: OverloadSettings,
+    /// Apps whose new calls are refused, over all hosts.
+    short: Rc<Cell<usize>>,
 }
 
 struct Host {
     serial: Serial,
     client: RefCell<Client<Rc<Slot>>>,
     output: Signal,
+    gate: Gate,
     up: Cell<bool>,
     /// The app one of whose calls has kept the thread for longer than a turn should take.
     hog: Cell<Option<AppId>>,
@@ -89,6 +94,21 @@ enum End {
     Lost,
 }
 
+impl Host {
+    /// What it has been sent, and what of it it has begun.
+    fn sent(&self) -> Sent {
+        let (begun, ahead) = self.client.borrow().begun();
+        Sent { begun, ahead }
+    }
+
+    fn advance(&self) {
+        if self.gate.is_idle() {
+            return;
+        }
+        self.gate.advance(self.sent());
+    }
+}
+
 impl Slot {
     fn take_console(&self) -> Vec<ConsoleLine> {
         let mut state = self.state.borrow_mut();
@@ -110,7 +130,7 @@ impl Slot {
 }
 
 impl Hosts {
-    pub fn new(link: usize, services: Arc<dyn Services>, remote: Remote) -> Rc<Self> {
+    pub fn new(link: usize, services: Arc<dyn Services>, remote: Remote, overload: OverloadSettings) -> Rc<Self> {
         Rc::new(Self {
             link,
             known: RefCell::default(),
@@ -119,6 +139,8 @@ impl Hosts {
             services,
             supervisor: RefCell::default(),
             remote,
+            overload,
+            short: Rc::default(),
         })
     }
 
@@ -139,6 +161,7 @@ impl Hosts {
                     serial,
                     client: RefCell::new(Client::new(page, self.link)),
                     output: Signal::default(),
+                    gate: Gate::new(self.overload, self.short.clone()),
                     up: Cell::new(true),
                     hog: Cell::new(None),
                 });
@@ -174,6 +197,15 @@ impl Hosts {
         // Each round runs on another host, so the rounds are bounded by the hosts that can hang or die in a row.
         for _ in 0..ROUNDS_MAX {
             let Some(host) = self.host_for(invocation.app).await else { break };
+            let in_flight = host.client.borrow().in_flight();
+            match host.gate.pass(invocation.app, in_flight, || host.sent()).await {
+                Passed::Go if host.up.get() => {}
+                Passed::Go | Passed::Elsewhere => continue,
+                Passed::Full => {
+                    let failure = Failure::new(FailureKind::Unavailable, "the server has no room for this call now");
+                    return Ended { outcome: failed(failure), console };
+                }
+            }
             let slot = Rc::new(Slot {
                 state: RefCell::new(State {
                     end: None,
@@ -234,6 +266,11 @@ impl Hosts {
         }
         let failure = Failure::new(FailureKind::Unavailable, "no isolate host could take the call in time");
         Ended { outcome: failed(failure), console }
+    }
+
+    /// Whether a call of `app` that came now would find room. Almost always that is one look at a number.
+    pub fn has_room(&self, app: AppId, now: Instant) -> bool {
+        self.short.get() == 0 || self.choose(app).is_none_or(|host| host.gate.has_room(app, now))
     }
 
     /// The host to run a call of `app` on now, waiting a little for one to come up.
@@ -297,6 +334,7 @@ impl Hosts {
                 }
             };
             buffer.drain(..used);
+            host.advance();
             // Room for the frame that is on its way, and back to the usual size after a large one.
             if buffer.len() == buffer.capacity() {
                 let wanted = (buffer.len() * 2).min(FRAME_BYTES_MAX + READ_BYTES);
@@ -360,6 +398,7 @@ impl Hosts {
                 "an isolate host is gone; calls it had begun are answered with an error, the others run elsewhere"
             );
         }
+        host.gate.turn_away(None);
         untouched.iter().for_each(|slot| slot.end(End::Moved));
         begun.iter().for_each(|slot| slot.end(End::Lost));
     }
@@ -372,6 +411,7 @@ impl Hosts {
             let running = host.client.borrow().page().running();
             let running = running.filter(|running| now.saturating_sub(running.since_ms) > HOG_MS);
             host.hog.set(running.map(|running| running.app));
+            host.advance();
             let Some(running) = running else { continue };
             if now.saturating_sub(running.since_ms) > HOG_DEMOTE_MS
                 && let Some(supervisor) = self.supervisor.borrow().as_ref()
@@ -380,6 +420,9 @@ impl Hosts {
             }
             // The hog's own app waits for itself; everybody else's calls go where a thread is free.
             let elsewhere = self.known.borrow().values().any(|other| other.up.get() && other.hog.get().is_none());
+            if elsewhere {
+                host.gate.turn_away(Some(running.app));
+            }
             if elsewhere && host.client.borrow().unclaimed(|slot| slot.app != running.app) {
                 for slot in host.client.borrow_mut().take_back() {
                     slot.end(End::Moved);
@@ -387,6 +430,11 @@ impl Hosts {
             }
         }
         self.arrived();
+    }
+
+    /// Apps whose new calls are refused for want of room.
+    pub fn short(&self) -> usize {
+        self.short.get()
     }
 
     /// Hosts that are up.

@@ -4,6 +4,7 @@
 //! between them are checked when the program is compiled.
 
 use crate::http2::Allowance;
+use std::time::Duration;
 
 // --- HTTP/1.1 heads ---------------------------------------------------------------------------------------------
 
@@ -171,6 +172,14 @@ pub const PREFLIGHT_AGE_S: u32 = 600;
 /// Calls of one app in progress at once. App Services' documented limit for an app. Past it: 429.
 pub const CALLS_MAX: u32 = 10_000;
 
+/// How long a caller is asked to wait whose app has too many calls in progress, or whom the server has no room for now,
+/// seconds. Most calls take milliseconds; a second is the least that can be said.
+pub const RETRY_AFTER_S: u64 = 1;
+
+/// How often an app's log says that a request came too soon or found no room, milliseconds. Whoever floods an app would
+/// flood its log otherwise, and writing an entry costs more than refusing.
+pub const LIMITED_LOG_EVERY_MS: u64 = 1_000;
+
 /// How often the operator's log says which app an unknown id may have meant, per core, milliseconds. Looking costs a pass
 /// over all apps, and anybody can send unknown ids.
 pub const NEAR_MISS_EVERY_MS: u64 = 1_000;
@@ -180,6 +189,29 @@ pub const NEAR_MISSES_MAX: usize = 5;
 
 /// Headers named in the log of a request whose credentials are none of those known.
 pub const NEAR_CREDENTIALS_MAX: usize = 5;
+
+// --- overload -------------------------------------------------------------------------------------------------------
+
+/// How much work a host is sent ahead of what it does, as time, and as calls. It must bridge the way back and forth (under
+/// 0.1 ms), and what was sent can no longer be passed by; a host that takes 15 µs a call is sent sixty, one that takes a
+/// millisecond is sent two.
+pub const SENT_AHEAD: Duration = Duration::from_millis(1);
+pub const CALLS_SENT_AHEAD_MIN: usize = 2;
+pub const CALLS_SENT_AHEAD_MAX: usize = 128;
+
+/// A wait for a host's thread that tells of more work than can be done, when it goes on for [`STANDING_FOR`]; unless the
+/// operator says otherwise. Longer than what a burst of a thousand small calls causes. Past it new calls of the app get
+/// 503 with `Retry-After`, until nothing had to be refused for [`CALM_AFTER`].
+pub const OVERLOAD_STANDING: Duration = Duration::from_millis(250);
+pub const STANDING_FOR: Duration = Duration::from_millis(100);
+pub const CALM_AFTER: Duration = Duration::from_millis(1_000);
+
+/// Calls in a row that such a wait must be worth: a few that take long each are no flood.
+pub const STANDING_CALLS_MIN: u32 = 32;
+
+/// How long calls wait that are let in meanwhile, unless the operator says otherwise, and how many may wait at least.
+pub const OVERLOAD_TARGET: Duration = Duration::from_millis(2);
+pub const ROOM_MIN: usize = 2;
 
 // --- compression ----------------------------------------------------------------------------------------------------
 

@@ -56,6 +56,17 @@ impl Metrics {
         describe_gauge!("portico_connections", "Open connections, by core.");
         describe_gauge!("portico_calls_in_flight", "Calls handed to hosts and not yet answered, by core.");
         describe_gauge!("portico_hosts", "Isolate hosts that are up.");
+        describe_gauge!("portico_overloaded_apps", "Apps whose new calls are refused for want of room, by core.");
+        describe_counter!("portico_shed_total", "Calls refused for want of room, by reason: queue or calls_max.");
+        describe_histogram!("portico_queue_seconds", "How long calls waited for a host's thread that had to wait.");
+        describe_counter!("portico_rate_limited_total", "Requests that came too soon, by whose rate they exceeded.");
+        describe_counter!(
+            "portico_rate_cells_evicted_total",
+            "Users and addresses forgotten while they still counted."
+        );
+        describe_counter!("portico_rate_cells_shared_total", "Buckets other nodes were told of.");
+        describe_gauge!("portico_rate_nodes", "Nodes that share rates, as last seen.");
+        describe_gauge!("portico_rate_shared", "1 while rates are shared through Redis, 0 while it does not answer.");
         describe_gauge!("portico_isolates_warm", "Isolates holding an app, by host.");
         describe_gauge!("portico_isolates_blank", "Isolates waiting for an app, by host.");
         describe_gauge!("portico_host_heap_bytes", "V8 heap in use, by host.");
@@ -112,6 +123,10 @@ impl Metrics {
 
     pub fn handshakes(&self, core: usize, in_progress: usize) {
         gauge!("portico_tls_handshakes_in_progress", "core" => core.to_string()).set(in_progress as f64);
+    }
+
+    pub fn short(&self, core: usize, apps: usize) {
+        gauge!("portico_overloaded_apps", "core" => core.to_string()).set(apps as f64);
     }
 
     pub fn hosts(&self, up: usize) {

@@ -64,10 +64,10 @@ pub fn endpoint(core: &Core, request: &Request<'_>, walked: Result<Walked, Refus
             (done.app, Some(done.endpoint), done.user_id, usage, lines, stack, reason)
         }
         Err(refused) => {
-            let Some(app) = refused.app else { return };
+            let Some(app) = refused.app.filter(|_| !refused.quiet) else { return };
             let said = refused.said.map(|said| said.0).unwrap_or_default();
             let lines = said.into_iter().map(|line| line.text).collect();
-            (app, refused.endpoint, refused.user_id, 0, lines, String::new(), refused.detail)
+            (app, refused.endpoint, refused.user_id, 0, lines, String::new(), refused.detail.into_string())
         }
     };
     let hide = endpoint.as_ref().is_some_and(|endpoint| endpoint.function.disable_arg_logs);

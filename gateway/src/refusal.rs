@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use isolate_pool::ConsoleLine;
 use storage::model::{ActiveApp, ActiveEndpoint};
+use storage::rates::Limited;
 
 use crate::peers::Distrust;
 
@@ -29,6 +30,10 @@ pub enum Refusal {
         origin: String,
     },
     TooManyCalls,
+    /// The host has as many waiting as it can begin soon.
+    NoRoom,
+    /// More often than a rate allows.
+    RateLimited(Limited),
     RequestTooLarge,
     /// A `Content-Encoding` that is not undone.
     UnknownCoding {
@@ -98,6 +103,8 @@ impl Refusal {
             Self::AddressNotAllowed { .. } => "address_not_allowed",
             Self::OriginNotAllowed { .. } => "origin_not_allowed",
             Self::TooManyCalls => "too_many_calls",
+            Self::NoRoom => "no_room",
+            Self::RateLimited(_) => "rate_limited",
             Self::RequestTooLarge => "request_too_large",
             Self::UnknownCoding { .. } => "unknown_coding",
             Self::BadCoding { .. } => "bad_coding",
@@ -130,9 +137,11 @@ pub struct Refused {
     pub endpoint: Option<Arc<ActiveEndpoint>>,
     pub user_id: Option<String>,
     /// For the app's log, not for the client.
-    pub detail: String,
+    pub detail: Box<str>,
     /// What functions said that ran on the way; few requests have any.
     pub said: Option<Box<Said>>,
+    /// Not written down in the app's log: one like it just was.
+    pub quiet: bool,
 }
 
 /// Lines of functions that ran before the request's own.
@@ -141,7 +150,7 @@ pub struct Said(pub Vec<ConsoleLine>);
 
 impl Refused {
     pub fn before_app(refusal: Refusal) -> Self {
-        Self { refusal, app: None, endpoint: None, user_id: None, detail: String::new(), said: None }
+        Self { refusal, app: None, endpoint: None, user_id: None, detail: Box::default(), said: None, quiet: false }
     }
 
     pub fn at_app(refusal: Refusal, app: Arc<ActiveApp>) -> Self {
@@ -157,7 +166,12 @@ impl Refused {
         self
     }
 
-    pub fn because(mut self, detail: impl Into<String>) -> Self {
+    pub fn quietly(mut self, quiet: bool) -> Self {
+        self.quiet = quiet;
+        self
+    }
+
+    pub fn because(mut self, detail: impl Into<Box<str>>) -> Self {
         self.detail = detail.into();
         self
     }

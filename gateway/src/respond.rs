@@ -7,12 +7,13 @@ use std::borrow::Cow;
 use isolate_pool::{Failure, FailureKind, Format, ResponseContent};
 use serde_json::json;
 use storage::model::ActiveApp;
+use storage::rates::Tally;
 
 use crate::core::Core;
 use crate::cors::{self, Preflight};
 use crate::http1::Reason;
 use crate::invoke::Done;
-use crate::limits::{PEER_RETRY_AFTER_S, PREFLIGHT_AGE_S};
+use crate::limits::{PEER_RETRY_AFTER_S, PREFLIGHT_AGE_S, RETRY_AFTER_S};
 use crate::peers;
 use crate::refusal::{Refusal, Refused};
 use crate::request::Request;
@@ -61,7 +62,11 @@ pub fn outcome(core: &Core, request: &Request<'_>, done: &mut Done) -> Answer {
         }
         Err(failure) => {
             let (status, code) = of_failure(failure);
-            error(core, request, Some(&done.app), status, Some(code), failure.message.clone())
+            let mut answer = error(core, request, Some(&done.app), status, Some(code), failure.message.clone());
+            if failure.kind == FailureKind::Unavailable {
+                answer.headers.push((Cow::Borrowed("Retry-After"), RETRY_AFTER_S.to_string()));
+            }
+            answer
         }
     };
     finish(request, &done.app, &mut answer);
@@ -97,6 +102,12 @@ pub fn refusal(core: &Core, request: &Request<'_>, refused: &Refused) -> Answer 
         Refusal::Misdirected { .. } => answer.headers.push((Cow::Borrowed(peers::HEADER), "region".to_owned())),
         Refusal::NotAPeer { distrust } => {
             answer.headers.push((Cow::Borrowed(peers::HEADER), distrust.word().to_owned()));
+        }
+        Refusal::RateLimited(limited) => {
+            answer.headers.push((Cow::Borrowed("Retry-After"), limited.wait_s.to_string()));
+        }
+        Refusal::TooManyCalls | Refusal::NoRoom => {
+            answer.headers.push((Cow::Borrowed("Retry-After"), RETRY_AFTER_S.to_string()));
         }
         _ => {}
     }
@@ -150,6 +161,8 @@ fn of_refusal(refusal: &Refusal) -> (u16, Option<&'static str>, String) {
             (403, "OriginNotAllowed", format!("request origin '{origin}' is not allowed").into())
         }
         Refusal::TooManyCalls => (429, "RateLimitExceeded", "too many requests".into()),
+        Refusal::NoRoom => (503, "ServiceUnavailable", "the server has no room for this call now; try again".into()),
+        Refusal::RateLimited(limited) => (429, "RateLimitExceeded", limited.to_string().into()),
         Refusal::RequestTooLarge => (413, "RequestTooLarge", "request too large".into()),
         Refusal::UnknownCoding { coding } => {
             (415, "InvalidParameter", format!("Content-Encoding '{coding}' is neither gzip nor br").into())
@@ -237,6 +250,16 @@ fn error(
 fn finish(request: &Request<'_>, app: &ActiveApp, answer: &mut Answer) {
     answer.headers.push((Cow::Borrowed("x-appservices-request-id"), request.correlation.to_hex()));
     cors::open(request, app, &mut answer.headers);
+}
+
+/// Says what the caller of a limited endpoint has left; to a page, too.
+pub fn tell_limits(tally: &Tally, answer: &mut Answer) {
+    if tally.is_empty() {
+        return;
+    }
+    answer.headers.push((Cow::Borrowed("RateLimit-Policy"), tally.policy()));
+    answer.headers.push((Cow::Borrowed("RateLimit"), tally.limits()));
+    cors::expose(&mut answer.headers, "RateLimit-Policy, RateLimit, Retry-After");
 }
 
 /// The answer to bytes that are no request. The connection closes after it.

@@ -21,6 +21,7 @@ pub mod model;
 pub mod mongo;
 pub mod namespace;
 pub mod projection;
+pub mod rates;
 pub mod redis;
 pub mod schema;
 pub mod shape;

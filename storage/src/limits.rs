@@ -289,3 +289,24 @@ pub const COPY_LOT_BYTES: usize = 8 * 1024 * 1024;
 
 /// Bytes of pages cached of a file that a backup or a compaction makes.
 pub const COPY_CACHE_BYTES: usize = 16 * 1024 * 1024;
+
+/// Buckets of users, addresses and administrators that are kept unless the operator says otherwise, 32 bytes each. One is
+/// needed for everybody who asked within the time their bucket takes to fill; more drive out those with most left.
+pub const RATE_CELLS: usize = 256 * 1024;
+
+/// Bytes of an IPv6 address that count as one caller: a subscriber is given a /64 at least, with 2^64 addresses.
+pub const ADDRESS_V6_PREFIX: usize = 8;
+
+/// How often nodes tell each other what was taken from shared buckets. One command each time, and what is taken unseen
+/// meanwhile is two hundredths of a second's rate per other node at most.
+pub const RATE_SHARE_EVERY: Duration = Duration::from_millis(20);
+
+/// How often a node says that it is there, and after how long without a word it is not.
+pub const RATE_NODES_EVERY: Duration = Duration::from_secs(1);
+pub const RATE_NODE_LIFE: Duration = Duration::from_secs(5);
+
+/// Buckets told of in one command, some tens of kilobytes; the others follow in the next.
+pub const RATE_SHARED_AT_ONCE: usize = 512;
+
+/// How much more than its whole depth a bucket may owe, when nodes took at the same time what was there once.
+pub const RATE_SHARED_DEBT: Duration = Duration::from_secs(2);

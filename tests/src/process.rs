@@ -82,3 +82,12 @@ pub fn kill(pid: u32, signal: Signal) {
     let known = Pid::from_raw(pid as i32).expect("a process of ours has a positive id");
     kill_process(known, signal).unwrap_or_else(|error| panic!("cannot signal process {pid}: {error}"));
 }
+
+/// Keeps the calling thread, and whatever it starts from now on, on one processor; `None` sets it free again. On a machine
+/// without that processor nothing changes.
+pub fn pin(cpu: Option<usize>) {
+    let mut allowed = rustix::thread::CpuSet::new();
+    let all = std::thread::available_parallelism().map_or(1, usize::from).max(2);
+    (0..all).filter(|one| cpu.is_none_or(|cpu| cpu == *one)).for_each(|one| allowed.set(one));
+    let _ = rustix::thread::sched_setaffinity(None, &allowed);
+}

@@ -13,9 +13,11 @@ use serde_json::{Value as Json, json};
 
 use isolate_pool::{Failure, FailureKind};
 use storage::model::NotAnId;
+use storage::rates::{Limited, Tally};
 use storage::{Fault, StoreError};
 
 use crate::change::ChangeError;
+use crate::limits::RETRY_AFTER_S;
 use crate::payload::Problems;
 use crate::publish::PublishError;
 use crate::runner::error_code;
@@ -32,11 +34,20 @@ pub struct ApiError {
     missing_secrets: Vec<String>,
     /// Where in an app's log more stands; users' programs are told.
     link: Option<String>,
+    /// When to come again.
+    limits: Option<Box<Limits>>,
+}
+
+/// What a caller who came too often is told beside the body.
+#[derive(Debug, Clone, PartialEq, Eq)]
+struct Limits {
+    retry_after_s: u64,
+    tally: Tally,
 }
 
 impl ApiError {
     fn new(status: StatusCode, code: &'static str, message: impl Into<String>) -> Self {
-        Self { status, code, message: message.into(), missing_secrets: Vec::new(), link: None }
+        Self { status, code, message: message.into(), missing_secrets: Vec::new(), link: None, limits: None }
     }
 
     pub fn with_link(self, link: String) -> Self {
@@ -85,6 +96,12 @@ impl ApiError {
     pub fn too_many_logins() -> Self {
         let message = "too many authentication attempts; try again later";
         Self::new(StatusCode::TOO_MANY_REQUESTS, "RateLimitExceeded", message)
+    }
+
+    /// Somebody came more often than a rate allows.
+    pub fn limited(limited: Limited, tally: Tally) -> Self {
+        let limits = Some(Box::new(Limits { retry_after_s: limited.wait_s, tally }));
+        Self { limits, ..Self::new(StatusCode::TOO_MANY_REQUESTS, "RateLimitExceeded", limited.to_string()) }
     }
 
     pub fn no_provider(name: &str) -> Self {
@@ -206,7 +223,24 @@ impl IntoResponse for ApiError {
         if let Some(link) = self.link {
             body["link"] = link.into();
         }
-        answer(self.status, &body)
+        let mut response = answer(self.status, &body);
+        if let Some(limits) = self.limits {
+            response.headers_mut().insert(header::RETRY_AFTER, limits.retry_after_s.into());
+            tell_limits(&limits.tally, &mut response);
+        }
+        response
+    }
+}
+
+/// Says on an answer what its caller has left.
+pub fn tell_limits(tally: &Tally, response: &mut Response) {
+    if tally.is_empty() {
+        return;
+    }
+    for (name, value) in [("ratelimit-policy", tally.policy()), ("ratelimit", tally.limits())] {
+        if let Ok(value) = HeaderValue::from_str(&value) {
+            response.headers_mut().insert(name, value);
+        }
     }
 }
 
@@ -242,7 +276,10 @@ impl From<Failure> for ApiError {
             | FailureKind::AsyncQueue
             | FailureKind::Invalid => StatusCode::BAD_REQUEST,
         };
-        Self::new(status, error_code(&failure), failure.message)
+        // Whoever finds no room may find some in a moment.
+        let limits = (failure.kind == FailureKind::Unavailable)
+            .then(|| Box::new(Limits { retry_after_s: RETRY_AFTER_S, tally: Tally::default() }));
+        Self { limits, ..Self::new(status, error_code(&failure), failure.message) }
     }
 }
 

@@ -12,14 +12,15 @@ use axum::response::Response;
 use axum::routing::get;
 use serde_json::{Map, Value as Json, json};
 
-use storage::model::AppLimits;
+use storage::model::{AppLimits, Rate};
 
 use super::error::{ApiError, ok};
 use super::request::{InApp, Payload};
+use crate::ControlPlane;
 use crate::active::NewBundle;
+use crate::app_limits::{self, Limit, RateLimit};
 use crate::publish::PublishError;
-use crate::settings::AppSettings;
-use crate::{ControlPlane, app_limits};
+use crate::settings::{AppSettings, rate_text};
 
 pub fn routes() -> Router<Arc<ControlPlane>> {
     Router::new().route("/groups/{group}/apps/{app}/limits", get(read).patch(change))
@@ -28,10 +29,18 @@ pub fn routes() -> Router<Arc<ControlPlane>> {
 /// What holds, what of it was set for this app, and what would hold otherwise.
 fn limits_json(settings: &AppSettings, defaults: AppLimits) -> Json {
     let all = |mut limits: AppLimits| -> Map<String, Json> {
-        app_limits::ALL.iter().map(|limit| (limit.name.to_owned(), (*(limit.of)(&mut limits)).into())).collect()
+        let mut all = Map::new();
+        for limit in &app_limits::ALL {
+            all.insert(limit.name.to_owned(), (*(limit.of)(&mut limits)).into());
+        }
+        for rate in &app_limits::RATES {
+            all.insert(rate.name.to_owned(), rate_text(*(rate.of)(&mut limits)).into());
+        }
+        all
     };
-    let own: Map<String, Json> =
-        settings.limits.iter().map(|(name, value)| (name.to_string(), (*value).into())).collect();
+    let numbers = settings.limits.iter().map(|(name, value)| (name.to_string(), (*value).into()));
+    let rates = settings.rates.iter().map(|(name, rate)| (name.to_string(), rate_text(*rate).into()));
+    let own: Map<String, Json> = numbers.chain(rates).collect();
     json!({ "limits": all(settings.limits(defaults)), "own": own, "defaults": all(defaults) })
 }
 
@@ -46,48 +55,84 @@ async fn change(
     within: InApp,
     payload: Payload,
 ) -> Result<Response, ApiError> {
-    let mut changes = Vec::new();
-    for (name, json) in payload.object()? {
-        let limit = app_limits::named(&name).ok_or_else(|| {
-            let known = app_limits::ALL.each_ref().map(|limit| limit.name).join(", ");
-            ApiError::invalid(format!("{name}: is none of {known}"))
-        })?;
-        let value = match json {
-            Json::Null => None,
-            json => {
-                let number =
-                    json.as_u64().ok_or_else(|| ApiError::invalid(format!("{name}: {json} is not a whole number")))?;
-                Some(app_limits::checked(limit, number).map_err(ApiError::invalid)?)
-            }
-        };
-        changes.push((limit, value));
-    }
-    let operator = control.is_operator(&within.sender.user_id);
-    let mut defaults = control.limits;
-    for (limit, value) in &changes {
-        let default = *(limit.of)(&mut defaults);
-        if let Some(value) = value
-            && *value > default
-            && !operator
-        {
-            let message = format!("{}: only the operator may go above this server's {default}", limit.name);
-            return Err(ApiError::forbidden(message));
-        }
+    let changes = payload.object()?.iter().map(|(name, json)| Change::of(name, json)).collect::<Result<Vec<_>, _>>()?;
+    if !control.is_operator(&within.sender.user_id) {
+        changes.iter().try_for_each(|change| change.within(control.limits))?;
     }
     // A warm isolate keeps the heap it was made with, so another heap means loading the app anew.
-    let heap = changes.iter().any(|(limit, _)| limit.name == "heap_mib");
+    let heap = changes.iter().any(|change| matches!(change, Change::Number(limit, _) if limit.name == "heap_mib"));
     let _alone = control.changing.of(within.app.id).await;
     let mut settings = AppSettings::recall(&control.catalog.settings(within.app.id).await?);
-    for (limit, value) in changes {
-        match value {
-            Some(value) => settings.limits.insert(limit.name, value),
-            None => settings.limits.remove(limit.name),
-        };
-    }
+    changes.into_iter().for_each(|change| change.make(&mut settings));
     control.catalog.put_settings(within.app.id, &settings.keep()).await?;
     let new_bundle = if heap { NewBundle::Yes } else { NewBundle::No };
     control.republish(within.app.id, new_bundle).await.map_err(PublishError::from)?;
     Ok(ok(&limits_json(&settings, control.limits)))
+}
+
+/// One bound and what it is to be; `None` goes back to the server's own.
+enum Change {
+    Number(&'static Limit, Option<u32>),
+    Rate(&'static RateLimit, Option<Option<Rate>>),
+}
+
+impl Change {
+    fn of(name: &str, json: &Json) -> Result<Self, ApiError> {
+        if let Some(limit) = app_limits::named(name) {
+            let value = match json {
+                Json::Null => None,
+                json => {
+                    let wrong = || ApiError::invalid(format!("{name}: {json} is not a whole number"));
+                    let number = json.as_u64().ok_or_else(wrong)?;
+                    Some(app_limits::checked(limit, number).map_err(ApiError::invalid)?)
+                }
+            };
+            return Ok(Self::Number(limit, value));
+        }
+        let Some(rate) = app_limits::RATES.iter().find(|rate| rate.name == name) else {
+            let known = app_limits::names().join(", ");
+            return Err(ApiError::invalid(format!("{name}: is none of {known}")));
+        };
+        match json {
+            Json::Null => Ok(Self::Rate(rate, None)),
+            json => {
+                let text = json.as_str().ok_or_else(|| {
+                    ApiError::invalid(format!("{name}: {json} is not a text such as \"100/s\", or \"none\""))
+                })?;
+                let value = Rate::parse(text).map_err(|reason| ApiError::invalid(format!("{name}: {reason}")))?;
+                Ok(Self::Rate(rate, Some(value)))
+            }
+        }
+    }
+
+    /// Whether it stays within the server's own numbers.
+    fn within(&self, mut defaults: AppLimits) -> Result<(), ApiError> {
+        let above = |name: &str, default: &str| {
+            Err(ApiError::forbidden(format!("{name}: only the operator may go above this server's {default}")))
+        };
+        match self {
+            Self::Number(limit, Some(value)) => match *(limit.of)(&mut defaults) {
+                default if *value > default => above(limit.name, &default.to_string()),
+                _ => Ok(()),
+            },
+            Self::Rate(rate, Some(value)) => match *(rate.of)(&mut defaults) {
+                Some(default) if value.is_none_or(|value| value.exceeds(default)) => {
+                    above(rate.name, &default.to_string())
+                }
+                _ => Ok(()),
+            },
+            Self::Number(_, None) | Self::Rate(_, None) => Ok(()),
+        }
+    }
+
+    fn make(self, settings: &mut AppSettings) {
+        match self {
+            Self::Number(limit, Some(value)) => drop(settings.limits.insert(limit.name, value)),
+            Self::Number(limit, None) => drop(settings.limits.remove(limit.name)),
+            Self::Rate(rate, Some(value)) => drop(settings.rates.insert(rate.name, value)),
+            Self::Rate(rate, None) => drop(settings.rates.remove(rate.name)),
+        }
+    }
 }
 
 impl ControlPlane {

@@ -8,6 +8,7 @@ use std::collections::HashMap;
 use std::net::IpAddr;
 use std::str::FromStr;
 use std::sync::Arc;
+use std::time::Instant;
 
 use axum::extract::rejection::BytesRejection;
 use axum::extract::{FromRequest, FromRequestParts, Query, RawPathParams, Request};
@@ -19,6 +20,7 @@ use serde::de::DeserializeOwned;
 use serde_json::{Map, Value as Json};
 
 use storage::model::{App, AppId, CorrelationId, GroupId};
+use storage::rates::{Scope, Tally};
 
 use super::error::ApiError;
 use crate::ControlPlane;
@@ -61,6 +63,10 @@ pub struct Peer(pub IpAddr);
 #[derive(Debug, Clone, Copy)]
 pub struct Correlated(pub CorrelationId);
 
+/// A login that does not come too soon after others from its address. Wrong passwords are counted by account
+/// (`users::failures`); this bounds what trying many accounts costs us.
+pub struct Logging;
+
 /// A refresh token's session.
 pub struct Refreshing(pub SessionOf);
 
@@ -70,7 +76,27 @@ impl FromRequestParts<State> for Caller {
     async fn from_request_parts(parts: &mut Parts, control: &State) -> Result<Self, ApiError> {
         let session = control.sessions.read(bearer(&parts.headers)?, TokenKind::Access)?;
         let admin = control.admins.by_user_id(&session.user_id).ok_or(BadToken::Ended)?;
+        if let Some(rate) = control.rates.settings.admin_key {
+            let (now, mut tally) = (control.rates.ns(Instant::now()), Tally::default());
+            let taken = control.rates.take_of(Scope::AdminKey, None, admin.user_id.as_bytes(), rate, now, &mut tally);
+            taken.map_err(|limited| ApiError::limited(limited, tally))?;
+        }
         Ok(Self(admin))
+    }
+}
+
+impl FromRequestParts<State> for Logging {
+    type Rejection = ApiError;
+
+    async fn from_request_parts(parts: &mut Parts, control: &State) -> Result<Self, ApiError> {
+        if let Some(rate) = control.rates.settings.login
+            && let Some(Peer(address)) = parts.extensions.get::<Peer>()
+        {
+            let (now, mut tally) = (control.rates.ns(Instant::now()), Tally::default());
+            let taken = control.rates.take_of_address(Scope::Login, None, *address, rate, now, &mut tally);
+            taken.map_err(|limited| ApiError::limited(limited, tally))?;
+        }
+        Ok(Self)
     }
 }
 

@@ -11,7 +11,7 @@ use serde::Deserialize;
 use serde_json::{Value as Json, json};
 
 use super::error::{ApiError, created, no_content, ok};
-use super::request::{Caller, Payload, Refreshing};
+use super::request::{Caller, Logging, Payload, Refreshing};
 use crate::ControlPlane;
 use crate::admins::Admin;
 use crate::publish::now_seconds;
@@ -40,7 +40,11 @@ struct KeyLogin {
     api_key: String,
 }
 
-async fn login_with_key(State(control): State<Arc<ControlPlane>>, payload: Payload) -> Result<Response, ApiError> {
+async fn login_with_key(
+    State(control): State<Arc<ControlPlane>>,
+    _: Logging,
+    payload: Payload,
+) -> Result<Response, ApiError> {
     let login: KeyLogin = payload.parse()?;
     let admin = control.admins.by_key_pair(&login.username, &login.api_key).ok_or_else(ApiError::not_authorized)?;
     Ok(session(&control, &admin))
@@ -52,7 +56,11 @@ struct PasswordLogin {
     password: String,
 }
 
-async fn login_with_password(State(control): State<Arc<ControlPlane>>, payload: Payload) -> Result<Response, ApiError> {
+async fn login_with_password(
+    State(control): State<Arc<ControlPlane>>,
+    _: Logging,
+    payload: Payload,
+) -> Result<Response, ApiError> {
     let login: PasswordLogin = payload.parse()?;
     if !control.admins.has_local_login() {
         let message = "logging in with a name and a password is not set up here; use an API key pair";

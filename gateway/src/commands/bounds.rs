@@ -17,11 +17,13 @@ Examples:
   portico limits --app shop
   portico limits --app shop run_time_ms=90000 heap_mib=128
   portico limits --app shop run_time_ms=default
+  portico limits --app shop rate_app=1000/s rate_user=\"10/s burst 30\" rate_address=none
 
-Limits: run_time_ms, heap_mib, calls_max, request_bytes_max, response_bytes_max, storage_mib.")]
+Limits: run_time_ms, heap_mib, calls_max, request_bytes_max, response_bytes_max, storage_mib.
+Rates: rate_app, rate_user, rate_address.")]
 pub struct LimitsArgs {
-    /// NAME=NUMBER, or NAME=default to go back to the server's own number
-    #[arg(value_name = "NAME=NUMBER")]
+    /// NAME=NUMBER, NAME=RATE, or NAME=default to go back to the server's own
+    #[arg(value_name = "NAME=VALUE")]
     changes: Vec<String>,
     #[command(flatten)]
     target: Target,
@@ -35,16 +37,19 @@ pub async fn run(args: LimitsArgs) -> Result<(), Failure> {
     } else {
         set(&mut client, &app, changes).await?
     };
-    let number = |part: &str, name: &str| limits.get(part).and_then(|part| part.get(name)).map(Json::to_string);
+    let value = |part: &str, name: &str| {
+        let value = limits.get(part)?.get(name)?;
+        Some(value.as_str().map_or_else(|| value.to_string(), str::to_owned))
+    };
     let names = limits.get("limits").and_then(Json::as_object).into_iter().flatten().map(|(name, _)| name);
     let rows: Vec<Vec<String>> = names
         .map(|name| {
-            let default = number("defaults", name).unwrap_or_default();
-            let origin = match number("own", name) {
+            let default = value("defaults", name).unwrap_or_default();
+            let origin = match value("own", name) {
                 Some(_) => format!("set for this app; otherwise {default}"),
                 None => "the server's".to_owned(),
             };
-            vec![name.clone(), number("limits", name).unwrap_or_default(), origin]
+            vec![name.clone(), value("limits", name).unwrap_or_default(), origin]
         })
         .collect();
     terminal::table(&rows);
@@ -58,10 +63,12 @@ async fn set(client: &mut Client, app: &App, changes: Map<String, Json>) -> Resu
 }
 
 fn parse(change: &str) -> Result<(String, Json), Failure> {
-    let wrong = || Failure::usage(format!("'{change}' does not read NAME=NUMBER or NAME=default"));
+    let wrong = || Failure::usage(format!("'{change}' does not read NAME=NUMBER, NAME=RATE or NAME=default"));
     let (name, value) = change.split_once('=').ok_or_else(wrong)?;
     let value = match value {
         "default" => Json::Null,
+        // What a rate looks like is the server's to say.
+        rate if name.starts_with("rate_") => rate.into(),
         number => number.parse::<u64>().map_err(|_| wrong())?.into(),
     };
     Ok((name.to_owned(), value))

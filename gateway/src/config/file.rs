@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use ::storage::model::{AppLimits, ProviderRegion};
+use ::storage::model::{AppLimits, ProviderRegion, RateLimits};
 use control_plane::dependencies::{NpmSettings, RegistrySettings};
 use control_plane::logs::LogSettings;
 use control_plane::outbound::Guard;
@@ -12,7 +12,9 @@ use serde::Deserialize;
 
 use super::listener::Listener;
 use super::observe::{self, Traces};
+use super::overload::Overload;
 use super::peers::{Peer, Peers};
+use super::rate_limits::RateLimitTable;
 use super::redis::Redis;
 use super::storage::Storage;
 use super::tls::Tls;
@@ -62,6 +64,10 @@ pub struct Config {
     pub admin: Admin,
     #[serde(default)]
     pub limits: Limits,
+    #[serde(default)]
+    pub rate_limits: RateLimitTable,
+    #[serde(default)]
+    pub overload: Overload,
     #[serde(default)]
     pub imports: Imports,
     #[serde(default)]
@@ -270,6 +276,8 @@ impl Config {
             variable("PORTICO_OUTBOUND_CONNECTIONS"),
             &mut self.outbound.connections,
         )?;
+        self.rate_limits.environment(&variable)?;
+        self.overload.environment(&variable)?;
         self.storage.environment(&variable)?;
         self.redis.environment(&variable)?;
         self.peers.environment(&mut self.regions, &variable)?;
@@ -381,12 +389,14 @@ impl Config {
                 Err(ConfigError(format!("{what}: {value} is not between {from} and {to}")))
             }
         };
-        let limits = self.limits.check()?;
+        let (rate_limits, rates) = self.rate_limits.check()?;
+        let limits = AppLimits { rates: rate_limits, ..self.limits.check()? };
         let trusted_proxies = networks("trusted_proxies", &self.trusted_proxies.unwrap_or_default())?;
         let edge = Edge {
             compress: self.compress.unwrap_or(true),
             decode_requests: self.decode_requests.unwrap_or(false),
             trusted_proxies,
+            overload: self.overload.check()?,
         };
         let source_bytes_min = control_plane::limits::SOURCE_BYTES_MAX as u64;
         let imports = ImportSettings {
@@ -486,6 +496,7 @@ impl Config {
                 group_id: self.admin.group_id,
             },
             limits,
+            rates,
             edge,
             imports,
             outbound,
@@ -513,6 +524,7 @@ impl Limits {
             request_bytes_max: crate::limits::REQUEST_BYTES_MAX,
             response_bytes_max: isolate_pool::limits::RESPONSE_BYTES_MAX as u32,
             storage_mib: control_plane::limits::STORAGE_MIB,
+            rates: RateLimits::default(),
         };
         for limit in &app_limits::ALL {
             let written = match limit.name {

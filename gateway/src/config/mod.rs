@@ -6,7 +6,9 @@
 pub mod file;
 pub mod listener;
 pub mod observe;
+pub mod overload;
 pub mod peers;
+pub mod rate_limits;
 pub mod redis;
 pub mod storage;
 pub mod tls;
@@ -17,11 +19,13 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use ::storage::model::{AppLimits, ProviderRegion};
+use ::storage::rates::RateSettings;
 use control_plane::dependencies::NpmSettings;
 use control_plane::logs::LogSettings;
 use control_plane::{ImportSettings, OutboundSettings};
 use ipnet::IpNet;
 
+use crate::gate::OverloadSettings;
 use crate::observe::access::Target;
 use crate::observe::traces::TraceSettings;
 use crate::rt::Driver;
@@ -44,6 +48,8 @@ pub struct Config {
     pub driver: Option<Driver>,
     pub admin: AdminKey,
     pub limits: AppLimits,
+    /// How often this server may be asked; how often apps may is in `limits`.
+    pub rates: RateSettings,
     pub edge: Edge,
     pub imports: ImportSettings,
     /// What functions may reach outside.
@@ -80,6 +86,8 @@ pub struct Edge {
     pub decode_requests: bool,
     /// Proxies whose `X-Forwarded-For` is believed.
     pub trusted_proxies: Vec<IpNet>,
+    /// When calls that wait for a host are too many.
+    pub overload: OverloadSettings,
 }
 
 /// The admin key pair, where it is set rather than made on first start.

@@ -26,6 +26,7 @@ use socket2::{Domain, Protocol, Socket, Type};
 use storage::embedded::{Embedded, Options};
 use storage::model::{SecretText, Snapshots};
 use storage::mongo::{Clusters, OpenHosts, Times};
+use storage::rates::{Rates, share};
 use storage::{Redis, Store};
 use tracing_subscriber::EnvFilter;
 
@@ -189,6 +190,10 @@ impl Server {
             config.base_url.clone()
         };
         let snapshots = Arc::new(Snapshots::default());
+        let rates = Arc::new(Rates::new(config.rates));
+        if let Some(redis) = &redis {
+            share::start(&rates, redis.clone(), runtime.handle());
+        }
         let group_id = match &config.admin.group_id {
             Some(id) => Some(id.parse().map_err(|error| format!("admin.group_id: {error}"))?),
             None => None,
@@ -210,6 +215,7 @@ impl Server {
             region: config.region.clone(),
             elsewhere: config.peers.regions.iter().map(|peer| (peer.region.clone(), peer.public_url.clone())).collect(),
             limits: config.limits,
+            rates: rates.clone(),
             imports: config.imports,
             outbound: config.outbound.clone(),
             logs: config.logs,
@@ -252,6 +258,7 @@ impl Server {
         let parts = Parts {
             node: node.clone(),
             snapshots,
+            rates,
             logs: control.logs().clone(),
             control: control.clone(),
             bridge,

@@ -67,6 +67,12 @@ impl<T> Client<T> {
         self.in_flight.len()
     }
 
+    /// The last call the host has begun, and how many sent after it it has yet to begin.
+    pub fn begun(&self) -> (u64, usize) {
+        let begun = self.page.claimed(self.link);
+        (begun, usize::try_from(self.last_id.saturating_sub(begun)).unwrap_or(usize::MAX))
+    }
+
     /// Queues a call and returns its id on this link.
     pub fn invoke(&mut self, invocation: &Invocation<'_>, call: T) -> u64 {
         self.last_id += 1;

@@ -6,7 +6,7 @@
 
 use std::fmt;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 
 /// The count; clones count together.
 #[derive(Clone, Default)]
@@ -15,7 +15,10 @@ pub struct CallCount(Arc<Line>);
 /// A cache line of its own, so that two busy apps do not slow each other.
 #[derive(Default)]
 #[repr(align(64))]
-struct Line(AtomicU32);
+struct Line {
+    now: AtomicU32,
+    told_ms: AtomicU64,
+}
 
 /// One call in progress; it is over when this is dropped.
 #[derive(Debug)]
@@ -25,19 +28,27 @@ impl CallCount {
     /// Counts a call in, unless `max` are in progress.
     pub fn enter(&self, max: u32) -> Option<CallPlace> {
         // Nothing is read on the strength of this number, so no order is needed beyond its own.
-        let before = self.0.0.fetch_add(1, Ordering::Relaxed);
+        let before = self.0.now.fetch_add(1, Ordering::Relaxed);
         let place = CallPlace(self.clone());
         (before < max).then_some(place)
     }
 
+    /// Whether a call that was not let in may be written down: once in `every_ms`, whichever core it is on.
+    pub fn may_tell(&self, now_ms: u64, every_ms: u64) -> bool {
+        let told = self.0.told_ms.load(Ordering::Relaxed);
+        // A clock that has just begun has told nothing yet.
+        let due = told == 0 || now_ms >= told.saturating_add(every_ms);
+        due && self.0.told_ms.compare_exchange(told, now_ms.max(1), Ordering::Relaxed, Ordering::Relaxed).is_ok()
+    }
+
     pub fn now(&self) -> u32 {
-        self.0.0.load(Ordering::Relaxed)
+        self.0.now.load(Ordering::Relaxed)
     }
 }
 
 impl Drop for CallPlace {
     fn drop(&mut self) {
-        self.0.0.0.fetch_sub(1, Ordering::Relaxed);
+        self.0.0.now.fetch_sub(1, Ordering::Relaxed);
     }
 }
 
@@ -63,5 +74,7 @@ mod tests {
         assert!(elsewhere.enter(2).is_some());
         drop(second);
         assert_eq!(elsewhere.now(), 0);
+        let tells: Vec<bool> = [0, 500, 999, 1_100, 1_200].map(|now| count.may_tell(now, 1_000)).into();
+        assert_eq!(tells, [true, false, false, true, false]);
     }
 }

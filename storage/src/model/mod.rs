@@ -10,6 +10,7 @@ pub mod config;
 pub mod cors;
 pub mod id;
 pub mod operations;
+pub mod rate;
 pub mod region;
 pub mod secret;
 pub mod signature;
@@ -26,6 +27,7 @@ pub use config::{
 pub use cors::CorsPolicy;
 pub use id::*;
 pub use operations::{OperationCount, Operations};
+pub use rate::{EndpointRate, Rate, RateLimits, SharedCell};
 pub use region::{DeploymentModel, ProviderRegion};
 pub use secret::SecretText;
 pub use signature::{SignatureForm, SignatureScheme};

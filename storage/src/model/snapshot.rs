@@ -18,8 +18,8 @@ use bson::raw::RawDocumentBuf;
 
 use super::{
     ApiKeyId, AppId, AuthProviders, BundleId, CallCount, ClientAppId, CorsPolicy, DeploymentId, DeploymentModel,
-    DomainId, EndpointId, FunctionId, GroupId, MethodFilter, OperationCount, ProviderRegion, ReturnType, RunAs,
-    SecretText, SignatureForm, Validation,
+    DomainId, EndpointId, EndpointRate, FunctionId, GroupId, MethodFilter, OperationCount, ProviderRegion, RateLimits,
+    ReturnType, RunAs, SecretText, SharedCell, SignatureForm, Validation,
 };
 use crate::access::expression::Expression;
 
@@ -55,6 +55,8 @@ pub struct ActiveApp {
     /// Calls in progress. Whoever publishes an app anew need not know it: the count goes on where it was.
     pub calls: CallCount,
     pub operations: OperationCount,
+    /// The bucket of all its calls, where `limits` name a rate for it. It goes on where it was, too.
+    pub rate: SharedCell,
     /// Data source name to what callers may do there.
     pub rules: HashMap<String, DataRules>,
     /// Data source name to where its documents lie; those in the store of this Portico are left out.
@@ -97,6 +99,8 @@ pub struct ActiveEndpoint {
     pub create_user_on_auth: bool,
     /// Its own rule expression, beside the function's.
     pub guard: Option<Arc<Expression>>,
+    /// How often it may be called, where its configuration says so.
+    pub rate: Option<EndpointRate>,
 }
 
 /// A function as callers see it; its code is in the bundle.
@@ -149,6 +153,8 @@ pub struct AppLimits {
     pub response_bytes_max: u32,
     /// Disk its documents may take, MiB.
     pub storage_mib: u32,
+    /// How often it may be called.
+    pub rates: RateLimits,
 }
 
 /// Who may touch the collections of one data source, reduced at deploy to what can be decided without
@@ -260,6 +266,8 @@ impl Snapshots {
                 if let Some(old) = shard.get(client_app_id) {
                     app.calls = old.calls.clone();
                     app.operations = old.operations.clone();
+                    app.rate = old.rate.clone();
+                    keep_endpoint_rates(&mut app, old);
                 }
                 shard.insert(client_app_id.clone(), Arc::new(app))
             }
@@ -272,6 +280,24 @@ impl Snapshots {
             hasher: old.hasher.clone(),
             shards: shards.into(),
         }));
+    }
+}
+
+/// Whoever had used up an endpoint's rate has still used it up when the app is published anew.
+fn keep_endpoint_rates(app: &mut ActiveApp, old: &ActiveApp) {
+    let buckets: HashMap<EndpointId, &SharedCell> = old
+        .routes
+        .values()
+        .flatten()
+        .filter_map(|endpoint| endpoint.rate.as_ref().map(|rate| (endpoint.id, &rate.cell)))
+        .collect();
+    if buckets.is_empty() {
+        return;
+    }
+    for endpoint in app.routes.values_mut().flatten().map(Arc::make_mut) {
+        if let (Some(rate), Some(cell)) = (&mut endpoint.rate, buckets.get(&endpoint.id)) {
+            rate.cell = (*cell).clone();
+        }
     }
 }
 
@@ -306,9 +332,11 @@ mod tests {
                 request_bytes_max: 1,
                 response_bytes_max: 1,
                 storage_mib: 1,
+                rates: RateLimits::default(),
             },
             calls: CallCount::default(),
             operations: OperationCount::default(),
+            rate: SharedCell::default(),
             rules: HashMap::new(),
             sources: HashMap::new(),
         }

@@ -4,6 +4,7 @@
 //! the words clients know, whatever the reason.
 
 use std::sync::Arc;
+use std::time::Instant;
 
 use axum::Router;
 use axum::body::Body;
@@ -17,10 +18,11 @@ use serde_json::Value as Json;
 use isolate_pool::{Identity, RequestParts};
 use storage::access::expression::{Answers, Expression, Step, json_of, value_of};
 use storage::model::{ActiveApp, ActiveFunction, CorrelationId, RunAs, script_function};
+use storage::rates::{Scope, Tally};
 
 use super::{AccessOf, ROOT, link, peer};
 use crate::ControlPlane;
-use crate::api::error::ApiError;
+use crate::api::error::{ApiError, tell_limits};
 use crate::api::request::{Correlated, Payload};
 use crate::guard::Surroundings;
 use crate::logs::LoggedError;
@@ -55,7 +57,7 @@ impl axum::extract::FromRequestParts<Arc<ControlPlane>> for Asked {
 
 async fn call(
     State(control): State<Arc<ControlPlane>>,
-    of: AccessOf,
+    mut of: AccessOf,
     asked: Asked,
     payload: Payload,
 ) -> Result<Response, ApiError> {
@@ -69,7 +71,13 @@ async fn call(
         failed_status: |failure| ApiError::from(failure.clone()).status(),
     };
     let link = link(&app, &control, origin.correlation);
-    let called = control.called(of, asked, &payload, origin.clone()).await;
+    // One who asks too often would fill the log with saying so.
+    control.may_call(&mut of).map_err(|limited| limited.with_link(link.clone()))?;
+    let tally = std::mem::take(&mut of.tally);
+    let called = control.called(of, asked, &payload, origin.clone()).await.map(|mut answer| {
+        tell_limits(&tally, &mut answer);
+        answer
+    });
     called.map_err(|refused| {
         let Refused { error, function, reason } = refused;
         // One that has run has its entry.
@@ -97,8 +105,33 @@ impl<E: Into<ApiError>> From<E> for Refused {
 }
 
 impl ControlPlane {
+    /// Whether the app, and this user of it, may be called again already.
+    fn may_call(&self, of: &mut AccessOf) -> Result<(), ApiError> {
+        let limits = of.app.limits.rates;
+        if limits.app.is_none() && limits.user.is_none() {
+            return Ok(());
+        }
+        let now = self.rates.ns(Instant::now());
+        let limited = |limited, tally: &Tally| ApiError::limited(limited, tally.clone());
+        if let Some(rate) = limits.app {
+            let taken = self.rates.take(Scope::App, &of.app.rate, rate, now, || of.app.id.to_hex(), &mut of.tally);
+            taken.map_err(|error| limited(error, &of.tally))?;
+        }
+        if let Some(rate) = limits.user {
+            let user = of.user.id.as_bytes();
+            let taken = self.rates.take_of(Scope::User, Some(of.app.id), user, rate, now, &mut of.tally);
+            if let Err(error) = taken {
+                if let Some(rate) = limits.app {
+                    self.rates.give_back(&of.app.rate, rate, now);
+                }
+                return Err(limited(error, &of.tally));
+            }
+        }
+        Ok(())
+    }
+
     async fn called(&self, of: AccessOf, asked: Asked, payload: &Payload, origin: Origin) -> Result<Response, Refused> {
-        let AccessOf { app, user, session } = of;
+        let AccessOf { app, user, session, .. } = of;
         let body = payload.object()?;
         let name = body.get("name").and_then(Json::as_str).ok_or_else(|| ApiError::missing("name"))?;
         if let Some(service) = body.get("service").and_then(Json::as_str).filter(|service| !service.is_empty()) {

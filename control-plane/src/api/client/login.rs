@@ -17,7 +17,7 @@ use storage::model::{ActiveApp, UserState};
 use super::{ClientApp, linked, refused};
 use crate::ControlPlane;
 use crate::api::error::{ApiError, empty_created, ok};
-use crate::api::request::{Params, Payload, path};
+use crate::api::request::{Logging, Params, Payload, path};
 use crate::payload::API_KEY_PROVIDER;
 use crate::runner::{FunctionCall, arguments_from};
 use crate::users::{Credentials, KnownUser, NewUser, NotKnown, SYSTEM_USER, Why};
@@ -54,6 +54,7 @@ async fn location(State(control): State<Arc<ControlPlane>>, ClientApp(app): Clie
 async fn log_in(
     State(control): State<Arc<ControlPlane>>,
     ClientApp(app): ClientApp,
+    _: Logging,
     Provider(provider): Provider,
     params: Params,
     payload: Payload,
@@ -81,6 +82,7 @@ async fn log_in(
 async fn register(
     State(control): State<Arc<ControlPlane>>,
     ClientApp(app): ClientApp,
+    _: Logging,
     payload: Payload,
 ) -> Result<Response, ApiError> {
     let registered = async {

@@ -13,6 +13,7 @@ mod login;
 
 use std::net::IpAddr;
 use std::sync::Arc;
+use std::time::Instant;
 
 use axum::Router;
 use axum::extract::{FromRequestParts, Request};
@@ -22,6 +23,7 @@ use http::request::Parts;
 use http::{HeaderMap, HeaderValue, Method, StatusCode, header};
 
 use storage::model::{ActiveApp, CorrelationId};
+use storage::rates::{Scope, Tally};
 
 use super::error::{ApiError, no_content};
 use super::request::{Peer, path};
@@ -46,6 +48,8 @@ pub struct AccessOf {
     pub app: Arc<ActiveApp>,
     pub user: KnownUser,
     pub session: TokenOf,
+    /// What the caller's address has left.
+    pub tally: Tally,
 }
 
 /// A user with a refresh token of theirs.
@@ -62,7 +66,7 @@ impl FromRequestParts<State> for ClientApp {
         let id = path(parts, control, "app").await?;
         let app = control.snapshots.load().find(&id).cloned();
         let app = app.ok_or_else(|| ApiError::no_such_client_app(&id))?;
-        open_to(&app, parts)?;
+        open_to(&app, parts, control)?;
         Ok(Self(app))
     }
 }
@@ -71,8 +75,8 @@ impl FromRequestParts<State> for AccessOf {
     type Rejection = ApiError;
 
     async fn from_request_parts(parts: &mut Parts, control: &State) -> Result<Self, ApiError> {
-        let (app, user, session) = session_of(parts, control, TokenKind::Access).await?;
-        Ok(Self { app, user, session })
+        let (app, user, session, tally) = session_of(parts, control, TokenKind::Access).await?;
+        Ok(Self { app, user, session, tally })
     }
 }
 
@@ -80,7 +84,7 @@ impl FromRequestParts<State> for RefreshOf {
     type Rejection = ApiError;
 
     async fn from_request_parts(parts: &mut Parts, control: &State) -> Result<Self, ApiError> {
-        let (app, user, session) = session_of(parts, control, TokenKind::Refresh).await?;
+        let (app, user, session, _) = session_of(parts, control, TokenKind::Refresh).await?;
         Ok(Self { app, user, session })
     }
 }
@@ -89,7 +93,7 @@ async fn session_of(
     parts: &mut Parts,
     control: &State,
     kind: TokenKind,
-) -> Result<(Arc<ActiveApp>, KnownUser, TokenOf), ApiError> {
+) -> Result<(Arc<ActiveApp>, KnownUser, TokenOf, Tally), ApiError> {
     let token = bearer(&parts.headers).ok_or_else(ApiError::no_token)?.to_owned();
     let token = token.as_str();
     // A path below an app must be met with a token of that app; elsewhere the token says which app it is of.
@@ -97,7 +101,7 @@ async fn session_of(
     let id =
         named.or_else(|| control.users.app_of_token(token)).ok_or_else(|| ApiError::bad_session("malformed token"))?;
     let app = control.snapshots.load().find(&id).cloned().ok_or_else(|| ApiError::no_such_client_app(&id))?;
-    open_to(&app, parts)?;
+    let tally = open_to(&app, parts, control)?;
     let (user, session) = control.users.by_session(&app, token, kind).await.map_err(|error| match error.why {
         Why::Broken => linked(&app, control, refused(error)),
         _ => ApiError::bad_session(error.detail.trim_start_matches("bearer: ")),
@@ -105,23 +109,29 @@ async fn session_of(
     if user.user().disabled {
         return Err(ApiError::bad_session("user disabled"));
     }
-    Ok((app, user, session))
+    Ok((app, user, session, tally))
 }
 
-/// Whether an app's access list and origins let this request in.
-fn open_to(app: &ActiveApp, parts: &Parts) -> Result<(), ApiError> {
-    if let Some(Peer(address)) = parts.extensions.get::<Peer>()
-        && !app.admits(*address)
-    {
-        return Err(ApiError::address_not_allowed(*address));
+/// Whether an app's access list and origins let this request in, and whether its address may ask again.
+fn open_to(app: &ActiveApp, parts: &Parts, control: &ControlPlane) -> Result<Tally, ApiError> {
+    let mut tally = Tally::default();
+    if let Some(Peer(address)) = parts.extensions.get::<Peer>() {
+        if !app.admits(*address) {
+            return Err(ApiError::address_not_allowed(*address));
+        }
+        if let Some(rate) = app.limits.rates.address {
+            let now = control.rates.ns(Instant::now());
+            let taken = control.rates.take_of_address(Scope::Address, Some(app.id), *address, rate, now, &mut tally);
+            taken.map_err(|limited| linked(app, control, ApiError::limited(limited, tally.clone())))?;
+        }
     }
     let origin = parts.headers.get(header::ORIGIN).and_then(|origin| origin.to_str().ok());
     match origin {
         Some(origin) if !app.allowed_request_origins.is_empty() => {
             let listed = app.allowed_request_origins.iter().any(|allowed| allowed == origin);
-            if listed { Ok(()) } else { Err(ApiError::origin_not_allowed(origin)) }
+            if listed { Ok(tally) } else { Err(ApiError::origin_not_allowed(origin)) }
         }
-        _ => Ok(()),
+        _ => Ok(tally),
     }
 }
 
@@ -174,6 +184,10 @@ pub async fn browsers(request: Request, next: Next) -> Response {
         headers.insert(header::ACCESS_CONTROL_ALLOW_CREDENTIALS, HeaderValue::from_static("true"));
     }
     headers.append(header::VARY, HeaderValue::from_static("Origin"));
+    if headers.contains_key("ratelimit") {
+        let told = HeaderValue::from_static("RateLimit-Policy, RateLimit, Retry-After");
+        headers.insert(header::ACCESS_CONTROL_EXPOSE_HEADERS, told);
+    }
     if asks_first {
         let methods = HeaderValue::from_static("GET, POST, PUT, PATCH, DELETE");
         headers.insert(header::ACCESS_CONTROL_ALLOW_METHODS, methods);

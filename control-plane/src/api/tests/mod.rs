@@ -137,7 +137,9 @@ impl Stage {
                 request_bytes_max: 1 << 20,
                 response_bytes_max: 1 << 20,
                 storage_mib: 1024,
+                rates: Default::default(),
             },
+            rates: Default::default(),
             outbound: crate::OutboundSettings::default(),
             logs: Default::default(),
             npm: NpmSettings {
