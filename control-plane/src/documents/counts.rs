@@ -67,18 +67,21 @@ pub fn place(operation: &Operation) -> usize {
     }
 }
 
-/// What a store failed at that is nobody's fault who asked.
-pub fn failure(error: &StoreError) {
-    let what = match error.fault {
-        Fault::Caller => return,
-        Fault::Store => "store",
-        Fault::Database => "database",
-    };
+static FAILURES: LazyLock<[Counter; 2]> = LazyLock::new(|| {
     describe_counter!(
         "portico_store_failures_total",
         "Operations that failed because the store did, or a database that cannot be reached."
     );
-    counter!("portico_store_failures_total", "of" => what).increment(1);
+    ["store", "database"].map(|of| counter!("portico_store_failures_total", "of" => of))
+});
+
+/// What failed, when it is nobody's fault who asked.
+pub fn failure(error: &StoreError) {
+    match error.fault {
+        Fault::Caller => {}
+        Fault::Store => FAILURES[0].increment(1),
+        Fault::Database => FAILURES[1].increment(1),
+    }
 }
 
 /// What became of a transaction.
@@ -109,15 +112,13 @@ impl Ended {
     }
 
     pub fn count(self) {
-        let outcome = match self {
-            Self::Committed => "committed",
-            Self::Aborted => "aborted",
-            Self::Again => "again",
-            Self::Unknown => "unknown",
-            Self::Failed => "failed",
-            Self::Left => "left",
-        };
-        describe_counter!("portico_store_transactions_total", "Transactions of functions, by what became of them.");
-        counter!("portico_store_transactions_total", "outcome" => outcome).increment(1);
+        ENDS[self as usize].increment(1);
     }
 }
+
+/// In the order of [`Ended`].
+static ENDS: LazyLock<[Counter; 6]> = LazyLock::new(|| {
+    describe_counter!("portico_store_transactions_total", "Transactions of functions, by what became of them.");
+    ["committed", "aborted", "again", "unknown", "failed", "left"]
+        .map(|outcome| counter!("portico_store_transactions_total", "outcome" => outcome))
+});
