@@ -208,7 +208,7 @@ impl Region {
                             why: format!("{}: too many requests are under way", road.url()),
                         };
                     }
-                    Err(Failed::Broken(why)) => {
+                    Err(Failed::Broken { why, .. }) => {
                         return Err(Lost { outcome: Outcome::Broken, why: format!("{}: {why}", road.url()) });
                     }
                 }

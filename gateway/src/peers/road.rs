@@ -72,8 +72,8 @@ pub enum Failed {
     NotSent(String),
     /// Too many are under way to that node.
     Full,
-    /// The node may have seen it.
-    Broken(String),
+    /// The node may have seen it. `connection`: it is not this request alone that broke.
+    Broken { why: String, connection: bool },
 }
 
 /// The way to one node.
@@ -90,6 +90,8 @@ pub struct Road {
     turn: AtomicUsize,
     /// Connections made so far, and so the next one's number.
     dialed: AtomicU64,
+    /// The first that is not in doubt.
+    sound: AtomicU64,
 }
 
 #[derive(Default)]
@@ -143,6 +145,7 @@ impl Road {
             lines,
             turn: AtomicUsize::new(0),
             dialed: AtomicU64::new(0),
+            sound: AtomicU64::new(0),
         }
     }
 
@@ -182,8 +185,23 @@ impl Road {
                     tried = true;
                     place.line().forget(number).await;
                 }
-                Err(failed) => return Err(failed),
+                Err(failed) => {
+                    if let Failed::Broken { connection: true, .. } = failed {
+                        self.doubt(number);
+                    }
+                    return Err(failed);
+                }
             }
+        }
+    }
+
+    /// The connection with this number broke, perhaps because the node is gone: those made before now are not used for
+    /// anything new, lest each of them cost a request to find out, and the node is asked at once. One that was in doubt
+    /// already says nothing of those made since.
+    fn doubt(&self, number: u64) {
+        if number >= self.sound.load(Ordering::Relaxed) {
+            self.sound.fetch_max(self.dialed.load(Ordering::Relaxed), Ordering::Relaxed);
+            self.fell.notify_one();
         }
     }
 
@@ -191,10 +209,12 @@ impl Road {
     pub async fn watch(self: Arc<Self>) {
         loop {
             self.ask().await;
-            let pause = if self.standing() == Standing::Down { PEER_ASK_DOWN } else { PEER_ASK_UP };
-            tokio::select! { () = tokio::time::sleep(pause) => {}, () = self.fell.notified() => {
+            if self.standing() == Standing::Down {
                 tokio::time::sleep(PEER_ASK_DOWN).await;
-            } }
+                continue;
+            }
+            // A request may find out sooner that something is wrong.
+            let _ = tokio::time::timeout(PEER_ASK_UP, self.fell.notified()).await;
         }
     }
 
@@ -227,7 +247,7 @@ impl Road {
             let since = Instant::now();
             let response = match post(sender, request).await {
                 Ok(response) => response,
-                Err(Failed::NotSent(why) | Failed::Broken(why)) => return Err(why),
+                Err(Failed::NotSent(why) | Failed::Broken { why, .. }) => return Err(why),
                 Err(Failed::Full) => return Err("its connection is full".to_owned()),
             };
             let status = response.status();
@@ -260,7 +280,9 @@ impl Road {
     /// is down, and they are told without trying it themselves.
     async fn sender(&self, line: &Line, asking: bool) -> Result<(u64, Sender), String> {
         let mut made = line.made.lock().await;
-        if let Some((number, sender)) = made.as_ref().filter(|(_, sender)| !sender.is_closed()) {
+        let sound = self.sound.load(Ordering::Relaxed);
+        if let Some((number, sender)) = made.as_ref().filter(|(number, sender)| *number >= sound && !sender.is_closed())
+        {
             return Ok((*number, sender.clone()));
         }
         if !asking && self.standing() == Standing::Down {
@@ -316,24 +338,33 @@ async fn post(mut sender: Sender, request: Request<Full<Bytes>>) -> Result<Respo
             let unsent = error.take_message().is_some();
             let error = error.into_error();
             let why = in_full(&error);
-            Err(if unsent || never_seen(&error) { Failed::NotSent(why) } else { Failed::Broken(why) })
+            match of_http2(&error) {
+                _ if unsent => Err(Failed::NotSent(why)),
+                Some(error) if never_seen(error) => Err(Failed::NotSent(why)),
+                error => Err(Failed::Broken { why, connection: !error.is_some_and(h2::Error::is_reset) }),
+            }
         }
     }
 }
 
 /// Whether the node says that it has done nothing with the request.
-fn never_seen(error: &hyper::Error) -> bool {
+fn never_seen(error: &h2::Error) -> bool {
+    let reason = error.reason();
+    error.is_remote()
+        && ((error.is_go_away() && reason == Some(h2::Reason::NO_ERROR))
+            || (error.is_reset() && reason == Some(h2::Reason::REFUSED_STREAM)))
+}
+
+/// What HTTP/2 itself says of an error.
+fn of_http2(error: &hyper::Error) -> Option<&h2::Error> {
     let mut source = error.source();
     while let Some(cause) = source {
-        if let Some(error) = cause.downcast_ref::<h2::Error>() {
-            let reason = error.reason();
-            return error.is_remote()
-                && ((error.is_go_away() && reason == Some(h2::Reason::NO_ERROR))
-                    || (error.is_reset() && reason == Some(h2::Reason::REFUSED_STREAM)));
+        if let Some(error) = cause.downcast_ref() {
+            return Some(error);
         }
         source = cause.source();
     }
-    false
+    None
 }
 
 /// An error with what brought it about.

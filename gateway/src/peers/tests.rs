@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use http::{Response, StatusCode};
+use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpListener;
 
 use super::*;
@@ -58,7 +59,7 @@ impl Node {
         self.seen.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    async fn serve(self, stream: tokio::net::TcpStream) {
+    async fn serve(self, stream: impl AsyncRead + AsyncWrite + Unpin) {
         let mut connection = h2::server::handshake(stream).await.unwrap();
         while let Some(Ok((request, mut respond))) = connection.accept().await {
             let healthy = request.uri().path() == "/health";
@@ -222,4 +223,43 @@ async fn an_address_that_swallows_everything_is_given_up_once() {
     let since = Instant::now();
     assert_eq!(call(&region).await, Err(Outcome::Down));
     assert!(since.elapsed() < Duration::from_millis(100), "{:?}", since.elapsed());
+}
+
+#[tokio::test]
+async fn over_tls_a_peer_must_be_who_its_url_says() {
+    let made = rcgen::generate_simple_self_signed(vec!["localhost".to_owned()]).unwrap();
+    let certificate = made.cert.der().clone();
+    let key = rustls::pki_types::PrivateKeyDer::try_from(made.signing_key.serialize_der()).unwrap();
+    let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
+    let config = rustls::ServerConfig::builder_with_provider(provider).with_safe_default_protocol_versions().unwrap();
+    let config = config.with_no_client_auth().with_single_cert(vec![certificate.clone()], key).unwrap();
+    let mut with_h2 = config.clone();
+    with_h2.alpn_protocols = vec![b"h2".to_vec()];
+    let other = rcgen::generate_simple_self_signed(vec!["localhost".to_owned()]).unwrap().cert.der().clone();
+    for (server, authority, host, trouble) in [
+        (&with_h2, &certificate, "localhost", ""),
+        (&with_h2, &other, "localhost", "TLS: "),
+        (&with_h2, &certificate, "127.0.0.1", "TLS: "),
+        (&config, &certificate, "localhost", "HTTP/2"),
+    ] {
+        let acceptor = tokio_rustls::TlsAcceptor::from(Arc::new(server.clone()));
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let port = listener.local_addr().unwrap().port();
+        tokio::spawn(async move {
+            while let Ok((stream, _)) = listener.accept().await {
+                if let Ok(stream) = acceptor.accept(stream).await {
+                    tokio::spawn(Node::default().serve(stream));
+                }
+            }
+        });
+        let url = NodeUrl { tls: true, host: host.to_owned(), port, authority: format!("{host}:{port}") };
+        let trust = line::trust(std::slice::from_ref(authority)).unwrap();
+        let mut region = region(&[]);
+        let road = Arc::new(Road::new("aws-eu-west-1".to_owned(), 0, Dialer::new(url, &trust)));
+        Arc::get_mut(&mut region).unwrap().roads = vec![road];
+        let answer = call(&region).await;
+        assert_eq!(answer.is_ok(), trouble.is_empty(), "{host}: {answer:?}");
+        let said = region.roads[0].trouble();
+        assert!(said.contains(trouble) && said.is_empty() == trouble.is_empty(), "{host}: {said}");
+    }
 }
