@@ -331,8 +331,10 @@ pub const HANDSHAKES_WAITING_MAX: usize = 512;
 /// A handshake that comes so long after the last one's arithmetic need not wait for the core to turn.
 pub const HANDSHAKE_REST: std::time::Duration = std::time::Duration::from_micros(200);
 
-/// What is read of a new connection at first, in bytes. A client hello has 200 to 1800; the rest is read where it belongs.
+/// What a client's hello is given room for at a time, in bytes. One has 200 to 1800.
 pub const HELLO_BYTES: usize = 1024;
+/// Longest record that TLS allows without encryption, in bytes. Past it the TLS library refuses: an alert, and closed.
+pub const HELLO_RECORD_BYTES_MAX: usize = 16 * 1024;
 
 /// How long a key makes session tickets, in seconds; it is understood for as long again. Half a day after it was made,
 /// nobody can resume a session with it any more.

@@ -144,19 +144,36 @@ async fn shake_hands(
     mut ahead: Vec<u8>,
     deadline: &Deadline,
 ) -> Result<TlsStream<PlainStream>, End> {
-    if ahead.is_empty() {
-        let (read, first) = stream.read(Vec::with_capacity(limits::HELLO_BYTES), deadline).await;
-        match read {
-            Ok(length) if length > 0 => ahead = first,
-            _ => return Err(gone(deadline)),
+    // Until its first record is whole, a hello costs what has come of it and not a session.
+    while is_partial(&ahead) {
+        ahead.reserve(limits::HELLO_BYTES);
+        let (read, gathered) = stream.read(ahead, deadline).await;
+        ahead = gathered;
+        if !read.is_ok_and(|length| length > 0) {
+            return Err(gone(deadline));
         }
     }
     // Every TLS connection begins with a record that holds a handshake message.
-    if ahead.first() != Some(&22) {
+    if ahead.first() != Some(&HANDSHAKE) {
         return Err(explain(core, stream, deadline).await);
     }
     // Boxed: what follows has more to remember than those who say nothing should be given.
     Box::pin(agree(core, tls, stream, ahead, deadline)).await
+}
+
+/// The type of records that hold handshake messages (RFC 8446, section 5.1).
+const HANDSHAKE: u8 = 22;
+
+/// Whether these may be the first bytes of a record that goes on. Its head is five bytes: type, version, length. What is no
+/// such record, and what is longer than one may be, is for others to refuse.
+fn is_partial(ahead: &[u8]) -> bool {
+    match ahead {
+        [] => true,
+        [HANDSHAKE, _, _, high, low, rest @ ..] => {
+            rest.len() < usize::from(u16::from_be_bytes([*high, *low])).min(limits::HELLO_RECORD_BYTES_MAX)
+        }
+        [first, ..] => *first == HANDSHAKE,
+    }
 }
 
 /// From the client's hello on.
@@ -215,4 +232,30 @@ async fn explain(core: &Core, mut stream: Stream, deadline: &Deadline) -> End {
     let _ = stream.write(answer, deadline).await;
     stream.shutdown(deadline).await;
     End::NotTls
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_hello_is_gathered_until_its_record_is_whole() {
+        for (ahead, partial) in [
+            (&[][..], true),
+            (&[22], true),
+            (&[22, 3, 1, 0], true),
+            (&[22, 3, 1, 0, 3, 1, 2], true),
+            (&[22, 3, 1, 0, 3, 1, 2, 3], false),
+            (&[22, 3, 1, 0, 3, 1, 2, 3, 4], false),
+            (&[22, 3, 1, 0, 0], false),
+            (b"G", false),
+            (b"GET / HTTP/1.1", false),
+            (&[128, 46, 1], false),
+        ] {
+            assert_eq!(is_partial(ahead), partial, "{ahead:?}");
+        }
+        let mut endless = vec![22, 3, 1, 255, 255];
+        endless.resize(5 + limits::HELLO_RECORD_BYTES_MAX, 0);
+        assert!(!is_partial(&endless), "no record is so long");
+    }
 }
