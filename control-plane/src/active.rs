@@ -1,8 +1,8 @@
 //! From records to what requests are checked against.
 //!
 //! In: an app's record, its live configuration, secrets, keys and settings. Out: an [`ActiveApp`], published in the
-//! snapshot. Whatever changes one of the inputs calls [`ControlPlane::republish`] afterwards; there is no other way into
-//! the snapshot, so what is served is always what the catalog says.
+//! snapshot. Whatever changes one of the inputs calls [`ControlPlane::changed`] afterwards, and `fleet` calls this, here
+//! and on every other node; there is no other way into the snapshot, so what is served is always what the catalog says.
 //!
 //! Not here: code. A host that needs it asks `bundles`.
 
@@ -11,26 +11,18 @@ use std::fmt;
 use std::sync::Arc;
 
 use storage::StoreError;
-use storage::catalog::{StoredApiKey, StoredSecret};
+use storage::catalog::{ServedRecords, StoredApiKey, StoredSecret};
 use storage::model::{
     ActiveApp, ActiveEndpoint, ActiveFunction, ApiKeyIdentity, App, AppConfig, AppId, AppLimits, BundleId, CallCount,
     DeploymentId, EndpointRate, FunctionConfig, OperationCount, SecretText, SharedCell, Validation,
 };
 
 use crate::documents::sources;
+use crate::fleet::shelf::MadeOf;
 use crate::settings::AppSettings;
 use crate::users::providers;
 use crate::vault::Vault;
 use crate::{ControlPlane, cors, guard, payload, rate, rules, signature};
-
-/// Whether hosts must load the app anew.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum NewBundle {
-    /// Code, values or secrets changed.
-    Yes,
-    /// Only who may call changed.
-    No,
-}
 
 /// Why an app could not be published.
 #[derive(Debug)]
@@ -56,29 +48,26 @@ impl From<StoreError> for ActivateError {
 }
 
 impl ControlPlane {
-    /// Makes the snapshot say what the catalog says about one app. Calls for one app must follow one another.
-    pub(crate) async fn republish(&self, app: AppId, new_bundle: NewBundle) -> Result<(), ActivateError> {
-        let Some(app) = self.catalog.app(app).await? else { return Ok(()) };
-        let Some(live) = app.live else { return Ok(()) };
-        let deployment = self
-            .catalog
-            .deployment(live)
-            .await?
-            .ok_or_else(|| ActivateError::Damaged(format!("the live deployment {live} is missing")))?;
+    /// Makes the snapshot say what one app's records say; `new_code` says whether hosts must load it anew. Calls for one app
+    /// must follow one another.
+    pub(crate) fn activate(
+        &self,
+        records: &ServedRecords,
+        made_of: &MadeOf,
+        new_code: bool,
+    ) -> Result<(), ActivateError> {
+        let ServedRecords { app, deployment, secrets, api_keys, settings } = records;
         let config = payload::recall(&deployment.config).map_err(ActivateError::Damaged)?.config;
         let mut config = payload::filled(&config);
-        let secrets = open_secrets(&self.vault, app.id, &self.catalog.secrets(app.id).await?);
-        let api_keys = self.catalog.api_keys(app.id).await?;
-        let settings = AppSettings::recall(&self.catalog.settings(app.id).await?);
-        let kept = match new_bundle {
-            NewBundle::No => self.snapshots.load().find(app.client_app_id.as_str()).map(|active| active.bundle),
-            NewBundle::Yes => None,
-        };
-        let bundle = kept.unwrap_or_else(|| self.bundles.announce(app.id, live));
+        let secrets = open_secrets(&self.vault, app.id, secrets);
+        let settings = AppSettings::recall(settings);
+        let kept = self.snapshots.load().find(app.client_app_id.as_str()).map(|active| active.bundle);
+        let bundle =
+            kept.filter(|_| !new_code).unwrap_or_else(|| self.bundles.announce(app.id, deployment.id, made_of));
         if self.imports.undeclared_private {
             config.functions.iter_mut().for_each(|function| function.private |= !function.declared);
         }
-        let active = active_app(&app, live, bundle, &config, &secrets, &api_keys, &settings, self.limits)
+        let active = active_app(app, deployment.id, bundle, &config, &secrets, api_keys, &settings, self.limits)
             .map_err(ActivateError::Damaged)?;
         self.logs.hide(app.id, secrets.into_values().collect());
         self.snapshots.publish(active);

@@ -50,6 +50,27 @@ pub struct AdminKeySettings {
     pub group_id: Option<GroupId>,
 }
 
+impl AdminKeySettings {
+    /// What is set here, and where nothing is, what `others` say.
+    pub(crate) fn or(self, others: &Self) -> Self {
+        Self {
+            public: self.public.or_else(|| others.public.clone()),
+            private: self.private.or_else(|| others.private.clone()),
+            group_id: self.group_id.or(others.group_id),
+        }
+    }
+
+    pub(crate) fn is_whole(&self) -> bool {
+        self.public.is_some() && self.private.is_some() && self.group_id.is_some()
+    }
+}
+
+impl From<&AdminKey> for AdminKeySettings {
+    fn from(key: &AdminKey) -> Self {
+        Self { public: Some(key.public.clone()), private: Some(key.private.clone()), group_id: Some(key.group) }
+    }
+}
+
 /// Name and password of the development login; both are an administrator's of the first group.
 #[derive(Debug, Clone)]
 pub struct LocalLogin {
@@ -173,7 +194,7 @@ fn make() -> io::Result<AdminKeySettings> {
 }
 
 /// What the file says: the pair as it is in force, so that a client reading the file can log in.
-fn written(made: &AdminKeySettings, set: &AdminKeySettings) -> String {
+pub(crate) fn written(made: &AdminKeySettings, set: &AdminKeySettings) -> String {
     let private = set.private.as_ref().or(made.private.as_ref()).map(SecretText::reveal);
     let record = json!({
         "public": set.public.as_ref().or(made.public.as_ref()),
@@ -183,7 +204,7 @@ fn written(made: &AdminKeySettings, set: &AdminKeySettings) -> String {
     format!("{record}\n")
 }
 
-fn parse(path: &Path, text: &str) -> io::Result<AdminKeySettings> {
+pub(crate) fn parse(path: &Path, text: &str) -> io::Result<AdminKeySettings> {
     let wrong = |what: String| io::Error::new(io::ErrorKind::InvalidData, format!("{}: {what}", path.display()));
     let record: Json = serde_json::from_str(text).map_err(|error| wrong(error.to_string()))?;
     let field = |name: &str| record.get(name).and_then(Json::as_str);

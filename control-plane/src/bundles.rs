@@ -1,7 +1,8 @@
 //! What hosts load, made when a host asks for it.
 //!
 //! In: a bundle id that was announced when its app was published. Out: the encoded bundle, made from the deployment, its
-//! code cache and the app's values and secrets as they are now. A few are kept ready; the id of a replaced bundle can be
+//! code cache and the app's values and secrets as they are now, by this node or, where nodes share a Redis, by another
+//! one. A few are kept ready; the id of a replaced bundle can be
 //! asked for until every call that was admitted with it must have ended.
 //!
 //! Not here: when a bundle is replaced (`active`).
@@ -19,6 +20,7 @@ use storage::catalog::Deployment;
 use storage::model::{App, AppConfig, AppId, BundleId, DeploymentId, RunAs, SecretText, script_function};
 
 use crate::active::open_secrets;
+use crate::fleet::shelf::{self, MadeOf, Shelves};
 use crate::limits::{BUNDLE_CACHE_BYTES_MAX, OLD_BUNDLE_LIFE};
 use crate::vault::Vault;
 use crate::{dependencies, payload};
@@ -28,6 +30,7 @@ use crate::{dependencies, payload};
 pub struct Bundles {
     catalog: Catalog,
     vault: Arc<Vault>,
+    shelves: Shelves,
     known: Arc<Mutex<Known>>,
 }
 
@@ -64,6 +67,7 @@ impl Drop for Lent {
 struct Origin {
     app: AppId,
     deployment: DeploymentId,
+    made_of: MadeOf,
     replaced: Option<Instant>,
 }
 
@@ -73,12 +77,12 @@ struct Ready {
 }
 
 impl Bundles {
-    pub fn new(catalog: Catalog, vault: Arc<Vault>) -> Self {
-        Self { catalog, vault, known: Arc::default() }
+    pub fn new(catalog: Catalog, vault: Arc<Vault>, shelves: Shelves) -> Self {
+        Self { catalog, vault, shelves, known: Arc::default() }
     }
 
     /// A new id for what `deployment` is from now on. The app's former bundle is on its way out.
-    pub fn announce(&self, app: AppId, deployment: DeploymentId) -> BundleId {
+    pub fn announce(&self, app: AppId, deployment: DeploymentId, made_of: &MadeOf) -> BundleId {
         let bundle = BundleId::new();
         let now = Instant::now();
         let mut known = self.lock();
@@ -86,7 +90,7 @@ impl Bundles {
         if let Some(origin) = former.and_then(|former| known.origins.get_mut(&former)) {
             origin.replaced = Some(now);
         }
-        known.origins.insert(bundle, Origin { app, deployment, replaced: None });
+        known.origins.insert(bundle, Origin { app, deployment, made_of: *made_of, replaced: None });
         if let Some(former) = former {
             known.drop_ready(former);
             known.forget_old(app, now);
@@ -114,7 +118,7 @@ impl Bundles {
     /// A bundle like `deployment`'s with one function more.
     pub async fn lend(&self, app: AppId, deployment: DeploymentId, more: BundleFunction) -> Result<Lent, String> {
         let id = BundleId::new();
-        let mut bundle = self.build(app, id, deployment).await?;
+        let (mut bundle, _) = self.build(app, id, deployment).await?;
         bundle.functions.push(more);
         self.lock().lent.insert(id, (app, bundle.encode().into()));
         Ok(Lent { bundles: self.clone(), id })
@@ -133,7 +137,15 @@ impl Bundles {
             }
             origin
         };
-        let encoded: Arc<[u8]> = self.build(app, bundle, origin.deployment).await?.encode().into();
+        let encoded: Arc<[u8]> = match self.shelves.code(app, &origin.made_of).await {
+            Some(encoded) => encoded.into(),
+            None => {
+                let (made, made_of) = self.build(app, bundle, origin.deployment).await?;
+                let encoded: Arc<[u8]> = made.encode().into();
+                self.shelves.put_code(app, &made_of, &encoded);
+                encoded
+            }
+        };
         let mut known = self.lock();
         if known.origins.get(&bundle).is_some_and(|origin| origin.replaced.is_none()) {
             known.keep_ready(bundle, encoded.clone());
@@ -141,20 +153,23 @@ impl Bundles {
         Ok(encoded)
     }
 
-    async fn build(&self, app: AppId, bundle: BundleId, deployment: DeploymentId) -> Result<Bundle, String> {
+    /// Gives what it was made of too, which may be more than what was announced.
+    async fn build(&self, app: AppId, bundle: BundleId, deployment: DeploymentId) -> Result<(Bundle, MadeOf), String> {
         let failed = |error: storage::StoreError| format!("bundle {bundle} of app {app}: {error}");
         let missing = |what: &str| format!("bundle {bundle} of app {app}: {what} is gone");
         let record = self.catalog.app(app).await.map_err(failed)?.ok_or_else(|| missing("the app"))?;
         let deployment =
             self.catalog.deployment(deployment).await.map_err(failed)?.ok_or_else(|| missing("its deployment"))?;
-        let secrets = open_secrets(&self.vault, app, &self.catalog.secrets(app).await.map_err(failed)?);
+        let sealed = self.catalog.secrets(app).await.map_err(failed)?;
+        let made_of = shelf::made_of(&record, deployment.id, &sealed);
+        let secrets = open_secrets(&self.vault, app, &sealed);
         let config = payload::filled(&payload::recall(&deployment.config)?.config);
         let mut made = bundle_of(&record, &deployment, &config, &secrets);
         if let Some(script) = deployment.packages {
             let bytes = self.catalog.blob(app, script).await.map_err(failed)?;
             made.packages = Some(dependencies::decode(&bytes.ok_or_else(|| missing("the script of its packages"))?)?);
         }
-        Ok(made)
+        Ok((made, made_of))
     }
 
     fn lock(&self) -> std::sync::MutexGuard<'_, Known> {

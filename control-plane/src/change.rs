@@ -54,7 +54,7 @@ impl ControlPlane {
         sender: &Sender,
         edit: impl FnOnce(&mut Stored) -> Result<T, E>,
     ) -> Result<T, ChangeError<E>> {
-        let _alone = self.changing.of(app).await;
+        let _alone = self.fleet.alone(app).await?;
         let app = self.catalog.app(app).await?.ok_or_else(|| gone(app))?;
         let draft = self.catalog.draft(app.id).await?;
         let mut stored = match &draft {

@@ -6,7 +6,8 @@
 //!
 //! The rooms inside, in the order a change passes them: `api` (one resource a file, the only status codes), `payload`
 //! (the JSON of imports and exports), `check` (everything that can be wrong), `dependencies` (npm packages), `publish`
-//! (compile, then flip one record), `active` (what requests are checked against), `bundles` (what hosts load). `users` says
+//! (compile, then flip one record), `active` (what requests are checked against), `bundles` (what hosts load). `fleet` makes
+//! changes seen on every node that shares the catalog. `users` says
 //! who callers are and `guard` what rule expressions see of their calls; `documents` and `outbound` answer running
 //! functions, `logs` keeps what they said, `vault` keeps secrets.
 //!
@@ -27,6 +28,7 @@ mod diff;
 pub mod directory;
 mod documents;
 pub mod export;
+mod fleet;
 pub mod guard;
 mod indexes;
 pub mod layout;
@@ -47,13 +49,11 @@ mod unified;
 pub mod users;
 mod vault;
 
-use std::collections::HashMap;
 use std::fmt;
 use std::io;
 use std::path::PathBuf;
-use std::sync::{Arc, Mutex, OnceLock, PoisonError, Weak};
+use std::sync::{Arc, OnceLock};
 
-use futures_util::TryStreamExt;
 use futures_util::future::BoxFuture;
 
 use isolate_pool::compiler::Compile;
@@ -65,10 +65,12 @@ use storage::{Catalog, Store, StoreError};
 pub use admins::{AdminKey, AdminKeySettings, LocalLogin, Role};
 pub use api::{Correlated, Peer};
 pub use documents::sources::NamedCluster;
+pub use fleet::{FleetHealth, FleetSettings, WrongVault};
 pub use logs::LogSink;
 pub use outbound::OutboundSettings;
 pub use publish::PublishError;
 pub use runner::{FunctionCall, Ran, Runner};
+pub use vault::VaultKey;
 
 /// What the control plane needs to know, decided by whoever starts it.
 pub struct ControlPlaneConfig {
@@ -79,6 +81,10 @@ pub struct ControlPlaneConfig {
     pub named_clusters: Vec<NamedCluster>,
     pub snapshots: Arc<Snapshots>,
     pub compiler: Arc<dyn Compile>,
+    /// Where the vault's key comes from.
+    pub vault_key: VaultKey,
+    /// Which other nodes there are.
+    pub fleet: FleetSettings,
     /// Parts of the first key pair that the operator set.
     pub admin_key: AdminKeySettings,
     /// Further key pairs, each with a group of its own or a lesser role.
@@ -125,6 +131,7 @@ pub enum OpenError {
     /// A file of the data directory; the text names it.
     File(PathBuf, io::Error),
     Store(StoreError),
+    Vault(WrongVault),
 }
 
 impl fmt::Display for OpenError {
@@ -132,6 +139,7 @@ impl fmt::Display for OpenError {
         match self {
             Self::File(path, error) => write!(f, "{}: {error}", path.display()),
             Self::Store(error) => write!(f, "the catalog cannot be read: {error}"),
+            Self::Vault(wrong) => wrong.fmt(f),
         }
     }
 }
@@ -141,6 +149,12 @@ impl std::error::Error for OpenError {}
 impl From<StoreError> for OpenError {
     fn from(error: StoreError) -> Self {
         Self::Store(error)
+    }
+}
+
+impl From<WrongVault> for OpenError {
+    fn from(wrong: WrongVault) -> Self {
+        Self::Vault(wrong)
     }
 }
 
@@ -161,7 +175,7 @@ pub struct ControlPlane {
     users: Arc<users::Users>,
     sources: Arc<documents::sources::Sources>,
     outbound: Arc<outbound::Outbound>,
-    changing: ChangeLocks,
+    fleet: Arc<fleet::Fleet>,
     packages: dependencies::Packages,
     backups: api::Backups,
     index_failures: Arc<indexes::Failures>,
@@ -193,28 +207,34 @@ impl ControlPlane {
     pub async fn open(config: ControlPlaneConfig) -> Result<Arc<Self>, OpenError> {
         let file = |name: &str| config.data_dir.join(name);
         std::fs::create_dir_all(&config.data_dir).map_err(|error| OpenError::File(config.data_dir.clone(), error))?;
-        let vault_path = file("vault.key");
-        let vault = vault::Vault::open(&vault_path).map_err(|error| OpenError::File(vault_path, error))?;
-        let vault = Arc::new(vault);
+        let catalog = Catalog::new(config.store);
+        let vault = Arc::new(fleet::keys::vault(&config.vault_key, &file("vault.key"), &catalog).await?);
         let admin_path = file("admin-key.json");
-        let admins = admins::Admins::open(&admin_path, config.admin_key, config.more_admin_keys, config.local_login)
+        let admin_key = if config.fleet.shared {
+            fleet::keys::admin_key(config.admin_key, &admin_path, &vault, &catalog).await?
+        } else {
+            config.admin_key
+        };
+        let admins = admins::Admins::open(&admin_path, admin_key, config.more_admin_keys, config.local_login)
             .map_err(|error| OpenError::File(admin_path, error))?;
         let logs_path = file("logs");
         let logs = LogSink::open(logs_path.clone(), config.logs).map_err(|error| OpenError::File(logs_path, error))?;
         let npm_path = file("npm");
         let packages = dependencies::Packages::open(config.npm, &npm_path)
             .map_err(|problem| OpenError::File(npm_path, io::Error::other(problem)))?;
-        let catalog = Catalog::new(config.store);
+        let fleet = fleet::Fleet::new(catalog.clone(), vault.clone(), config.fleet);
         let guard = Arc::new(config.outbound.guard.clone());
         let sources = documents::sources::Sources::new(catalog.store().clone(), config.named_clusters, guard);
         let outbound = outbound::Outbound::new(config.outbound);
         let documents = Arc::new(outbound::document::Documents(outbound.clone()));
         let runtime = tokio::runtime::Handle::current();
-        let users = users::Users::start(catalog.clone(), sources.clone(), vault.clone(), documents, runtime)
-            .map_err(|error| OpenError::File(config.data_dir.clone(), error))?;
-        let sessions = sessions::Sessions::open(&vault, &catalog).await?;
+        let tell = fleet.tell.clone();
+        let users =
+            users::Users::start(catalog.clone(), tell.clone(), sources.clone(), vault.clone(), documents, runtime)
+                .map_err(|error| OpenError::File(config.data_dir.clone(), error))?;
+        let sessions = sessions::Sessions::open(&vault, &catalog, tell).await?;
         let control_plane = Arc::new(Self {
-            bundles: bundles::Bundles::new(catalog.clone(), vault.clone()),
+            bundles: bundles::Bundles::new(catalog.clone(), vault.clone(), fleet.shelves.clone()),
             catalog,
             vault,
             admins,
@@ -229,13 +249,13 @@ impl ControlPlane {
             users,
             sources,
             outbound,
-            changing: ChangeLocks::default(),
+            fleet,
             packages,
             backups: api::Backups::new(file("backups")),
             index_failures: Arc::default(),
             runner: OnceLock::new(),
         });
-        control_plane.publish_all().await?;
+        control_plane.start_following().await?;
         Ok(control_plane)
     }
 
@@ -267,16 +287,9 @@ impl ControlPlane {
         Arc::new(caller::CallerSession::new(documents, self.outbound.clone(), id))
     }
 
-    async fn publish_all(self: &Arc<Self>) -> Result<(), StoreError> {
-        let apps = self.catalog.apps().await?;
-        futures_util::stream::iter(apps.into_iter().filter(|app| app.live.is_some()).map(Ok))
-            .try_for_each_concurrent(limits::OPENING_APPS_MAX, |app| async move {
-                if let Err(error) = self.republish(app.id, active::NewBundle::Yes).await {
-                    tracing::error!(app = %app.client_app_id, %error, "this app is not served");
-                }
-                Ok(())
-            })
-            .await
+    /// How this node stands to its catalog and to Redis.
+    pub fn fleet_health(&self) -> FleetHealth {
+        self.fleet.health()
     }
 }
 
@@ -289,27 +302,5 @@ impl Services for ControlPlane {
 impl fmt::Debug for ControlPlane {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("ControlPlane")
-    }
-}
-
-/// One lock per app that is being changed: changes of one app follow one another, those of different apps do not wait.
-#[derive(Debug, Default)]
-struct ChangeLocks(Mutex<HashMap<AppId, Weak<tokio::sync::Mutex<()>>>>);
-
-impl ChangeLocks {
-    async fn of(&self, app: AppId) -> tokio::sync::OwnedMutexGuard<()> {
-        let lock = {
-            let mut locks = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-            match locks.get(&app).and_then(Weak::upgrade) {
-                Some(lock) => lock,
-                None => {
-                    locks.retain(|_, lock| lock.strong_count() > 0);
-                    let lock = Arc::new(tokio::sync::Mutex::new(()));
-                    locks.insert(app, Arc::downgrade(&lock));
-                    lock
-                }
-            }
-        };
-        lock.lock_owned().await
     }
 }

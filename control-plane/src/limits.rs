@@ -361,3 +361,38 @@ pub const INDEX_FAILURES_KEPT: usize = 1_000;
 
 /// How long a user's program is asked to wait when no isolate host has room for its call, seconds: the least that can be said.
 pub const RETRY_AFTER_S: u64 = 1;
+/// How often a node that shares its catalog looks for changes of others, unless set. Two small reads; with Redis this is
+/// only for hints that were lost. It bounds how old what a node serves may be.
+pub const FLEET_POLL: Duration = Duration::from_secs(1);
+
+/// How long one read of a shared catalog may take while a node follows it. Past it the store counts as gone, until the next
+/// look.
+pub const FLEET_LOOK: Duration = Duration::from_secs(2);
+
+/// How long a change waits for another node that is changing the same app. Past it: 503.
+pub const CHANGE_WAIT: Duration = Duration::from_secs(60);
+
+/// How often it looks meanwhile.
+pub const MARK_LOOK: Duration = Duration::from_millis(25);
+
+/// How often a node shows that its changes in progress go on, and how long it may show nothing before others take it for
+/// ended and finish them in its place.
+pub const MARK_BEAT: Duration = Duration::from_secs(2);
+pub const MARK_BELIEVED: Duration = Duration::from_secs(10);
+const _: () = assert!(MARK_BELIEVED.as_secs() >= 4 * MARK_BEAT.as_secs(), "a beat may be late");
+
+/// Pause between attempts to end a change while the store is gone.
+pub const MARK_RELEASE_RETRY: Duration = Duration::from_secs(1);
+
+/// How far back a node looks for notices: as far as clocks of nodes may differ, and a poll may take.
+pub const NOTICES_OVERLAP: Duration = Duration::from_secs(30);
+
+/// How long notices are kept, and how often old ones are removed.
+pub const NOTICES_LIFE: Duration = Duration::from_secs(600);
+pub const NOTICES_TIDIED: Duration = Duration::from_secs(60);
+
+/// How long an entry lies in Redis after it was written. Whoever misses it reads the store.
+pub const SHELF_LIFE: Duration = Duration::from_secs(3600);
+
+/// Bytes of a bundle that is kept in Redis; larger ones are read from the store by each node, which is rare and slow anyway.
+pub const SHELF_CODE_BYTES_MAX: usize = 1024 * 1024;

@@ -18,7 +18,7 @@ use storage::catalog::{Deployment, DeploymentStatus};
 use storage::model::{App, AppConfig, DeploymentId, DraftId, Environment, RunAs, script_function};
 
 use crate::ControlPlane;
-use crate::active::{ActivateError, NewBundle};
+use crate::active::ActivateError;
 use crate::check::{Against, check};
 use crate::dependencies::Built;
 use crate::layout::Places;
@@ -137,7 +137,7 @@ impl ControlPlane {
         }
         self.catalog.put_deployment(&deployment).await?;
         self.catalog.put_app(&live_with(app, id, stored.config.environment)).await?;
-        let failure = self.republish(app.id, NewBundle::Yes).await.err().map(PublishError::from);
+        let failure = self.changed(app.id).await.err().map(PublishError::from);
         self.catalog.prune_deployments(app.id, DEPLOYMENTS_KEPT).await?;
         for warning in &stored.warnings {
             tracing::warn!(app = %app.client_app_id, deployment = %id, "{warning}");

@@ -6,13 +6,13 @@
 use std::collections::HashMap;
 use std::sync::{PoisonError, RwLock};
 
-use bson::rawdoc;
 use jsonwebtoken::errors::ErrorKind;
 use jsonwebtoken::{Algorithm, DecodingKey, EncodingKey, Header, Validation};
 use serde::{Deserialize, Serialize};
 
 use storage::{Catalog, StoreError};
 
+use crate::fleet::Tell;
 use crate::limits::{ACCESS_TOKEN_SECONDS, REFRESH_TOKEN_SECONDS};
 use crate::vault::{Purpose, Vault};
 
@@ -76,12 +76,13 @@ pub struct Sessions {
     signing: EncodingKey,
     reading: DecodingKey,
     catalog: Catalog,
+    tell: Tell,
     /// Session id to the time its refresh token would have expired, epoch seconds.
     ended: RwLock<HashMap<String, i64>>,
 }
 
 impl Sessions {
-    pub async fn open(vault: &Vault, catalog: &Catalog) -> Result<Self, StoreError> {
+    pub async fn open(vault: &Vault, catalog: &Catalog, tell: Tell) -> Result<Self, StoreError> {
         let key = vault.key_for(Purpose::AdminSessions);
         let mut ended = HashMap::new();
         if let Some(stored) = catalog.meta(ENDED_KEY).await? {
@@ -97,6 +98,7 @@ impl Sessions {
             signing: EncodingKey::from_secret(&key),
             reading: DecodingKey::from_secret(&key),
             catalog: catalog.clone(),
+            tell,
             ended: RwLock::new(ended),
         })
     }
@@ -137,20 +139,24 @@ impl Sessions {
         Ok(SessionOf { user_id: claims.sub, session_id: claims.sid, expires_at: claims.exp })
     }
 
-    /// Ends a session: none of its tokens is accepted any more, also after a restart.
+    /// Ends a session: none of its tokens is accepted any more, also after a restart and on other nodes.
     pub async fn end(&self, session: &SessionOf, now: i64) -> Result<(), StoreError> {
-        let record = {
+        let over = {
             let mut ended = self.ended.write().unwrap_or_else(PoisonError::into_inner);
+            let over: Vec<String> =
+                ended.iter().filter(|(_, until)| **until <= now).map(|(session, _)| session.clone()).collect();
             ended.retain(|_, until| *until > now);
             ended.insert(session.session_id.clone(), session.expires_at);
-            let mut record = rawdoc! {};
-            for (session, until) in ended.iter() {
-                let Ok(key) = bson::raw::CString::try_from(session.clone()) else { continue };
-                record.append(key, *until);
-            }
-            record
+            over
         };
-        self.catalog.put_meta(ENDED_KEY, &record).await
+        let set = [(session.session_id.clone(), session.expires_at)];
+        self.catalog.edit_meta(ENDED_KEY, &set, &over).await?;
+        self.tell.admin_session(&session.session_id, session.expires_at).await
+    }
+
+    /// Another node ended a session.
+    pub fn note_ended(&self, session_id: String, until: i64) {
+        self.ended.write().unwrap_or_else(PoisonError::into_inner).insert(session_id, until);
     }
 
     fn sign(&self, user_id: &str, session_id: &str, kind: TokenKind, now: i64, life_seconds: i64) -> String {

@@ -1,7 +1,7 @@
 //! Secrets at rest.
 //!
 //! In: a secret's text and where it belongs. Out: sealed bytes that open only there. One master key lies in
-//! `vault.key` beside the data; every use has a key of its own derived from it, so that what was made for one purpose
+//! `vault.key` beside the data, or wherever the operator keeps it; nodes that share a catalog have the same one. Every use has a key of its own derived from it, so that what was made for one purpose
 //! (a sealed secret, a session token) is worth nothing for another.
 //!
 //! Not here: who may read a secret (nobody, through the Admin API), and rotation of the master key.
@@ -9,7 +9,7 @@
 use std::fs;
 use std::io::{self, Write};
 use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use aws_lc_rs::aead::{AES_256_GCM, Aad, NONCE_LEN, Nonce, RandomizedNonceKey};
 use hmac::{Hmac, KeyInit, Mac};
@@ -26,6 +26,12 @@ pub enum Purpose {
     AppSecrets,
     AdminSessions,
     UserSessions,
+    /// The admin key pair, where nodes share it through the catalog.
+    AdminKey,
+    /// What nodes keep for each other outside the store, and what they keep for a start without it.
+    FleetCache,
+    /// Tells whether two vaults have the same master key, and nothing else.
+    Check,
 }
 
 impl Purpose {
@@ -34,8 +40,23 @@ impl Purpose {
             Self::AppSecrets => "portico/1/app-secrets",
             Self::AdminSessions => "portico/1/admin-sessions",
             Self::UserSessions => "portico/1/user-sessions",
+            Self::AdminKey => "portico/1/admin-key",
+            Self::FleetCache => "portico/1/fleet-cache",
+            Self::Check => "portico/1/check",
         }
     }
+}
+
+/// Where the master key comes from.
+#[derive(Debug, Clone, Default)]
+pub enum VaultKey {
+    /// `vault.key` in the data directory, made on first start.
+    #[default]
+    OwnFile,
+    /// A file that must be there.
+    File(PathBuf),
+    /// 64 hexadecimal digits.
+    Given(SecretText),
 }
 
 /// Sealed bytes that do not open: another key sealed them, they belong elsewhere, or they are damaged.
@@ -56,9 +77,18 @@ impl std::fmt::Debug for Vault {
 impl Vault {
     /// Reads the master key, or makes one when there is no file yet.
     pub fn open(path: &Path) -> io::Result<Self> {
+        Self::from_file(path, true)
+    }
+
+    /// Reads the master key from a file that is there.
+    pub fn read(path: &Path) -> io::Result<Self> {
+        Self::from_file(path, false)
+    }
+
+    fn from_file(path: &Path, may_make: bool) -> io::Result<Self> {
         let text = match fs::read_to_string(path) {
             Ok(text) => text,
-            Err(error) if error.kind() == io::ErrorKind::NotFound => {
+            Err(error) if error.kind() == io::ErrorKind::NotFound && may_make => {
                 let text = hex::encode(random::<32>()?) + "\n";
                 write_private(path, text.as_bytes())?;
                 text
@@ -68,10 +98,20 @@ impl Vault {
         if fs::metadata(path)?.permissions().mode() & 0o077 != 0 {
             tracing::warn!(path = %path.display(), "the vault's key can be read by other users of this machine");
         }
+        Self::of(&text)
+    }
+
+    /// From its 64 hexadecimal digits.
+    pub fn of(text: &str) -> io::Result<Self> {
         let mut master = [0; 32];
         hex::decode_to_slice(text.trim(), &mut master)
             .map_err(|_| io::Error::new(io::ErrorKind::InvalidData, "the vault's key is not 64 hexadecimal digits"))?;
         Ok(Self { master })
+    }
+
+    /// The same for the same master key, different for every other, and no help in finding it.
+    pub fn check_value(&self) -> String {
+        hex::encode(self.key_for(Purpose::Check))
     }
 
     /// The key for one purpose.
@@ -90,27 +130,38 @@ impl Vault {
 
     /// Seals a secret's text so that it opens only as the secret `id` of `app`.
     pub fn seal(&self, app: AppId, id: SecretId, text: &str) -> Result<Vec<u8>, CannotOpen> {
-        let mut sealed = text.as_bytes().to_vec();
-        let nonce =
-            self.secrets_key().seal_in_place_append_tag(belongs_to(app, id), &mut sealed).map_err(|_| CannotOpen)?;
-        let mut out = Vec::with_capacity(1 + NONCE_LEN + sealed.len());
-        out.push(SEALED_V1);
-        out.extend_from_slice(nonce.as_ref());
-        out.extend_from_slice(&sealed);
-        Ok(out)
+        self.seal_bytes(Purpose::AppSecrets, &belongs_to(app, id), text.as_bytes().to_vec())
     }
 
     pub fn unseal(&self, app: AppId, id: SecretId, sealed: &[u8]) -> Result<SecretText, CannotOpen> {
+        let text = self.unseal_bytes(Purpose::AppSecrets, &belongs_to(app, id), sealed)?;
+        String::from_utf8(text).map(SecretText::new).map_err(|_| CannotOpen)
+    }
+
+    /// Seals bytes so that they open only for the same purpose and at the same place.
+    pub fn seal_bytes(&self, purpose: Purpose, place: &[u8], mut bytes: Vec<u8>) -> Result<Vec<u8>, CannotOpen> {
+        let key = self.sealing_key(purpose);
+        let nonce = key.seal_in_place_append_tag(Aad::from(place), &mut bytes).map_err(|_| CannotOpen)?;
+        let mut out = Vec::with_capacity(1 + NONCE_LEN + bytes.len());
+        out.push(SEALED_V1);
+        out.extend_from_slice(nonce.as_ref());
+        out.extend_from_slice(&bytes);
+        Ok(out)
+    }
+
+    pub fn unseal_bytes(&self, purpose: Purpose, place: &[u8], sealed: &[u8]) -> Result<Vec<u8>, CannotOpen> {
         let Some((&SEALED_V1, rest)) = sealed.split_first() else { return Err(CannotOpen) };
         let Some((nonce, rest)) = rest.split_first_chunk::<NONCE_LEN>() else { return Err(CannotOpen) };
         let mut rest = rest.to_vec();
         let nonce = Nonce::assume_unique_for_key(*nonce);
-        let text = self.secrets_key().open_in_place(nonce, belongs_to(app, id), &mut rest).map_err(|_| CannotOpen)?;
-        std::str::from_utf8(text).map(SecretText::new).map_err(|_| CannotOpen)
+        let opened = self.sealing_key(purpose).open_in_place(nonce, Aad::from(place), &mut rest);
+        let length = opened.map_err(|_| CannotOpen)?.len();
+        rest.truncate(length);
+        Ok(rest)
     }
 
-    fn secrets_key(&self) -> RandomizedNonceKey {
-        RandomizedNonceKey::new(&AES_256_GCM, &self.key_for(Purpose::AppSecrets)).expect("the key has AES-256's length")
+    fn sealing_key(&self, purpose: Purpose) -> RandomizedNonceKey {
+        RandomizedNonceKey::new(&AES_256_GCM, &self.key_for(purpose)).expect("the key has AES-256's length")
     }
 }
 
@@ -133,11 +184,11 @@ pub fn write_private(path: &Path, content: &[u8]) -> io::Result<()> {
     path.parent().map_or(Ok(()), |folder| fs::File::open(folder)?.sync_all())
 }
 
-fn belongs_to(app: AppId, id: SecretId) -> Aad<[u8; 24]> {
+fn belongs_to(app: AppId, id: SecretId) -> [u8; 24] {
     let mut both = [0; 24];
     both[..12].copy_from_slice(&app.bytes());
     both[12..].copy_from_slice(&id.bytes());
-    Aad::from(both)
+    both
 }
 
 #[cfg(test)]

@@ -325,15 +325,26 @@ pub fn control_plane_gone() -> Answer {
     plain(503, "the control plane is not available")
 }
 
-/// `/health`: this process serves.
+/// `/health`: this process serves. A store or a Redis that is gone is told and does not make it ill: what is known goes on
+/// being served, and a balancer that took every node away would help nobody.
 pub fn health(core: &Core) -> Answer {
     let snapshot = core.parts.snapshots.load();
+    let fleet = core.parts.control.fleet_health();
     let status = if core.draining() { "draining" } else { "ok" };
     let mut body = json!({
         "status": status,
         "version": env!("CARGO_PKG_VERSION"),
         "apps": snapshot.len(),
         "snapshot_version": snapshot.version(),
+        "catalog_version": fleet.version,
+        "config_age_ms": fleet.config_age.as_millis() as u64,
+        "store": if fleet.store_down.is_none() { "ok" } else { "down" },
+        "redis": match &fleet.redis {
+            None => "none",
+            Some(redis) if redis.down.is_none() => "ok",
+            Some(_) => "down",
+        },
+        "redis_age_ms": fleet.redis.and_then(|redis| redis.age).map(|age| age.as_millis() as u64),
     });
     if !core.parts.peers.is_alone() {
         body["region"] = core.parts.node.region.to_string().into();

@@ -13,6 +13,7 @@ use crate::{Backend, Server, wait_for};
 pub struct Admin {
     address: SocketAddr,
     token: String,
+    refresh: String,
     pub group: String,
 }
 
@@ -41,15 +42,28 @@ impl Admin {
         let text = std::fs::read_to_string(&path).unwrap_or_else(|error| panic!("{}: {error}", path.display()));
         let key: Json = serde_json::from_str(&text).expect("the key file is JSON");
         let part = |name: &str| key[name].as_str().unwrap_or_else(|| panic!("no '{name}' in {text}")).to_owned();
-        let mut admin = Self { address: server.address, token: String::new(), group: part("group_id") };
+        let mut admin =
+            Self { address: server.address, token: String::new(), refresh: String::new(), group: part("group_id") };
         let pair = json!({ "username": part("public"), "apiKey": part("private") });
         let session = admin.post("/auth/providers/mongodb-cloud/login", &pair);
         admin.token = session["access_token"].as_str().expect("a login gives an access token").to_owned();
+        admin.refresh = session["refresh_token"].as_str().expect("and a refresh token").to_owned();
         admin
+    }
+
+    /// Ends this session.
+    pub fn log_out(&self) {
+        let refreshing = Self { token: self.refresh.clone(), ..self.clone() };
+        refreshing.expect("DELETE", "/auth/session", None);
     }
 
     /// One call, whatever comes of it. `path` begins after `/api/admin/v3.0`.
     pub fn call(&self, method: &str, path: &str, body: Option<&Json>) -> Answer {
+        self.call_at(self.address, method, path, body)
+    }
+
+    /// The same at another node.
+    pub fn call_at(&self, address: SocketAddr, method: &str, path: &str, body: Option<&Json>) -> Answer {
         let mut request = Request::new(method, &format!("/api/admin/v3.0{path}"));
         if !self.token.is_empty() {
             request = request.header("Authorization", &format!("Bearer {}", self.token));
@@ -57,7 +71,7 @@ impl Admin {
         if let Some(body) = body {
             request = request.header("Content-Type", "application/json").body(body.to_string());
         }
-        let answer = Connection::open(self.address).call(&request);
+        let answer = Connection::open(address).call(&request);
         answer.unwrap_or_else(|error| panic!("{method} {path}: {error}"))
     }
 

@@ -15,7 +15,6 @@ use storage::model::{ApiKeyId, App};
 
 use super::error::{ApiError, created, no_content, ok};
 use super::request::{InApp, Item, Payload};
-use crate::active::NewBundle;
 use crate::limits::{API_KEY_LENGTH_MAX, API_KEY_LENGTH_MIN, API_KEYS_MAX};
 use crate::publish::PublishError;
 use crate::{ControlPlane, check, vault};
@@ -58,7 +57,7 @@ async fn create(
         Some(Json::String(key)) => brought(key)?,
         Some(_) => return Err(ApiError::invalid("key: must be a string")),
     };
-    let _alone = control.changing.of(within.app.id).await;
+    let _alone = control.fleet.alone(within.app.id).await?;
     let known = control.catalog.api_keys(within.app.id).await?;
     if known.len() >= API_KEYS_MAX {
         return Err(ApiError::invalid(format!("an app may have at most {API_KEYS_MAX} API keys")));
@@ -70,7 +69,7 @@ async fn create(
     }
     let key = StoredApiKey { id: ApiKeyId::new(), app: within.app.id, name: name.to_owned(), hash, disabled: false };
     control.catalog.put_api_key(&key).await?;
-    control.republish(within.app.id, NewBundle::No).await.map_err(PublishError::from)?;
+    control.changed(within.app.id).await.map_err(PublishError::from)?;
     let mut shown = key_json(&key);
     shown["key"] = text.into();
     Ok(created(&shown))
@@ -81,10 +80,10 @@ async fn delete(
     within: InApp,
     Item(id): Item<ApiKeyId>,
 ) -> Result<Response, ApiError> {
-    let _alone = control.changing.of(within.app.id).await;
+    let _alone = control.fleet.alone(within.app.id).await?;
     let key = control.api_key(&within.app, id).await?;
     control.catalog.delete_api_key(key.id).await?;
-    control.republish(within.app.id, NewBundle::No).await.map_err(PublishError::from)?;
+    control.changed(within.app.id).await.map_err(PublishError::from)?;
     Ok(no_content())
 }
 
@@ -111,10 +110,10 @@ impl ControlPlane {
     }
 
     async fn set_disabled(&self, app: &App, id: ApiKeyId, disabled: bool) -> Result<Response, ApiError> {
-        let _alone = self.changing.of(app.id).await;
+        let _alone = self.fleet.alone(app.id).await?;
         let key = self.api_key(app, id).await?;
         self.catalog.put_api_key(&StoredApiKey { disabled, ..key }).await?;
-        self.republish(app.id, NewBundle::No).await.map_err(PublishError::from)?;
+        self.changed(app.id).await.map_err(PublishError::from)?;
         Ok(no_content())
     }
 }

@@ -17,7 +17,7 @@ use super::regions;
 use super::request::{Caller, InApp, InGroup, Params, Payload};
 use crate::change::ChangeError;
 use crate::payload::{self, Problems, data_source_from};
-use crate::publish::{Sender, now_seconds};
+use crate::publish::{PublishError, Sender, now_seconds};
 use crate::settings::AppSettings;
 use crate::{ControlPlane, check, vault};
 
@@ -170,12 +170,11 @@ async fn one(within: InApp) -> Response {
 
 async fn delete(State(control): State<Arc<ControlPlane>>, within: InApp) -> Result<Response, ApiError> {
     let app = within.app;
-    let _alone = control.changing.of(app.id).await;
-    control.snapshots.withdraw(&app.client_app_id);
+    let _alone = control.fleet.alone(app.id).await?;
+    control.withdraw(app.id);
     control.catalog.delete_app(app.id).await?;
     control.sources.drop_app(app.id).await?;
-    control.bundles.forget(app.id);
-    control.logs.forget(app.id);
+    control.changed(app.id).await.map_err(PublishError::from)?;
     Ok(no_content())
 }
 

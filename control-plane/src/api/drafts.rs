@@ -56,7 +56,7 @@ async fn list(State(control): State<Arc<ControlPlane>>, within: InApp) -> Result
 
 async fn create(State(control): State<Arc<ControlPlane>>, within: InApp) -> Result<Response, ApiError> {
     let app = within.app;
-    let _alone = control.changing.of(app.id).await;
+    let _alone = control.fleet.alone(app.id).await?;
     if control.catalog.draft(app.id).await?.is_some() {
         return Err(ApiError::conflict("DraftAlreadyExists", "a draft already exists"));
     }
@@ -83,7 +83,7 @@ async fn discard(
     within: InApp,
     Item(id): Item<DraftId>,
 ) -> Result<Response, ApiError> {
-    let _alone = control.changing.of(within.app.id).await;
+    let _alone = control.fleet.alone(within.app.id).await?;
     control.draft_named(&within.app, id).await?;
     control.catalog.delete_draft(within.app.id).await?;
     Ok(no_content())
@@ -136,7 +136,7 @@ async fn deploy(
 ) -> Result<Response, ApiError> {
     let options = body.optional_object()?;
     let name = options.get("name").and_then(Json::as_str).unwrap_or_default();
-    let _alone = control.changing.of(within.app.id).await;
+    let _alone = control.fleet.alone(within.app.id).await?;
     let draft = control.draft_named(&within.app, id).await?;
     let app = control.catalog.app(within.app.id).await?.unwrap_or(within.app);
     let stored = payload::recall(&draft.config).map_err(ApiError::internal)?;
@@ -176,7 +176,7 @@ async fn redeploy(
     within: InApp,
     Item(id): Item<DeploymentId>,
 ) -> Result<Response, ApiError> {
-    let _alone = control.changing.of(within.app.id).await;
+    let _alone = control.fleet.alone(within.app.id).await?;
     let former = control.catalog.deployment(id).await?.filter(|one| one.app == within.app.id);
     let former = former.ok_or_else(|| no_deployment(id))?;
     if former.status != DeploymentStatus::Successful {

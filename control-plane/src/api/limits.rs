@@ -17,7 +17,6 @@ use storage::model::{AppLimits, Rate};
 use super::error::{ApiError, ok};
 use super::request::{InApp, Payload};
 use crate::ControlPlane;
-use crate::active::NewBundle;
 use crate::app_limits::{self, Limit, RateLimit};
 use crate::publish::PublishError;
 use crate::settings::{AppSettings, rate_text};
@@ -59,14 +58,11 @@ async fn change(
     if !control.is_operator(&within.sender.user_id) {
         changes.iter().try_for_each(|change| change.within(control.limits))?;
     }
-    // A warm isolate keeps the heap it was made with, so another heap means loading the app anew.
-    let heap = changes.iter().any(|change| matches!(change, Change::Number(limit, _) if limit.name == "heap_mib"));
-    let _alone = control.changing.of(within.app.id).await;
+    let _alone = control.fleet.alone(within.app.id).await?;
     let mut settings = AppSettings::recall(&control.catalog.settings(within.app.id).await?);
     changes.into_iter().for_each(|change| change.make(&mut settings));
     control.catalog.put_settings(within.app.id, &settings.keep()).await?;
-    let new_bundle = if heap { NewBundle::Yes } else { NewBundle::No };
-    control.republish(within.app.id, new_bundle).await.map_err(PublishError::from)?;
+    control.changed(within.app.id).await.map_err(PublishError::from)?;
     Ok(ok(&limits_json(&settings, control.limits)))
 }
 

@@ -13,7 +13,6 @@ use storage::model::{App, AppConfig, SecretId, SecretText};
 
 use super::error::{ApiError, created, no_content, ok};
 use super::request::{InApp, Item, Payload};
-use crate::active::NewBundle;
 use crate::limits::SECRET_LENGTH_MAX;
 use crate::publish::PublishError;
 use crate::{ControlPlane, check, payload};
@@ -40,14 +39,14 @@ async fn create(
 ) -> Result<Response, ApiError> {
     let (name, value) = secret_of(&payload, None)?;
     let app = &within.app;
-    let _alone = control.changing.of(app.id).await;
+    let _alone = control.fleet.alone(app.id).await?;
     if control.catalog.secrets(app.id).await?.iter().any(|secret| secret.name == name) {
         return Err(ApiError::conflict("SecretAlreadyExists", format!("a secret named '{name}' already exists")));
     }
     let id = SecretId::new();
     let secret = control.sealed(app, id, name, &value)?;
     control.catalog.put_secret(&secret).await?;
-    control.republish(app.id, NewBundle::Yes).await.map_err(PublishError::from)?;
+    control.changed(app.id).await.map_err(PublishError::from)?;
     Ok(created(&secret_json(&secret)))
 }
 
@@ -58,7 +57,7 @@ async fn replace(
     payload: Payload,
 ) -> Result<Response, ApiError> {
     let app = &within.app;
-    let _alone = control.changing.of(app.id).await;
+    let _alone = control.fleet.alone(app.id).await?;
     let old = control.secret_named(app, &id).await?;
     let (name, value) = secret_of(&payload, Some(&old.name))?;
     if name != old.name {
@@ -69,7 +68,7 @@ async fn replace(
         }
     }
     control.catalog.put_secret(&control.sealed(app, old.id, name, &value)?).await?;
-    control.republish(app.id, NewBundle::Yes).await.map_err(PublishError::from)?;
+    control.changed(app.id).await.map_err(PublishError::from)?;
     Ok(no_content())
 }
 
@@ -79,11 +78,11 @@ async fn delete(
     Item(id): Item<String>,
 ) -> Result<Response, ApiError> {
     let app = &within.app;
-    let _alone = control.changing.of(app.id).await;
+    let _alone = control.fleet.alone(app.id).await?;
     let secret = control.secret_named(app, &id).await?;
     control.refuse_if_used(app, &secret.name).await?;
     control.catalog.delete_secret(secret.id).await?;
-    control.republish(app.id, NewBundle::No).await.map_err(PublishError::from)?;
+    control.changed(app.id).await.map_err(PublishError::from)?;
     Ok(no_content())
 }
 
@@ -109,7 +108,7 @@ impl ControlPlane {
         if secrets.is_empty() {
             return Ok(());
         }
-        let _alone = self.changing.of(app.id).await;
+        let _alone = self.fleet.alone(app.id).await?;
         let there = self.catalog.secrets(app.id).await?;
         for (name, text) in secrets.iter().filter(|(name, _)| !there.iter().any(|secret| secret.name == *name)) {
             self.catalog.put_secret(&self.sealed(app, SecretId::new(), name.clone(), text.reveal())?).await?;

@@ -16,7 +16,6 @@ use storage::model::AppId;
 use super::error::{ApiError, created, no_content, ok};
 use super::request::{InApp, Item, Payload, Peer};
 use crate::ControlPlane;
-use crate::active::NewBundle;
 use crate::change::ChangeError;
 use crate::limits::{ACCESS_LIST_MAX, USER_SESSION_SECONDS, USER_SESSION_SECONDS_MAX, USER_SESSION_SECONDS_MIN};
 use crate::publish::PublishError;
@@ -210,11 +209,11 @@ impl ControlPlane {
         app: AppId,
         edit: impl FnOnce(&mut AppSettings) -> Result<T, ApiError>,
     ) -> Result<T, ApiError> {
-        let _alone = self.changing.of(app).await;
+        let _alone = self.fleet.alone(app).await?;
         let mut settings = AppSettings::recall(&self.catalog.settings(app).await?);
         let result = edit(&mut settings)?;
         self.catalog.put_settings(app, &settings.keep()).await?;
-        self.republish(app, NewBundle::No).await.map_err(PublishError::from)?;
+        self.changed(app).await.map_err(PublishError::from)?;
         Ok(result)
     }
 }

@@ -22,7 +22,7 @@ use bundler::Problem;
 use bundler::install::{Installer, Package};
 use storage::model::AppId;
 
-use crate::ChangeLocks;
+use crate::fleet::Locks;
 
 pub(crate) use build::{Built, decode};
 pub use bundler::RegistrySettings;
@@ -113,7 +113,7 @@ pub(crate) struct Packages {
     pub installer: Installer,
     pub archive_bytes_max: usize,
     /// One install of an app follows the other: the last one wins.
-    installing: ChangeLocks,
+    installing: Locks,
     /// Of apps whose dependencies changed since this node started.
     statuses: Mutex<HashMap<AppId, Status>>,
 }
@@ -123,7 +123,7 @@ impl Packages {
         Ok(Self {
             installer: Installer::new(settings.registry, dir.to_owned())?,
             archive_bytes_max: settings.archive_bytes_max,
-            installing: ChangeLocks::default(),
+            installing: Locks::default(),
             statuses: Mutex::default(),
         })
     }

@@ -144,7 +144,7 @@ impl ControlPlane {
     /// Forgets bytes that no deployment and no draft refers to any more. Whoever writes some holds one of the two locks that
     /// are held here until a record refers to them.
     async fn forget_unused_blobs(&self, app: AppId) -> Result<(), StoreError> {
-        let _alone = self.changing.of(app).await;
+        let _alone = self.fleet.alone(app).await?;
         let mut kept = Vec::new();
         let mut keep = |config: &RawDocument| {
             if let Ok(stored) = payload::recall(config) {

@@ -231,13 +231,15 @@ impl Users {
         // A device that logs in with every call must not cause a write with every call.
         if changed.is_some() || now - user.last_login_at >= SEEN_AGAIN_SECONDS {
             let forgotten = changed.is_some();
-            self.catalog.user_logged_in(app.id, &user.id, now, changed.clone()).await?;
+            let noted = self.catalog.user_logged_in(app.id, &user.id, now, changed.clone()).await;
+            if forgotten {
+                self.after(app.id, &user.id, noted).await?;
+            } else {
+                noted?;
+            }
             user.last_login_at = now;
             if let Some(data) = changed {
                 user.data = data;
-            }
-            if forgotten {
-                self.cache.forget(app.id, &user.id);
             }
         }
         Ok(user)

@@ -38,6 +38,7 @@ use storage::model::{ActiveApp, ApiKeyIdentity, AppId, User, UserIdentity, UserS
 use storage::{Catalog, StoreError};
 
 use crate::documents::sources::Sources;
+use crate::fleet::Tell;
 use crate::payload::API_KEY_PROVIDER;
 use crate::vault::{self, Vault};
 use cache::Cache;
@@ -57,6 +58,7 @@ const CLAIM_LOCKS: usize = 64;
 /// All users of all apps.
 pub struct Users {
     catalog: Catalog,
+    tell: Tell,
     sources: Arc<Sources>,
     cache: Cache,
     passwords: Passwords,
@@ -237,8 +239,9 @@ impl From<Busy> for NotKnown {
 }
 
 impl Users {
-    pub fn start(
+    pub(crate) fn start(
         catalog: Catalog,
+        tell: Tell,
         sources: Arc<Sources>,
         vault: Arc<Vault>,
         fetch: Arc<dyn Fetch>,
@@ -246,6 +249,7 @@ impl Users {
     ) -> std::io::Result<Arc<Self>> {
         Ok(Arc::new(Self {
             catalog,
+            tell,
             sources,
             cache: Cache::default(),
             passwords: Passwords::start()?,

@@ -266,8 +266,26 @@ impl Users {
 
     pub(crate) async fn end_session(&self, app: &ActiveApp, session: &TokenOf) -> Result<bool, StoreError> {
         let ended = self.catalog.end_session(app.id, &session.user_id, &session.session_id, session.expires_at).await;
-        self.cache.forget(app.id, &session.user_id);
-        ended
+        self.after(app.id, &session.user_id, ended).await
+    }
+
+    /// Something about a user was changed, or may have been: nobody knows them as they were any more, here at once, and on
+    /// other nodes when they look.
+    pub(super) async fn after<T>(
+        &self,
+        app: AppId,
+        user: &str,
+        outcome: Result<T, StoreError>,
+    ) -> Result<T, StoreError> {
+        self.forget(app, user);
+        let told = self.tell.user(app, user).await;
+        let outcome = outcome?;
+        told.map(|()| outcome)
+    }
+
+    /// What is remembered of a user.
+    pub(crate) fn forget(&self, app: AppId, user: &str) {
+        self.cache.forget(app, user);
     }
 
     /// The client app id of the app whose token this says to be.
@@ -300,38 +318,33 @@ impl Users {
 
     pub(crate) async fn delete(&self, app: AppId, user: &User) -> Result<bool, StoreError> {
         let deleted = self.catalog.delete_user(app, user).await;
-        self.cache.forget(app, &user.id);
-        deleted
+        self.after(app, &user.id, deleted).await
     }
 
     pub(crate) async fn set_disabled(&self, app: AppId, id: &str, disabled: bool) -> Result<bool, StoreError> {
         let changed = self.catalog.set_user_disabled(app, id, disabled).await;
-        self.cache.forget(app, id);
-        changed
+        self.after(app, id, changed).await
     }
 
     pub(crate) async fn confirm(&self, app: AppId, id: &str) -> Result<bool, StoreError> {
         let changed = self.catalog.set_user_state(app, id, UserState::Confirmed).await;
-        self.cache.forget(app, id);
-        changed
+        self.after(app, id, changed).await
     }
 
     pub(crate) async fn set_password(&self, app: AppId, user: &User, password: &str) -> Result<bool, NotMade> {
         check_password(password).map_err(NotMade::Invalid)?;
         let hash = self.hash(password).await?;
         let changed = self.catalog.set_user_password(app, &user.id, &hash).await;
-        self.cache.forget(app, &user.id);
         if let Some(email) = user.email() {
             self.failures.forget(&self.account(app, email));
         }
-        Ok(changed?)
+        Ok(self.after(app, &user.id, changed).await?)
     }
 
     /// Ends all sessions of a user.
     pub(crate) async fn revoke(&self, app: AppId, id: &str) -> Result<bool, StoreError> {
         let changed = self.catalog.revoke_sessions(app, id).await;
-        self.cache.forget(app, id);
-        changed
+        self.after(app, id, changed).await
     }
 
     pub(crate) async fn keys(&self, app: AppId, user: &str) -> Result<Vec<UserKey>, StoreError> {
@@ -356,14 +369,12 @@ impl Users {
     pub(crate) async fn set_key_disabled(&self, app: AppId, key: UserKey, disabled: bool) -> Result<(), StoreError> {
         let user = key.user_id.clone();
         let changed = self.catalog.put_user_key(app, &UserKey { disabled, ..key }).await;
-        self.cache.forget(app, &user);
-        changed
+        self.after(app, &user, changed).await
     }
 
     pub(crate) async fn delete_key(&self, app: AppId, key: &UserKey) -> Result<(), StoreError> {
         let deleted = self.catalog.delete_user_key(app, key).await;
-        self.cache.forget(app, &key.user_id);
-        deleted
+        self.after(app, &key.user_id, deleted).await
     }
 }
 

@@ -49,7 +49,7 @@ pub struct ServeArgs {
     /// Do not deploy the sample apps
     #[arg(long)]
     pub no_samples: bool,
-    /// Run only one part of the server on this machine
+    /// Which part of the server to run on this machine [default: all]
     #[arg(long)]
     pub role: Option<Role>,
 }
@@ -73,8 +73,10 @@ impl ServeArgs {
 /// A part of the server.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub enum Role {
-    /// Endpoints only
+    /// Everything
+    All,
+    /// Endpoints and the client API, for apps that are changed on other nodes of the same catalog
     Gateway,
-    /// The Admin API only
+    /// The Admin API, with one isolate host for trial runs
     ControlPlane,
 }

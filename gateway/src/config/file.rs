@@ -4,12 +4,14 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use ::storage::model::{AppLimits, ProviderRegion, RateLimits};
+use clap::ValueEnum;
 use control_plane::dependencies::{NpmSettings, RegistrySettings};
 use control_plane::logs::LogSettings;
 use control_plane::outbound::Guard;
 use control_plane::{ImportSettings, OutboundSettings, app_limits};
 use serde::Deserialize;
 
+use super::fleet::{Fleet, Vault};
 use super::listener::Listener;
 use super::observe::{self, Traces};
 use super::overload::Overload;
@@ -19,6 +21,7 @@ use super::redis::Redis;
 use super::storage::Storage;
 use super::tls::Tls;
 use super::{AdminKey, ConfigError, Edge, Overrides, networks};
+use crate::commands::Role;
 use crate::rt::Driver;
 
 /// Where we listen when nobody says where.
@@ -37,6 +40,8 @@ pub struct Config {
     pub cloud: Option<String>,
     /// What links in error bodies begin with. Default `http://localhost:<port>`. `PORTICO_BASE_URL`.
     pub base_url: Option<String>,
+    /// `all`, `gateway` (endpoints and the client API) or `control-plane` (the Admin API). Default `all`. `PORTICO_ROLE`.
+    pub role: Option<String>,
     /// Gateway threads. Default one per CPU. `PORTICO_CORES`.
     pub cores: Option<usize>,
     /// Isolate hosts that apps are spread over, beside the spare. Default one per CPU. `PORTICO_HOSTS`.
@@ -91,6 +96,9 @@ pub struct Config {
     pub traces: Traces,
     #[serde(default)]
     pub tls: Tls,
+    pub fleet: Fleet,
+    #[serde(default)]
+    pub vault: Vault,
     #[serde(skip)]
     no_samples: bool,
     #[serde(skip)]
@@ -253,6 +261,7 @@ impl Config {
         text("PORTICO_CLOUD", &mut self.cloud);
         text("PORTICO_BASE_URL", &mut self.base_url);
         text("PORTICO_DRIVER", &mut self.driver);
+        text("PORTICO_ROLE", &mut self.role);
         text("PORTICO_LOG", &mut self.log);
         text("PORTICO_LOG_FORMAT", &mut self.log_format);
         text("PORTICO_ADMIN_PUBLIC_KEY", &mut self.admin.public_key);
@@ -283,6 +292,8 @@ impl Config {
         self.peers.environment(&mut self.regions, &variable)?;
         self.traces.environment(&variable)?;
         self.tls.environment(&variable)?;
+        self.fleet.environment(&variable)?;
+        self.vault.environment(&variable);
         text("PORTICO_NPM_REGISTRY", &mut self.npm.registry);
         text("PORTICO_NPM_TOKEN", &mut self.npm.token);
         number("PORTICO_NPM_ARCHIVE_MIB", variable("PORTICO_NPM_ARCHIVE_MIB"), &mut self.npm.archive_mib)?;
@@ -372,6 +383,11 @@ impl Config {
             Some("io_uring") => Some(Driver::Ring),
             Some("epoll") => Some(Driver::Epoll),
             Some(other) => return Err(ConfigError(format!("driver: '{other}' is none of auto, io_uring, epoll"))),
+        };
+        let role = match self.role.as_deref() {
+            None => Role::All,
+            Some(role) => Role::from_str(role, false)
+                .map_err(|_| ConfigError(format!("role: '{role}' is none of all, gateway, control-plane")))?,
         };
         let log_json = match self.log_format.as_deref() {
             None | Some("text") => false,
@@ -507,6 +523,9 @@ impl Config {
             access_log: observe::access_log(self.access_log),
             traces: self.traces.check()?,
             tls,
+            role,
+            fleet_poll: self.fleet.check()?,
+            vault_key: self.vault.check()?,
             drain: Duration::from_secs(within("drain_s", self.drain_s.unwrap_or(30), 0, 3600)?),
             log: self.log.unwrap_or_else(|| "info".to_owned()),
             log_json,

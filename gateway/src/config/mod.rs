@@ -4,6 +4,7 @@
 //! Out: [`Config`], or one sentence that names the setting and what is wrong with it, before any port opens.
 
 pub mod file;
+pub mod fleet;
 pub mod listener;
 pub mod observe;
 pub mod overload;
@@ -22,9 +23,10 @@ use ::storage::model::{AppLimits, ProviderRegion};
 use ::storage::rates::RateSettings;
 use control_plane::dependencies::NpmSettings;
 use control_plane::logs::LogSettings;
-use control_plane::{ImportSettings, OutboundSettings};
+use control_plane::{ImportSettings, OutboundSettings, VaultKey};
 use ipnet::IpNet;
 
+use crate::commands::Role;
 use crate::gate::OverloadSettings;
 use crate::observe::access::Target;
 use crate::observe::traces::TraceSettings;
@@ -65,6 +67,11 @@ pub struct Config {
     pub peers: PeerSettings,
     /// Where certificates come from.
     pub tls: TlsSettings,
+    /// How often a node looks for what other nodes changed.
+    pub fleet_poll: Duration,
+    pub vault_key: VaultKey,
+    /// Which part of the server runs here.
+    pub role: Role,
     pub drain: Duration,
     /// Where a line per request goes, if anywhere.
     pub access_log: Option<Target>,
@@ -247,6 +254,10 @@ mod tests {
             ("[traces]\nsample = 2.0", &[], "traces.sample"),
             ("[traces]\nendpoint = \"collector:4318\"", &[], "traces.endpoint"),
             ("", &[("PORTICO_TRACES_SAMPLE", "often")], "PORTICO_TRACES_SAMPLE"),
+            ("role = \"everything\"", &[], "role"),
+            ("", &[("PORTICO_ROLE", "gate")], "role"),
+            ("[fleet]\npoll_ms = 1", &[], "fleet.poll_ms"),
+            ("", &[("PORTICO_FLEET_POLL_MS", "soon")], "PORTICO_FLEET_POLL_MS"),
         ] {
             let error = read(toml, environment).expect_err(toml);
             assert!(error.0.contains(named), "{toml:?} gave {error}");

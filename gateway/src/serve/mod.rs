@@ -20,7 +20,7 @@ use std::sync::Arc;
 use std::thread::JoinHandle;
 use std::time::Duration;
 
-use control_plane::{AdminKeySettings, ControlPlane, ControlPlaneConfig};
+use control_plane::{AdminKeySettings, ControlPlane, ControlPlaneConfig, FleetSettings};
 use isolate_pool::supervisor::{self, Plan, Supervisor, compile_host::CompileHost};
 use socket2::{Domain, Protocol, Socket, Type};
 use storage::embedded::{Embedded, Options};
@@ -63,15 +63,9 @@ pub fn run(args: ServeArgs) -> ExitCode {
         Err(error) => return refuse(error),
     };
     if let Some(role) = args.role {
-        let part: &[Family] = match role {
-            Role::Gateway => &[Family::Endpoint, Family::Metrics, Family::Health],
-            Role::ControlPlane => &[Family::Client, Family::Admin, Family::Metrics, Family::Health],
-        };
-        for listening in &mut config.listeners {
-            let terms = Arc::make_mut(&mut listening.terms);
-            terms.families = terms.families.only(part);
-        }
+        config.role = role;
     }
+    take_role(&mut config);
     logging(&config);
     let server = match Server::start(&config) {
         Ok(server) => server,
@@ -87,6 +81,26 @@ pub fn run(args: ServeArgs) -> ExitCode {
     tracing::info!("draining: calls in progress finish, nothing new is taken");
     server.stop();
     ExitCode::SUCCESS
+}
+
+/// Leaves away what this node's role does not need.
+fn take_role(config: &mut Config) {
+    let part: &[Family] = match config.role {
+        Role::All => return,
+        // Programs of users talk to the client API as they do to endpoints.
+        Role::Gateway => &[Family::Endpoint, Family::Client, Family::Metrics, Family::Health],
+        Role::ControlPlane => &[Family::Admin, Family::Metrics, Family::Health],
+    };
+    for listening in &mut config.listeners {
+        let terms = Arc::make_mut(&mut listening.terms);
+        terms.families = terms.families.only(part);
+    }
+    match config.role {
+        // Samples are deployed, which is done elsewhere.
+        Role::Gateway => config.samples = false,
+        // Functions are tried out here, by people, one at a time.
+        _ => config.hosts = 1,
+    }
 }
 
 /// What is wrong with the settings: the program was called wrongly.
@@ -204,6 +218,13 @@ impl Server {
             named_clusters: config.storage.clusters.clone(),
             snapshots: snapshots.clone(),
             compiler,
+            vault_key: config.vault_key.clone(),
+            fleet: FleetSettings {
+                shared: config.storage.mongodb.is_some(),
+                poll: config.fleet_poll,
+                redis: redis.clone(),
+                control: config.role != Role::Gateway,
+            },
             admin_key: AdminKeySettings {
                 public: config.admin.public.clone(),
                 private: config.admin.private.clone().map(SecretText::new),

@@ -224,6 +224,10 @@ impl<'a> Fields<'a> {
         self.get(name, "a time in seconds", RawBsonRef::as_i64)
     }
 
+    pub fn number(&self, name: &str) -> Result<i64, StoreError> {
+        self.get(name, "a number", RawBsonRef::as_i64)
+    }
+
     pub fn flag(&self, name: &str) -> Result<bool, StoreError> {
         self.get(name, "true or false", RawBsonRef::as_bool)
     }

@@ -23,19 +23,7 @@ impl Members {
         app: AppId,
         read: fn(&RawDocument) -> Result<T, StoreError>,
     ) -> Result<Vec<T>, StoreError> {
-        let Some(record) = get(store, &self.0, by_id(app.0)).await? else { return Ok(Vec::new()) };
-        let items = match record.get("items") {
-            Ok(Some(RawBsonRef::Document(items))) => items,
-            Ok(None) => return Ok(Vec::new()),
-            _ => return Err(damaged("items is not a document", &record)),
-        };
-        items
-            .iter()
-            .map(|item| match item {
-                Ok((_, RawBsonRef::Document(item))) => read(item),
-                _ => Err(damaged("an item is not a document", &record)),
-            })
-            .collect()
+        items(get(store, &self.0, by_id(app.0)).await?.as_deref(), read)
     }
 
     pub async fn put(
@@ -69,6 +57,26 @@ impl Members {
         let update = Update { filter, update: rawdoc! { "$unset": unset }.into(), ..Update::default() };
         store.update(&self.0, update).await.map(drop)
     }
+}
+
+/// The records in an app's document.
+pub(super) fn items<T>(
+    record: Option<&RawDocument>,
+    read: fn(&RawDocument) -> Result<T, StoreError>,
+) -> Result<Vec<T>, StoreError> {
+    let Some(record) = record else { return Ok(Vec::new()) };
+    let items = match record.get("items") {
+        Ok(Some(RawBsonRef::Document(items))) => items,
+        Ok(None) => return Ok(Vec::new()),
+        _ => return Err(damaged("items is not a document", record)),
+    };
+    items
+        .iter()
+        .map(|item| match item {
+            Ok((_, RawBsonRef::Document(item))) => read(item),
+            _ => Err(damaged("an item is not a document", record)),
+        })
+        .collect()
 }
 
 fn item(id: ObjectId) -> CString {

@@ -8,9 +8,12 @@
 //! atomic update. A deployment's configuration and code lie in a document of their own.
 
 mod blobs;
+mod ledger;
 mod mapping;
 mod members;
+mod notices;
 mod records;
+mod served;
 mod users;
 
 use std::cmp::Reverse;
@@ -28,8 +31,11 @@ use crate::namespace::{Namespace, Tenant};
 use crate::store::{Delete, Find, Store, Update};
 
 use blobs::Blobs;
+pub use ledger::{Ledger, Mark};
 use members::Members;
+pub use notices::Notice;
 pub use records::{Deployment, DeploymentStatus, DeploymentSummary, Draft, StoredApiKey, StoredSecret};
+pub use served::ServedRecords;
 pub use users::{NotCreated, UserPage};
 
 /// The catalog of one Portico. Cheap to clone; every clone is the same catalog.
@@ -49,6 +55,8 @@ struct Collections {
     api_keys: Members,
     settings: Namespace,
     meta: Namespace,
+    ledger: Namespace,
+    notices: Namespace,
     blobs: Blobs,
 }
 
@@ -72,6 +80,8 @@ impl Catalog {
                 api_keys: Members(named("api_keys")),
                 settings: named("settings"),
                 meta: named("meta"),
+                ledger: named("ledger"),
+                notices: named("notices"),
                 blobs: Blobs { list: Members(named("blob_lists")), parts: named("blob_parts") },
             }),
         }

@@ -119,6 +119,8 @@ impl Stage {
             named_clusters: Vec::new(),
             snapshots: snapshots.clone(),
             compiler: Arc::new(Actor),
+            vault_key: crate::VaultKey::OwnFile,
+            fleet: crate::FleetSettings::default(),
             admin_key: AdminKeySettings {
                 public: Some(PUBLIC.to_owned()),
                 private: Some(SecretText::new(PRIVATE)),

@@ -1,0 +1,72 @@
+//! How old what this node serves may be, for `/health` and the operator's eyes.
+
+use std::sync::atomic::Ordering;
+use std::sync::{Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+use super::Fleet;
+
+/// How this node stands to its catalog.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct FleetHealth {
+    /// The last change of any app that is known here. A node by itself counts from its start.
+    pub version: i64,
+    /// Whatever other nodes changed longer ago than this is served here.
+    pub config_age: Duration,
+    /// Why the store could not be asked last time.
+    pub store_down: Option<String>,
+    /// `None` where there is no Redis.
+    pub redis: Option<storage::redis::Health>,
+}
+
+/// When the catalog was last looked at.
+#[derive(Debug, Default)]
+pub(super) struct Seen(Mutex<Last>);
+
+#[derive(Debug, Default)]
+struct Last {
+    looked: Option<Instant>,
+    failed: Option<String>,
+}
+
+impl Seen {
+    /// Everything from before `asked` is known now, or the reason why not.
+    pub fn looked(&self, asked: Instant, outcome: Result<(), String>) {
+        let mut last = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        match outcome {
+            Ok(()) => {
+                if last.failed.take().is_some() {
+                    tracing::info!("the store can be read again");
+                }
+                last.looked = Some(asked);
+            }
+            Err(why) => {
+                if last.failed.is_none() {
+                    tracing::warn!(why, "the store cannot be read; what is known goes on being served");
+                }
+                last.failed = Some(why);
+            }
+        }
+    }
+}
+
+impl Fleet {
+    pub fn health(&self) -> FleetHealth {
+        let last = self.seen.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let age = last.looked.map_or(Duration::ZERO, |looked| looked.elapsed());
+        FleetHealth {
+            version: self.version.load(Ordering::Acquire),
+            config_age: if self.settings.shared { age } else { Duration::ZERO },
+            store_down: last.failed.clone(),
+            redis: self.settings.redis.as_ref().map(storage::redis::Redis::health),
+        }
+    }
+
+    /// The same as numbers.
+    pub(super) fn measure(&self) {
+        let health = self.health();
+        metrics::gauge!("portico_config_age_seconds").set(health.config_age.as_secs_f64());
+        metrics::gauge!("portico_catalog_version").set(health.version as f64);
+        metrics::gauge!("portico_store_up").set(if health.store_down.is_none() { 1.0 } else { 0.0 });
+    }
+}
