@@ -13,6 +13,7 @@ pub mod admin;
 pub mod backend;
 pub mod command;
 pub mod ferretdb;
+pub mod front;
 pub mod history;
 pub mod http;
 pub mod http2;

@@ -1,9 +1,11 @@
 //! Bytes that have made other servers read one stream in two ways, sent to ours over a socket.
 //!
 //! Each case is a connection of its own. A request is answered by exactly one final response; a refusal by exactly one
-//! with its status, after which the server closes without having read anything more; and whoever calls next is served.
+//! with its status, after which the server closes without having read anything more; and whoever calls next is served. The
+//! codec's own tests try every split of every case; here each is sent whole and in some splits.
 
 use std::sync::LazyLock;
+use std::time::Duration;
 
 use portico_tests::{App, Backend, Request, Server, Setup};
 
@@ -20,26 +22,64 @@ static SERVERS: LazyLock<[(Server, App); 2]> = LazyLock::new(|| {
     })
 });
 
+/// Connections that attack at the same time.
+const ATTACKERS: usize = 8;
+
+/// Ways in which each case is cut, beside none: a number for the first cut that is tried, so that all cases together are
+/// cut everywhere.
+const SPLITS: usize = 2;
+
 #[test]
 fn every_case_of_the_corpus_is_answered_as_written() {
     let cases = corpus::cases();
-    assert!(cases.len() > 200, "only {} cases: is the corpus whole?", cases.len());
+    assert!(cases.len() >= 650, "only {} cases: is the corpus whole?", cases.len());
     for (server, app) in SERVERS.iter() {
-        let failures: Vec<String> = cases
-            .iter()
-            .filter_map(|case| attack(server, app, case).err().map(|why| format!("{}: {why}", case.name)))
-            .collect();
+        let failures: Vec<String> = std::thread::scope(|scope| {
+            let attackers: Vec<_> = (0..ATTACKERS)
+                .map(|attacker| {
+                    let mine = cases.iter().enumerate().skip(attacker).step_by(ATTACKERS);
+                    scope.spawn(move || mine.flat_map(|(number, case)| attacks(server, app, number, case)).collect())
+                })
+                .collect();
+            attackers
+                .into_iter()
+                .flat_map(|one| -> Vec<String> { one.join().expect("it fails by saying so") })
+                .collect()
+        });
+        println!("{}: {} cases, {} of them wrong", server.driver(), cases.len(), failures.len());
         assert!(failures.is_empty(), "over {}:\n{}", server.driver(), failures.join("\n"));
         assert_eq!(server.get(&app.target("/x")).text(), "1", "whoever calls next is served");
     }
 }
 
-/// Sends a case's bytes and compares everything that comes back until the server closes.
-fn attack(server: &Server, app: &App, case: &Case) -> Result<(), String> {
-    let mut connection = server.connect();
+/// A case as it is, and then in some of its splits; what went wrong.
+fn attacks(server: &Server, app: &App, number: usize, case: &Case) -> Vec<String> {
     let bytes = at_an_endpoint(case, app);
+    let splits = (0..SPLITS).map(|split| {
+        let mut cuts: Vec<usize> =
+            [7, 31, 61].map(|stride| (number * stride + split * 17) % bytes.len().max(1)).into_iter().collect();
+        cuts.sort_unstable();
+        cuts
+    });
+    let ways: Vec<Vec<usize>> = std::iter::once(Vec::new()).chain(splits).collect();
+    let tried = ways.iter().map(|cuts| (cuts, attack(server, case, &bytes, cuts)));
+    tried.filter_map(|(cuts, held)| held.err().map(|why| format!("{} cut at {cuts:?}: {why}", case.name))).collect()
+}
+
+/// Sends a case's bytes, in pieces, and compares everything that comes back until the server closes.
+fn attack(server: &Server, case: &Case, bytes: &[u8], cuts: &[usize]) -> Result<(), String> {
+    let mut connection = server.connect();
     // A server that has refused may close before all of it is sent.
-    let sent = connection.send(&bytes);
+    let mut sent = Ok(());
+    let mut from = 0;
+    for &to in cuts.iter().chain([&bytes.len()]) {
+        if from > 0 {
+            // Long enough for the piece before to be read alone, more often than not.
+            std::thread::sleep(Duration::from_millis(1));
+        }
+        sent = sent.and_then(|()| connection.send(&bytes[from..to]));
+        from = to;
+    }
     if case.name == "http2-preface" {
         // No HTTP/1.1, but a language this server speaks: it answers with its own settings.
         connection.finish_sending();
