@@ -1,7 +1,7 @@
-//! An accepted connection, until it is known what is spoken on it.
+//! An accepted connection, until it is known whose it is and what is spoken on it.
 //!
 //! In: a stream, its peer, the listener's terms. Out: nothing; what serves the protocol is called from here and the
-//! connection is closed when this returns.
+//! connection is closed when this returns. A connection that is not taken is closed without a word, and counted.
 
 use std::net::SocketAddr;
 use std::rc::Rc;
@@ -10,38 +10,103 @@ use std::sync::Arc;
 use crate::connection;
 use crate::core::Core;
 use crate::http2;
-use crate::listener::Terms;
+use crate::limits;
+use crate::listener::{Terms, refused};
+use crate::proxy_protocol;
 use crate::rt::Stream;
 use crate::tls;
 
 /// What is known of a connection before its first request.
 #[derive(Debug, Clone)]
 pub struct Arrived {
+    /// Behind a balancer that says so: whom it carries.
     pub peer: SocketAddr,
     /// Whether it came over TLS.
     pub secure: bool,
     pub terms: Arc<Terms>,
 }
 
-pub async fn serve(core: Rc<Core>, stream: Stream, peer: SocketAddr, terms: Arc<Terms>) {
+pub async fn serve(core: Rc<Core>, mut stream: Stream, peer: SocketAddr, terms: Arc<Terms>) {
+    let (peer, ahead) = if terms.proxy_protocol {
+        // Boxed: connections that come from clients themselves need not hold the room.
+        match Box::pin(introduced(&core, &mut stream, peer)).await {
+            Ok(introduced) => introduced,
+            Err(reason) => return refused(reason),
+        }
+    } else {
+        (peer, Vec::new())
+    };
     if !terms.admit(peer.ip()) {
-        // Whoever is not to come is not told why either.
-        metrics::counter!("portico_connections_refused_total", "reason" => "address").increment(1);
-        return;
+        return refused("address");
     }
+    let Some(_place) = core.parts.places.of_address(peer.ip(), terms.bounds.connections_per_address_max) else {
+        return refused("address_has_too_many");
+    };
     let secure = terms.tls;
-    let stream = if secure {
+    let (stream, ahead) = if secure {
         // Boxed: a handshake has more to remember than a connection without one, which should not have to hold the room.
-        match Box::pin(tls::accept(&core, stream, Vec::new())).await {
+        match Box::pin(tls::accept(&core, stream, ahead)).await {
             Some(secured) if secured.http2 => {
                 return Box::pin(http2::serve(core, secured.stream, Arrived { peer, secure, terms })).await;
             }
-            Some(secured) => Stream::Poll(secured.stream),
+            Some(secured) => (Stream::Poll(secured.stream), Vec::new()),
             None => return,
         }
     } else {
-        stream
+        (stream, ahead)
     };
     // Boxed, so that a connection that has not come so far does not hold the room for it.
-    Box::pin(connection::serve(core, stream, Arrived { peer, secure, terms })).await;
+    Box::pin(connection::serve(core, stream, Arrived { peer, secure, terms }, ahead)).await;
+}
+
+/// Whom a balancer carries, and what was read behind its header. `Err` says why it is not believed.
+async fn introduced(
+    core: &Core,
+    stream: &mut Stream,
+    balancer: SocketAddr,
+) -> Result<(SocketAddr, Vec<u8>), &'static str> {
+    let address = balancer.ip().to_canonical();
+    if !core.parts.edge.trusted_proxies.iter().any(|network| network.contains(&address)) {
+        return Err("untrusted_proxy");
+    }
+    let deadline = core.wheel.watch(limits::PROXY_HEADER_MS);
+    let mut bytes = Vec::new();
+    loop {
+        match proxy_protocol::parse(&bytes) {
+            Ok(Some(header)) => {
+                bytes.drain(..header.bytes);
+                return Ok((header.client.unwrap_or(balancer), bytes));
+            }
+            Ok(None) => {}
+            Err(fault) => {
+                tracing::debug!(%balancer, reason = fault.name(), "{fault}");
+                return Err("proxy_header");
+            }
+        }
+        let ready = stream.readable(&deadline).await;
+        bytes.reserve(limits::PROXY_HEADER_BYTES_MAX);
+        let (read, back) = match ready {
+            Ok(()) => stream.read(bytes, &deadline).await,
+            Err(error) => (Err(error), bytes),
+        };
+        bytes = back;
+        if !matches!(read, Ok(length) if length > 0) {
+            return Err("proxy_header");
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// What a connection costs while it waits, beside what its client has sent: the task that serves it.
+    #[test]
+    fn a_connection_that_waits_is_small() {
+        fn room<F>(_: fn(Rc<Core>, Stream, SocketAddr, Arc<Terms>) -> F) -> usize {
+            size_of::<F>()
+        }
+        let bytes = room(serve);
+        assert!(bytes <= limits::CONNECTION_BYTES_MAX, "{bytes} bytes");
+    }
 }

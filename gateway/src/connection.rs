@@ -17,7 +17,7 @@ use crate::core::Core;
 use crate::dispatch::{self, Answered, Streamed};
 use crate::families::Family;
 use crate::http1::encode::{self, Length, Turn};
-use crate::http1::{Fields, Framing, Head, Intake, Known, Method, Progress, Refusal};
+use crate::http1::{Fields, Framing, Head, Intake, Method, Progress, Reason, Refusal};
 use crate::http2;
 use crate::limits;
 use crate::record::epoch_ms;
@@ -25,16 +25,17 @@ use crate::request::Request;
 use crate::respond::{self, Answer};
 use crate::rt::{Deadline, Stream};
 
-/// Serves one connection to its end.
-pub async fn serve(core: Rc<Core>, stream: Stream, arrived: Arrived) {
+/// Serves one connection to its end. `ahead` was read from it already.
+pub async fn serve(core: Rc<Core>, stream: Stream, arrived: Arrived, ahead: Vec<u8>) {
     let counted = Counted::new(&core);
-    let deadline = core.wheel.watch(limits::IDLE_MS);
+    let deadline = core.wheel.watch(arrived.terms.bounds.idle_ms);
     let mut connection = Connection {
         stream,
         arrived,
         deadline,
-        input: Vec::with_capacity(limits::BUFFER_BYTES),
+        input: ahead,
         start: 0,
+        patient: true,
         output: Vec::new(),
         fields: Fields::default(),
         asked: false,
@@ -69,6 +70,9 @@ struct Connection {
     fields: Fields,
     /// Whether a request has come.
     asked: bool,
+    /// Whether the peer is waited for without a buffer: it has just come, has been silent for a while, or sends little at a
+    /// time. Eight thousand such peers then hold no more than what they have sent.
+    patient: bool,
 }
 
 /// Why nothing more is read here.
@@ -90,8 +94,11 @@ impl Connection {
                 continue;
             }
             let body = self.body(&head).await?;
-            let close = self.request(&head, body.clone()).await?;
+            // Boxed: answering takes more room than everything else together, and a connection that lies idle or is slow should
+            // not hold it. It is the one allocation of its kind per request, some tens of nanoseconds.
+            let close = Box::pin(self.request(&head, body.clone())).await?;
             self.start = body.end.max(self.start);
+            self.patient = false;
             if close {
                 return self.flush().await;
             }
@@ -103,9 +110,15 @@ impl Connection {
         let mut begun = false;
         loop {
             match Head::parse(&self.input[self.start..], &mut self.fields) {
+                Ok(Some(head)) if head.head_bytes > self.arrived.terms.bounds.head_bytes_max => {
+                    return self.refuse_head().await;
+                }
                 Ok(Some(head)) => {
                     self.asked = true;
                     return Ok(head);
+                }
+                Ok(None) if self.input.len() - self.start > self.arrived.terms.bounds.head_bytes_max => {
+                    return self.refuse_head().await;
                 }
                 Ok(None) => {}
                 Err(refusal) => {
@@ -130,13 +143,14 @@ impl Connection {
                 if self.input.capacity() > limits::BUFFER_BYTES * 4 {
                     self.input = Vec::with_capacity(limits::BUFFER_BYTES);
                 }
-                self.deadline.set(self.core.wheel.now_ms() + limits::IDLE_MS);
+                let now = self.core.wheel.now_ms();
+                self.deadline.set(now + self.arrived.terms.bounds.idle_ms);
+                self.deadline.set_idle_since(now);
             } else if !begun {
                 begun = true;
-                self.deadline.set(self.core.wheel.now_ms() + limits::HEAD_MS);
+                self.deadline.set(self.core.wheel.now_ms() + self.arrived.terms.bounds.head_ms);
             }
-            self.deadline.set_idle(empty);
-            let read = self.read().await;
+            let read = self.read(limits::BUFFER_BYTES).await;
             self.deadline.set_idle(false);
             if read.is_err() && !empty && self.deadline.expired() {
                 return self.give_up().await;
@@ -154,7 +168,8 @@ impl Connection {
         }
         let bytes = &self.input[self.start..];
         let named = self.core.parts.node.read_host(text(head.host.of(bytes)));
-        let max = dispatch::body_bytes_max(&self.core, named, text(head.path(bytes)), head.head_bytes);
+        let max = dispatch::body_bytes_max(&self.core, named, text(head.path(bytes)), head.head_bytes)
+            .min(self.arrived.terms.bounds.body_bytes_max);
         let mut intake = match Intake::new(head.framing, max) {
             Ok(intake) => intake,
             Err(refusal) => return self.refuse(refusal).await,
@@ -162,9 +177,11 @@ impl Connection {
         if head.expect_continue && self.input.len() == begin {
             self.output.extend_from_slice(encode::CONTINUE);
         }
-        let mut due = self.core.wheel.now_ms() + limits::BODY_MS;
+        let mut due = self.core.wheel.now_ms() + self.arrived.terms.bounds.body_ms;
         let mut paid = 0;
         loop {
+            // Reading may have moved the head to the buffer's front.
+            let begin = self.start + head.head_bytes;
             match intake.receive(&mut self.input, begin) {
                 Ok(Progress::Complete { body, next }) => {
                     // Chunk lines between the body and what follows are closed up, so that both lie where we say.
@@ -177,13 +194,13 @@ impl Connection {
             self.flush().await?;
             // Room for what was announced, though never more than doubles: an announcement costs the sender nothing.
             let announced = intake.outstanding().unwrap_or(limits::BUFFER_BYTES as u64) as usize;
-            self.input.reserve(announced.min(self.input.len().max(limits::BUFFER_BYTES)));
+            let room = announced.min(self.input.len().max(limits::BUFFER_BYTES));
             // Every so many bytes buy a second.
             let gathered = intake.gathered() as u64;
             due += (gathered - paid) * 1_000 / limits::BODY_BYTES_PER_S_MIN;
             paid = gathered;
             self.deadline.set(due);
-            if self.read().await.is_err() {
+            if self.read(room).await.is_err() {
                 return if self.deadline.expired() { self.give_up().await } else { Err(End::Closed) };
             }
         }
@@ -234,12 +251,7 @@ impl Connection {
 
     /// Who sent the request whose head lies in `bytes`.
     fn sender(&self, bytes: &[u8]) -> IpAddr {
-        match self.fields.known(Known::ForwardedFor) {
-            Some(_) => {
-                dispatch::sender(&self.core, self.arrived.peer.ip(), self.fields.find(b"x-forwarded-for", bytes))
-            }
-            None => self.arrived.peer.ip(),
-        }
+        dispatch::sender(&self.core, self.arrived.peer.ip(), |header| self.fields.find(header.as_bytes(), bytes))
     }
 
     /// Sends the router's response as its body comes.
@@ -274,38 +286,75 @@ impl Connection {
         Ok(written.close)
     }
 
-    /// Reads what has come. `Err` when the peer closed, the connection broke, or the deadline came.
-    async fn read(&mut self) -> Open<()> {
-        if self.start > 0 && self.input.len() == self.input.capacity() {
-            self.input.drain(..self.start);
-            self.start = 0;
-        }
-        if self.input.capacity() == self.input.len() {
-            self.input.reserve(limits::BUFFER_BYTES);
-        }
-        let input = std::mem::take(&mut self.input);
-        let (read, input) = self.stream.read(input, &self.deadline).await;
-        self.input = input;
-        match read {
-            Ok(0) | Err(_) => Err(End::Closed),
-            Ok(_) => Ok(()),
+    /// Reads what has come, into `room` bytes at least when there is none. `Err` when the peer closed, the connection broke,
+    /// or the deadline came.
+    async fn read(&mut self, room: usize) -> Open<()> {
+        loop {
+            if self.patient || self.stream.waits_for_free() {
+                self.clear_desk();
+                self.stream.readable(&self.deadline).await.map_err(|_| End::Closed)?;
+            }
+            if self.start > 0 && self.input.len() == self.input.capacity() {
+                self.input.drain(..self.start);
+                self.start = 0;
+            }
+            if self.input.capacity() == self.input.len() {
+                self.input.reserve(room.max(limits::BUFFER_BYTES));
+            }
+            let input = std::mem::take(&mut self.input);
+            self.deadline.hold(self.core.wheel.now_ms() + limits::HOLD_MS);
+            let (read, input) = self.stream.read(input, &self.deadline).await;
+            let released = self.deadline.let_go();
+            self.input = input;
+            match read {
+                Ok(0) => return Err(End::Closed),
+                Ok(length) => {
+                    self.patient &= length < limits::STEADY_BYTES;
+                    return Ok(());
+                }
+                // Cancelled before anything came, so nothing is lost and the connection goes on.
+                Err(_) if released && !self.deadline.expired() => self.patient = true,
+                Err(_) => return Err(End::Closed),
+            }
         }
     }
 
-    /// Sends everything that was answered.
+    /// Gives back all memory that holds nothing.
+    fn clear_desk(&mut self) {
+        if self.start > 0 {
+            self.input.drain(..self.start);
+            self.start = 0;
+        }
+        self.input.shrink_to_fit();
+        self.output = Vec::new();
+    }
+
+    /// Sends everything that was answered. A peer that takes none of it for a while is given up, and so is one that takes it
+    /// too slowly: every so many bytes buy a second.
     async fn flush(&mut self) -> Open<()> {
         if self.output.is_empty() {
             return Ok(());
         }
         let output = std::mem::take(&mut self.output);
-        let patience = limits::SEND_MS + output.len() as u64 * 1_000 / limits::BODY_BYTES_PER_S_MIN;
-        self.deadline.set(self.core.wheel.now_ms() + patience);
-        let (sent, mut output) = self.stream.write(output, &self.deadline).await;
+        let (wheel, deadline, send_ms) = (&self.core.wheel, &self.deadline, self.arrived.terms.bounds.send_ms);
+        let due = wheel.now_ms() + send_ms;
+        deadline.set(due);
+        let taken = |bytes: usize| {
+            let bought = due + bytes as u64 * 1_000 / limits::BODY_BYTES_PER_S_MIN;
+            deadline.set(bought.min(wheel.now_ms() + send_ms));
+        };
+        let (sent, mut output) = self.stream.write_watched(output, deadline, taken).await;
         output.clear();
         if output.capacity() <= limits::BUFFER_BYTES * 4 {
             self.output = output;
         }
         sent.map_err(|_| End::Closed)
+    }
+
+    /// The head is larger than this listener takes.
+    async fn refuse_head<T>(&mut self) -> Open<T> {
+        let offset = self.arrived.terms.bounds.head_bytes_max as u64;
+        self.refuse(Refusal { reason: Reason::HeadTooLarge, offset }).await
     }
 
     /// Answers bytes that are no request, and closes.
@@ -326,7 +375,7 @@ impl Connection {
         let turn = Turn { date: &date, head_only: false, close: true };
         encode::answer(&mut self.output, answer.status, lines(&answer), &answer.body, turn);
         // An expired deadline stays expired; what is left to say gets one of its own.
-        self.deadline = self.core.wheel.watch(limits::SEND_MS);
+        self.deadline = self.core.wheel.watch(self.arrived.terms.bounds.send_ms);
         self.flush().await?;
         self.stream.shutdown(&self.deadline).await;
         self.linger().await;
@@ -341,7 +390,7 @@ impl Connection {
         while left > 0 {
             self.input.clear();
             self.start = 0;
-            if self.read().await.is_err() {
+            if self.read(limits::BUFFER_BYTES).await.is_err() {
                 return;
             }
             left = left.saturating_sub(self.input.len());

@@ -33,6 +33,7 @@ use crate::observe::access::Entry;
 use crate::observe::traces::Finished;
 use crate::observe::{AccessLog, Traces};
 use crate::peers::Peers;
+use crate::places::Places;
 use crate::rt::{self, Bell, Deadline, Driver, Inbox, Wheel};
 use crate::runner::{self, Wanted};
 use crate::tls::{Handshakes, Tls};
@@ -72,6 +73,7 @@ pub struct Parts {
     pub workers: Workers,
     pub edge: Arc<Edge>,
     pub peers: Peers,
+    pub places: Arc<Places>,
     pub logs: LogSink,
     pub metrics: Metrics,
     /// What nodes share, where they do. A request never waits for it.

@@ -174,14 +174,18 @@ pub fn body_bytes_max(core: &Core, named: Named<'_>, path: &str, head_bytes: usi
     }
 }
 
-/// Who sent a request that came from `peer` with these values of `X-Forwarded-For`.
-pub fn sender<'h>(core: &Core, peer: IpAddr, forwarded_for: impl Iterator<Item = &'h [u8]>) -> IpAddr {
-    let trusted = &core.parts.edge.trusted_proxies;
-    if trusted.is_empty() {
+/// Who sent a request that came from `peer`. `values`: those of a header, by its name in lower case.
+pub fn sender<'h, V: Iterator<Item = &'h [u8]>>(
+    core: &Core,
+    peer: IpAddr,
+    values: impl Fn(&'static str) -> V,
+) -> IpAddr {
+    let edge = &core.parts.edge;
+    if edge.trusted_proxies.is_empty() {
         return peer;
     }
-    let values: Vec<&[u8]> = forwarded_for.collect();
-    forwarded::sender(peer, trusted, values.into_iter())
+    let values: Vec<&[u8]> = values(edge.forwarded_by.header()).collect();
+    forwarded::sender(peer, &edge.trusted_proxies, edge.forwarded_by, values.into_iter())
 }
 
 /// Whether a peer is one of the operator's proxies.

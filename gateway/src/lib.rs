@@ -35,6 +35,8 @@ pub mod metrics;
 pub mod node;
 pub mod observe;
 pub mod peers;
+pub mod places;
+pub mod proxy_protocol;
 pub mod rates;
 pub mod record;
 pub mod refusal;

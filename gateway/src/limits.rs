@@ -56,30 +56,65 @@ const _: () = assert!(CHUNK_SIZE_DIGITS_MAX <= 16, "seventeen hexadecimal digits
 
 // --- connections --------------------------------------------------------------------------------------------------
 
+/// What a connection's task may take, in bytes, so that with its timers and its socket's entry an idle one stays under 4 KiB.
+/// A test holds the code to it.
+pub const CONNECTION_BYTES_MAX: usize = 3 * 1024;
+
 /// What a connection's buffers begin with, in bytes. A common request and its answer fit; larger ones grow them while
 /// they last.
 pub const BUFFER_BYTES: usize = 8 * 1024;
 
-/// Connections one core holds. Past it a new one is closed at once. Bounded by descriptors in practice.
+/// Connections one listener holds unless the operator says otherwise. Past it a new one is closed at once. Bounded by
+/// descriptors in practice.
 pub const CONNECTIONS_MAX: usize = 100_000;
 
-/// Pause after a failed accept (usually: no descriptors left). The kernel's queue holds what comes meanwhile.
+/// Pause of a listener that cannot accept: no descriptors are left, or those that are left are set aside. The kernel's queue
+/// holds what comes meanwhile.
 pub const ACCEPT_PAUSE: std::time::Duration = std::time::Duration::from_millis(20);
 
-/// How long a connection may lie idle between requests, in milliseconds. Longer than the 60 s at which common proxies
-/// give theirs up, so that it is they who close. Past it: closed without a word.
+/// Descriptors that connections never get, of an eighth of the process's limit: isolate hosts are started through sockets,
+/// stores open files, functions call out.
+pub const DESCRIPTORS_ASIDE_MIN: usize = 64;
+pub const DESCRIPTORS_ASIDE_MAX: usize = 4_096;
+
+/// Connections that are let in however few descriptors there are; with fewer a server could not even be asked how it is.
+pub const CONNECTIONS_MIN: usize = 8;
+
+/// How long a connection must have been idle to be closed so that another can be let in, when there are no places left, in
+/// milliseconds. A client that is about to send its next request has done so by then.
+pub const SHED_IDLE_MS: u64 = 1_000;
+
+/// How long a read may keep its buffer while nothing comes, in milliseconds. Past it the buffer is taken back and the
+/// connection waits without one, which costs its next request one more operation. Noticed within a turn of the wheel.
+pub const HOLD_MS: u64 = 500;
+
+/// Bytes of an unfinished request from which on more are believed to be coming at once, so that the next read is begun with
+/// a buffer at hand. Who sends less at a time is waited for without one.
+pub const STEADY_BYTES: usize = 4 * 1024;
+const _: () = assert!(STEADY_BYTES < BUFFER_BYTES);
+
+/// Longest PROXY protocol header, in bytes, its extensions included. Balancers send under 300; version 2 could name 64 KiB.
+/// Past it: closed without a word.
+pub const PROXY_HEADER_BYTES_MAX: usize = 4 * 1024;
+
+/// How long a balancer may take for its PROXY protocol header, in milliseconds. It sends one as soon as it connects. Past
+/// it: closed without a word.
+pub const PROXY_HEADER_MS: u64 = 5_000;
+
+/// How long a connection may lie idle between requests unless the listener says otherwise, in milliseconds. Longer than
+/// the 60 s at which common proxies give theirs up, so that it is they who close. Past it: closed without a word.
 pub const IDLE_MS: u64 = 75_000;
 
-/// From the first byte of a head to its last, in milliseconds. Past it: 408 and closed.
+/// From the first byte of a head to its last unless the listener says otherwise, in milliseconds. Past it: 408 and closed.
 pub const HEAD_MS: u64 = 15_000;
 
-/// How long the first byte of a body may take, in milliseconds. Past it: 408 and closed.
+/// How long the first byte of a body may take unless the listener says otherwise, in milliseconds. Past it: 408 and closed.
 pub const BODY_MS: u64 = 20_000;
 
 /// Slowest body and slowest reader we bear with, in bytes per second; each that many bytes buy another second.
 pub const BODY_BYTES_PER_S_MIN: u64 = 4 * 1024;
 
-/// How long a peer may take to accept an answer beyond what its size buys, in milliseconds. Past it: closed.
+/// How long a peer may take none of an answer unless the listener says otherwise, in milliseconds. Past it: closed.
 pub const SEND_MS: u64 = 20_000;
 
 /// After a refusal: how long, and how much, of what the peer still sends is taken in so that it can read the answer.

@@ -1,10 +1,12 @@
 //! Accepts connections on one of this core's sockets.
 //!
-//! Running out of descriptors is a pause, not a fall: accepting stops for a moment and the kernel's queue holds what comes.
+//! Running out of descriptors is a pause, not a fall: accepting stops before the last ones are given away, the kernel's
+//! queue holds what comes, and connections that lie idle are closed to make room for it.
 
 use std::net::{IpAddr, TcpListener};
 use std::rc::Rc;
 use std::sync::Arc;
+use std::time::Instant;
 
 use ipnet::IpNet;
 
@@ -26,6 +28,48 @@ pub struct Terms {
     pub allow: Vec<IpNet>,
     /// Whose are not, whatever `allow` says.
     pub deny: Vec<IpNet>,
+    /// Connections come from a balancer, which says in their first bytes whom it carries.
+    pub proxy_protocol: bool,
+    pub bounds: Bounds,
+    /// Which of the server's listeners it is.
+    pub index: usize,
+}
+
+/// How much of a listener's connections is borne.
+#[derive(Debug, Clone)]
+pub struct Bounds {
+    /// Past it a new connection is closed at once.
+    pub connections_max: usize,
+    /// The same for the connections of one address, or one IPv6 network of 64 bits; 0: as many as it likes.
+    pub connections_per_address_max: u32,
+    /// Milliseconds: between requests; for a head; for the first byte of a body; until some of an answer is taken.
+    pub idle_ms: u64,
+    pub head_ms: u64,
+    pub body_ms: u64,
+    pub send_ms: u64,
+    pub head_bytes_max: usize,
+    /// Beside what the app that is asked for takes.
+    pub body_bytes_max: u64,
+}
+
+impl Default for Bounds {
+    fn default() -> Self {
+        Self {
+            connections_max: limits::CONNECTIONS_MAX,
+            connections_per_address_max: 0,
+            idle_ms: limits::IDLE_MS,
+            head_ms: limits::HEAD_MS,
+            body_ms: limits::BODY_MS,
+            send_ms: limits::SEND_MS,
+            head_bytes_max: limits::HEAD_BYTES_MAX,
+            body_bytes_max: limits::ADMIN_BODY_BYTES_MAX,
+        }
+    }
+}
+
+/// Counts a connection that is closed without having been served.
+pub fn refused(reason: &'static str) {
+    metrics::counter!("portico_connections_refused_total", "reason" => reason).increment(1);
 }
 
 /// The sockets of one core, and on which terms each is served.
@@ -46,17 +90,35 @@ pub async fn accept_all(core: Rc<Core>, socket: TcpListener, terms: Arc<Terms>, 
         Ok(listener) => listener,
         Err(error) => return tracing::error!(%error, "a listening socket cannot be used"),
     };
+    let places = core.parts.places.clone();
     let mut said = false;
+    let mut shed: Option<Instant> = None;
     while !until.expired() {
+        if places.full() {
+            if !std::mem::replace(&mut said, true) {
+                tracing::warn!("no connection is accepted until others close: the descriptors are used up");
+            }
+            if shed.is_none_or(|last| last.elapsed().as_millis() as u64 >= limits::SHED_IDLE_MS) {
+                shed = Some(Instant::now());
+                let closed = core.wheel.expire_idle_for(limits::SHED_IDLE_MS);
+                metrics::counter!("portico_connections_shed_total").increment(closed as u64);
+            }
+            rt::sleep(limits::ACCEPT_PAUSE).await;
+            continue;
+        }
         match listener.accept(&until).await {
             Ok((stream, peer)) => {
                 said = false;
-                if core.connections.get() >= limits::CONNECTIONS_MAX {
+                let Some(place) = places.at_listener(terms.index, terms.bounds.connections_max) else {
                     // Closing at once is the only answer that costs nothing.
-                    metrics::counter!("portico_connections_refused_total", "reason" => "too_many").increment(1);
+                    refused("too_many");
                     continue;
-                }
-                rt::spawn("connection", arrive::serve(core.clone(), stream, peer, terms.clone()));
+                };
+                let (core, terms) = (core.clone(), terms.clone());
+                rt::spawn("connection", async move {
+                    let _place = place;
+                    arrive::serve(core, stream, peer, terms).await;
+                });
             }
             Err(_) if until.expired() => {}
             Err(error) => {
@@ -85,10 +147,11 @@ mod tests {
             (&[], &["10.1.0.0/16"], "::ffff:10.1.2.3", false),
             (&["fd00::/8"], &[], "fd00::1", true),
         ] {
-            let (allow_nets, deny_nets) = (networks(allow), networks(deny));
-            let (families, tls, redirect) = (Families::ALL, false, false);
-            let terms = Terms { families, tls, redirect, allow: allow_nets, deny: deny_nets };
-            assert_eq!(terms.admit(address.parse().unwrap()), admitted, "{allow:?} {deny:?} {address}");
+            let (allow, deny) = (networks(allow), networks(deny));
+            let (families, tls, redirect, proxy_protocol) = (Families::ALL, false, false, false);
+            let terms =
+                Terms { families, tls, redirect, allow, deny, proxy_protocol, bounds: Bounds::default(), index: 0 };
+            assert_eq!(terms.admit(address.parse().unwrap()), admitted, "{:?} {:?} {address}", terms.allow, terms.deny);
         }
     }
 }

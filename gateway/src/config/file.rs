@@ -22,6 +22,7 @@ use super::storage::Storage;
 use super::tls::Tls;
 use super::{AdminKey, ConfigError, Edge, Overrides, networks};
 use crate::commands::Role;
+use crate::forwarded::ForwardedBy;
 use crate::rt::Driver;
 
 /// Where we listen when nobody says where.
@@ -57,9 +58,12 @@ pub struct Config {
     /// Whether request bodies with `Content-Encoding: gzip` or `br` are undone before functions see them; others are then
     /// refused with 415. Default false: functions see what was sent. `PORTICO_DECODE_REQUESTS`.
     pub decode_requests: Option<bool>,
-    /// Addresses and networks of proxies whose `X-Forwarded-For` is believed. Default none. `PORTICO_TRUSTED_PROXIES`,
+    /// Addresses and networks of proxies that are believed when they say who their client is. Default none. `PORTICO_TRUSTED_PROXIES`,
     /// separated by commas.
     pub trusted_proxies: Option<Vec<String>>,
+    /// Which header those proxies write: `x-forwarded-for`, the default, or `forwarded` (RFC 7239). The other one is not
+    /// looked at: a proxy hands on what it does not write, as its clients sent it. `PORTICO_FORWARDED_BY`.
+    pub forwarded_by: Option<String>,
     /// Seconds that calls in progress may take to finish after SIGTERM. Default 30. `PORTICO_DRAIN_S`.
     pub drain_s: Option<u64>,
     /// Addresses to serve. Default `127.0.0.1:8080` with every family. `PORTICO_LISTEN` gives one address instead.
@@ -96,9 +100,13 @@ pub struct Config {
     pub traces: Traces,
     #[serde(default)]
     pub tls: Tls,
+    #[serde(default)]
     pub fleet: Fleet,
     #[serde(default)]
     pub vault: Vault,
+    /// What the environment says of every listener.
+    #[serde(skip)]
+    every_listener: Listener,
     #[serde(skip)]
     no_samples: bool,
     #[serde(skip)]
@@ -255,6 +263,8 @@ impl Config {
         if let Some(address) = variable("PORTICO_LISTEN") {
             self.listeners = vec![Listener::at(address)];
         }
+        self.every_listener.environment(&variable)?;
+        text("PORTICO_FORWARDED_BY", &mut self.forwarded_by);
         text("PORTICO_DOMAIN", &mut self.domain);
         text("PORTICO_ACCESS_LOG", &mut self.access_log);
         text("PORTICO_REGION", &mut self.region);
@@ -350,6 +360,7 @@ impl Config {
         if self.listeners.is_empty() {
             self.listeners.push(Listener::at(DEFAULT_ADDRESS.to_owned()));
         }
+        self.listeners.iter_mut().for_each(|listener| listener.take(&self.every_listener));
         let listeners = self.listeners.iter().enumerate().map(|(index, listener)| listener.check(index));
         let listeners = listeners.collect::<Result<Vec<_>, _>>()?;
         let with_tls = listeners.iter().any(|listening| listening.terms.tls);
@@ -408,7 +419,22 @@ impl Config {
         let (rate_limits, rates) = self.rate_limits.check()?;
         let limits = AppLimits { rates: rate_limits, ..self.limits.check()? };
         let trusted_proxies = networks("trusted_proxies", &self.trusted_proxies.unwrap_or_default())?;
+        if trusted_proxies.is_empty()
+            && let Some(index) = listeners.iter().position(|listening| listening.terms.proxy_protocol)
+        {
+            let what = "needs trusted_proxies: from nobody else is a header believed";
+            return Err(ConfigError(format!("listener[{index}].proxy_protocol: {what}")));
+        }
+        let forwarded_by = match self.forwarded_by.as_deref() {
+            None | Some("x-forwarded-for") => ForwardedBy::XForwardedFor,
+            Some("forwarded") => ForwardedBy::Forwarded,
+            Some(other) => {
+                let what = "is neither x-forwarded-for nor forwarded";
+                return Err(ConfigError(format!("forwarded_by: '{other}' {what}")));
+            }
+        };
         let edge = Edge {
+            forwarded_by,
             compress: self.compress.unwrap_or(true),
             decode_requests: self.decode_requests.unwrap_or(false),
             trusted_proxies,

@@ -27,6 +27,7 @@ use control_plane::{ImportSettings, OutboundSettings, VaultKey};
 use ipnet::IpNet;
 
 use crate::commands::Role;
+use crate::forwarded::ForwardedBy;
 use crate::gate::OverloadSettings;
 use crate::observe::access::Target;
 use crate::observe::traces::TraceSettings;
@@ -91,10 +92,12 @@ pub struct Edge {
     pub compress: bool,
     /// Request bodies with a `Content-Encoding` are undone before functions see them.
     pub decode_requests: bool,
-    /// Proxies whose `X-Forwarded-For` is believed.
+    /// Proxies that are believed when they say who their client is.
     pub trusted_proxies: Vec<IpNet>,
     /// When calls that wait for a host are too many.
     pub overload: OverloadSettings,
+    /// Where they say it.
+    pub forwarded_by: ForwardedBy,
 }
 
 /// The admin key pair, where it is set rather than made on first start.
@@ -230,12 +233,19 @@ mod tests {
             ("[[listener]]\naddress = \"127.0.0.1:1\"\nredirect = true", &[], "listener.redirect"),
             ("[[listener]]\naddress = \"127.0.0.1:1\"\ntls = true\nredirect = true", &[], "listener[0].redirect"),
             ("", &[("PORTICO_TLS_SELF_SIGNED", "perhaps")], "PORTICO_TLS_SELF_SIGNED"),
+            ("[[listener]]\naddress = \"127.0.0.1:1\"\nidle_ms = 10", &[], "listener[0].idle_ms"),
+            ("[[listener]]\naddress = \"127.0.0.1:1\"\nhead_bytes_max = 65536", &[], "listener[0].head_bytes_max"),
+            ("", &[("PORTICO_CONNECTIONS_MAX", "0")], "listener[0].connections_max"),
+            ("", &[("PORTICO_PROXY_PROTOCOL", "yes")], "PORTICO_PROXY_PROTOCOL"),
+            ("proxy_protocol = true", &[], "proxy_protocol"),
+            ("", &[("PORTICO_PROXY_PROTOCOL", "true")], "proxy_protocol: needs trusted_proxies"),
             ("", &[("PORTICO_CORES", "two")], "PORTICO_CORES"),
             ("[limits]\nheap_mib = 1", &[], "limits.heap_mib"),
             // Hosts are made for so much and no more; a larger number would be a promise nobody keeps.
             ("[limits]\nheap_mib = 351", &[], "limits.heap_mib"),
             ("[limits]\nrequest_bytes_max = 1", &[], "limits.request_bytes_max"),
             ("trusted_proxies = [\"10.0.0.0/99\"]", &[], "trusted_proxies[0]"),
+            ("forwarded_by = \"x-real-ip\"", &[], "forwarded_by"),
             ("", &[("PORTICO_COMPRESS", "yes")], "PORTICO_COMPRESS"),
             ("[imports]\nsource_bytes_max = 1", &[], "imports.source_bytes_max"),
             ("", &[("PORTICO_UNDECLARED_PRIVATE", "yes")], "PORTICO_UNDECLARED_PRIVATE"),

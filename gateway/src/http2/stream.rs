@@ -104,13 +104,14 @@ async fn answer(
         return Err(Cut::Gone);
     }
     let headers = head.headers();
-    let forwarded_for = headers.iter().filter(|(name, _)| *name == "x-forwarded-for").map(|(_, value)| *value);
+    let values =
+        |wanted: &'static str| headers.iter().filter(move |(name, _)| *name == wanted).map(|(_, value)| *value);
     let request = Request {
         method: head.method(),
         path: head.path(),
         query: head.query(),
         named,
-        peer: dispatch::sender(core, session.arrived.peer.ip(), forwarded_for),
+        peer: dispatch::sender(core, session.arrived.peer.ip(), values),
         headers,
         header_lines: head.lines(),
         body: body.as_ref().map_or(&[], Body::bytes),

@@ -4,9 +4,10 @@
 //! An operation here is tried when the socket is ready for it, so its future may be dropped at any time and nothing is lost;
 //! a deadline is therefore waited for beside it (`Deadline::passed`), not handed into it.
 
+use std::future::poll_fn;
 use std::io;
 use std::pin::Pin;
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, ready};
 
 use bytes::{Buf, Bytes};
 use monoio::io::IntoPollIo;
@@ -32,6 +33,31 @@ impl PollStream {
     /// What a handshake made of a plain one.
     pub fn secure(stream: TlsStream<PlainStream>) -> Self {
         Self::Tls(Box::new(stream), Bytes::new())
+    }
+
+    /// Returns when bytes have come, the peer has closed or the connection broke. Nobody has to keep a buffer meanwhile: what
+    /// comes first is read into a little room on the stack and put in front.
+    pub(super) async fn readable(&mut self) -> io::Result<()> {
+        poll_fn(|context| {
+            let ahead = match self {
+                Self::Plain(PlainStream { ahead, .. }) | Self::Tls(_, ahead) => ahead,
+            };
+            if !ahead.is_empty() {
+                return Poll::Ready(Ok(()));
+            }
+            let mut room = [0; 1024];
+            let mut into = ReadBuf::new(&mut room);
+            ready!(Pin::new(&mut *self).poll_read(context, &mut into))?;
+            if !into.filled().is_empty() {
+                match self {
+                    Self::Plain(PlainStream { ahead, .. }) | Self::Tls(_, ahead) => {
+                        *ahead = Bytes::copy_from_slice(into.filled());
+                    }
+                }
+            }
+            Poll::Ready(Ok(()))
+        })
+        .await
     }
 
     /// Puts bytes that were read from it back in front.

@@ -61,13 +61,45 @@ impl Stream {
         }
     }
 
+    /// Returns when there is something to read, the peer has closed, or the deadline came. No buffer is held meanwhile. On the
+    /// ring it is an operation of its own, so it is for connections that are not expected to say anything soon.
+    pub async fn readable(&mut self, deadline: &Deadline) -> io::Result<()> {
+        match self {
+            // Dropped when the deadline comes: a poll takes nothing from the socket that could be lost.
+            Self::Ring(stream) => before(deadline, stream.readable(false)).await,
+            Self::Poll(stream) => before(deadline, stream.readable()).await,
+        }
+    }
+
+    /// Whether [`Stream::readable`] costs nothing that [`Stream::read`] would not.
+    pub fn waits_for_free(&self) -> bool {
+        matches!(self, Self::Poll(_))
+    }
+
     /// Writes all of `buffer`.
     pub async fn write(&mut self, buffer: Vec<u8>, deadline: &Deadline) -> (io::Result<()>, Vec<u8>) {
+        self.write_watched(buffer, deadline, |_| {}).await
+    }
+
+    /// Writes all of `buffer`, and tells `taken` how many bytes of it are gone whenever some more are.
+    pub async fn write_watched(
+        &mut self,
+        buffer: Vec<u8>,
+        deadline: &Deadline,
+        taken: impl Fn(usize),
+    ) -> (io::Result<()>, Vec<u8>) {
         match self {
-            Self::Ring(stream) => write_ring(stream, buffer, deadline).await,
+            Self::Ring(stream) => write_ring(stream, buffer, deadline, taken).await,
             Self::Poll(stream) => {
                 let written = async {
-                    stream.write_all(&buffer).await?;
+                    let mut written = 0;
+                    while written < buffer.len() {
+                        match stream.write(&buffer[written..]).await? {
+                            0 => return Err(io::ErrorKind::WriteZero.into()),
+                            length => written += length,
+                        }
+                        taken(written);
+                    }
                     stream.flush().await
                 };
                 let written = before(deadline, written).await;
@@ -106,6 +138,7 @@ async fn write_ring(
     stream: &mut monoio::net::TcpStream,
     mut buffer: Vec<u8>,
     deadline: &Deadline,
+    taken: impl Fn(usize),
 ) -> (io::Result<()>, Vec<u8>) {
     let mut written = 0;
     while written < buffer.len() {
@@ -113,7 +146,10 @@ async fn write_ring(
         buffer = slice.into_inner();
         match result {
             Ok(0) => return (Err(io::ErrorKind::WriteZero.into()), buffer),
-            Ok(length) => written += length,
+            Ok(length) => {
+                written += length;
+                taken(written);
+            }
             Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
             Err(error) => return (Err(error), buffer),
         }

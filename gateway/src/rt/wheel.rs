@@ -16,6 +16,12 @@ pub struct Deadline {
     at_ms: Cell<u64>,
     expired: Cell<bool>,
     idle: Cell<bool>,
+    /// When it became idle, or came.
+    idle_since_ms: Cell<u64>,
+    /// When the buffer of the read in progress is taken back.
+    hold_ms: Cell<u64>,
+    /// Whether it was.
+    released: Cell<bool>,
     canceller: RefCell<Option<Canceller>>,
     /// Who waits for it beside an operation that needs no cancelling.
     waiting: RefCell<Option<Waker>>,
@@ -32,6 +38,24 @@ impl Deadline {
         self.idle.set(idle);
     }
 
+    /// The same, saying since when.
+    pub fn set_idle_since(&self, ms: u64) {
+        self.idle.set(true);
+        self.idle_since_ms.set(ms);
+    }
+
+    /// A read begins that owns a buffer. It is cancelled, though nothing has expired, unless it ends before `until_ms`.
+    pub fn hold(&self, until_ms: u64) {
+        self.hold_ms.set(until_ms);
+        self.released.set(false);
+    }
+
+    /// The read has ended. Whether it was cancelled for its buffer.
+    pub fn let_go(&self) -> bool {
+        self.hold_ms.set(u64::MAX);
+        self.released.replace(false)
+    }
+
     pub fn expired(&self) -> bool {
         self.expired.get()
     }
@@ -45,12 +69,23 @@ impl Deadline {
     /// Cancels what is in progress, as if the deadline had come.
     pub fn expire(&self) {
         self.expired.set(true);
+        self.cancel();
+        if let Some(waker) = self.waiting.borrow_mut().take() {
+            waker.wake();
+        }
+    }
+
+    /// Cancels a read for its buffer.
+    fn release(&self) {
+        self.hold_ms.set(u64::MAX);
+        self.released.set(true);
+        self.cancel();
+    }
+
+    fn cancel(&self) {
         let mut canceller = self.canceller.borrow_mut();
         if let Some(old) = canceller.take() {
             *canceller = Some(old.cancel());
-        }
-        if let Some(waker) = self.waiting.borrow_mut().take() {
-            waker.wake();
         }
     }
 
@@ -100,6 +135,9 @@ impl Wheel {
             at_ms: Cell::new(self.now_ms() + after_ms),
             expired: Cell::new(false),
             idle: Cell::new(false),
+            idle_since_ms: Cell::new(self.now_ms()),
+            hold_ms: Cell::new(u64::MAX),
+            released: Cell::new(false),
             canceller: RefCell::new(Some(Canceller::new())),
             waiting: RefCell::default(),
         });
@@ -115,8 +153,18 @@ impl Wheel {
 
     /// Lets every idle connection go, when the core drains.
     pub fn expire_idle(&self) {
-        let all: Vec<_> = self.ticks.borrow().iter().flatten().filter_map(Weak::upgrade).collect();
-        all.iter().filter(|deadline| deadline.idle.get()).for_each(|deadline| deadline.expire());
+        self.expire_idle_for(0);
+    }
+
+    /// Lets those go that have been idle for `ms`; how many.
+    pub fn expire_idle_for(&self, ms: u64) -> usize {
+        let since = self.now_ms().saturating_sub(ms);
+        let goes = |deadline: &Rc<Deadline>| {
+            deadline.idle.get() && deadline.idle_since_ms.get() <= since && !deadline.expired()
+        };
+        let going: Vec<_> = self.ticks.borrow().iter().flatten().filter_map(Weak::upgrade).filter(goes).collect();
+        going.iter().for_each(|deadline| deadline.expire());
+        going.len()
     }
 
     /// Turns the wheel to `now_ms`. To be called at least every tick or so.
@@ -130,6 +178,9 @@ impl Wheel {
                 if deadline.at_ms.get() <= now_ms {
                     deadline.expire();
                 } else {
+                    if deadline.hold_ms.get() <= now_ms {
+                        deadline.release();
+                    }
                     self.place(&deadline);
                 }
             }
@@ -176,6 +227,34 @@ mod tests {
         assert!(!deadline.expired());
         wheel.turn(13_100);
         assert!(deadline.expired());
+    }
+
+    #[test]
+    fn a_buffer_is_taken_back_within_a_turn_and_only_once() {
+        let wheel = Wheel::new(0);
+        let deadline = wheel.watch(75_000);
+        deadline.hold(500);
+        wheel.turn(400);
+        assert!(!deadline.let_go(), "the read ended by itself");
+        deadline.hold(900);
+        wheel.turn(2_000);
+        assert!(!deadline.expired() && deadline.let_go());
+        wheel.turn(4_000);
+        assert!(!deadline.let_go());
+    }
+
+    #[test]
+    fn only_what_has_been_idle_for_a_while_is_let_go() {
+        let wheel = Wheel::new(0);
+        let (old, fresh, busy) = (wheel.watch(75_000), wheel.watch(75_000), wheel.watch(75_000));
+        wheel.turn(5_000);
+        old.set_idle_since(3_000);
+        fresh.set_idle_since(4_500);
+        assert_eq!(wheel.expire_idle_for(1_000), 1);
+        assert!(old.expired() && !fresh.expired() && !busy.expired());
+        assert_eq!(wheel.expire_idle_for(1_000), 0, "it goes once");
+        wheel.expire_idle();
+        assert!(fresh.expired() && !busy.expired());
     }
 
     #[test]

@@ -5,6 +5,7 @@
 //! sockets is said before the first request is answered.
 
 mod admin;
+mod descriptors;
 pub mod dev;
 pub mod once;
 mod samples;
@@ -41,6 +42,7 @@ use crate::metrics::Metrics;
 use crate::node::Node;
 use crate::observe::{AccessLog, Traces};
 use crate::peers::Peers;
+use crate::places::Places;
 use crate::rt::{self, Bell, Driver};
 use crate::runner::CoreRunner;
 use crate::tls;
@@ -166,6 +168,7 @@ pub struct Server {
 impl Server {
     /// Starts everything; sockets are bound before the data directory is touched, and served when all is ready.
     pub fn start(config: &Config) -> Result<Self, String> {
+        let descriptors = descriptors::raise();
         let driver = choose_driver(config.driver)?;
         let tls = tls::Prepared::read(&config.tls)?;
         let sockets = bind(config)?;
@@ -276,6 +279,7 @@ impl Server {
             listeners: &with_tls,
         };
         let tls = tls.start(&config.tls, &place, runtime.handle())?;
+        let places = Arc::new(Places::new(config.listeners.len()));
         let parts = Parts {
             node: node.clone(),
             snapshots,
@@ -286,6 +290,7 @@ impl Server {
             workers: Workers::new(runtime.handle().clone()),
             edge: Arc::new(config.edge.clone()),
             peers,
+            places: places.clone(),
             metrics,
             redis,
             access,
@@ -321,6 +326,8 @@ impl Server {
             bell.send(Message::Supervisor(supervisor.clone()));
         }
         let supervisor = Some(supervisor);
+        let connections_max = places.bound(descriptors, descriptors::in_use());
+        tracing::debug!(descriptors, connections_max, "connections are let in");
         let data = config.data.clone();
         let terms = config.listeners.iter().map(|listening| listening.terms.clone()).collect();
         Ok(Self {
