@@ -23,6 +23,7 @@ pub mod namespace;
 pub mod projection;
 pub mod rates;
 pub mod redis;
+pub mod relay;
 pub mod schema;
 pub mod shape;
 pub mod sort;
@@ -36,6 +37,7 @@ pub use embedded::Embedded;
 pub use error::{Fault, Label, StoreError};
 pub use namespace::{Namespace, Tenant};
 pub use redis::Redis;
+pub use relay::Relay;
 pub use schema::Schema;
 pub use store::{
     Aggregate, Batch, Change, Compacted, Cursor, Delete, Find, IndexInfo, IndexProgress, Inserted, Modified, Modify,

@@ -310,3 +310,13 @@ pub const RATE_SHARED_AT_ONCE: usize = 512;
 
 /// How much more than its whole depth a bucket may owe, when nodes took at the same time what was there once.
 pub const RATE_SHARED_DEBT: Duration = Duration::from_secs(2);
+/// Bytes of one question or answer between two processes of which one uses the other's store: the most documents that an
+/// insert or a batch holds, and room around them. A larger one ends the connection.
+pub const RELAY_FRAME_BYTES_MAX: usize = 256 * 1024 * 1024;
+
+/// Bytes that open cursors may still have to give when the store moves to another process, all together. They are read out
+/// in the pause in which nobody can ask the store for anything. A cursor that has more fails with `CursorKilled` (237).
+pub const RELAY_CURSOR_BYTES_MAX: usize = 32 * 1024 * 1024;
+
+/// How long that may take, for the same reason and with the same end.
+pub const RELAY_CURSOR_TIME: Duration = Duration::from_millis(250);

@@ -9,6 +9,7 @@ use futures_util::FutureExt;
 use futures_util::future::ready;
 
 use super::house::House;
+use super::pool::closed;
 use super::scan::{Scan, Step};
 use crate::error::StoreError;
 use crate::limits;
@@ -242,6 +243,10 @@ fn run(
     bytes_max: usize,
     done: impl FnOnce(Arc<House>, Box<dyn Sliced>, Result<Step, StoreError>) + Send + 'static,
 ) {
+    if house.readers.is_finishing() {
+        // Queries are not waited for when the store closes: whoever asked has gone, or asks again elsewhere.
+        return done(house, scan, Err(closed()));
+    }
     match scan.step(bytes_max) {
         Ok(Step::Unfinished) => {
             let again = Arc::clone(&house);

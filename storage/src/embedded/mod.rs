@@ -124,8 +124,8 @@ impl Embedded {
         Ok(Self { house })
     }
 
-    /// Accepts nothing more, finishes what was accepted, closes all files. Blocks until done; the second time it does
-    /// nothing.
+    /// Accepts nothing more, finishes the writes that were accepted, ends queries, closes all files. Blocks until done; the
+    /// second time it does nothing.
     pub fn close(&self) {
         self.house.close();
     }

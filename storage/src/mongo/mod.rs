@@ -14,7 +14,7 @@
 
 mod changes;
 mod clusters;
-mod codes;
+pub(crate) mod codes;
 mod commands;
 mod cursor;
 mod error;

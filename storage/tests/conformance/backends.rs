@@ -6,7 +6,9 @@ use std::sync::{Arc, OnceLock};
 use portico_storage::embedded::{Embedded, Options};
 use portico_storage::model::AppId;
 use portico_storage::mongo::{Clusters, OpenHosts, Times};
-use portico_storage::{Namespace, Store, Tenant};
+use portico_storage::{Namespace, Relay, Store, Tenant, relay};
+use tokio::net::UnixStream;
+use tokio::runtime::Runtime;
 
 use crate::ferretdb::FerretDb;
 use crate::primary::{Plan, Primary};
@@ -62,6 +64,18 @@ impl Backend {
         backend
     }
 
+    /// The embedded store of another process, as a process uses it that takes over from that one. Here it is the same.
+    pub fn elsewhere() -> Self {
+        static RUNTIME: OnceLock<Runtime> = OnceLock::new();
+        let runtime = RUNTIME.get_or_init(|| Runtime::new().unwrap());
+        let _entered = runtime.enter();
+        let mut backend = Self::embedded();
+        let (asking, answering) = UnixStream::pair().unwrap();
+        runtime.spawn(relay::serve(answering, Arc::new(Relay::new(backend.store.clone()))));
+        backend.store = Arc::new(Relay::new(Arc::new(relay::Remote::through(asking))));
+        backend
+    }
+
     pub fn ferretdb() -> Self {
         // A client of its own: FerretDB closes the connection on some messages, and the driver then gives up what waits for
         // others of the same client.
@@ -103,7 +117,7 @@ impl Backend {
     }
 
     pub fn all() -> Vec<Self> {
-        let mut all = vec![Self::embedded()];
+        let mut all = vec![Self::embedded(), Self::elsewhere()];
         all.extend(Self::servers());
         all
     }
