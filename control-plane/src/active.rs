@@ -71,6 +71,7 @@ impl ControlPlane {
             .map_err(ActivateError::Damaged)?;
         self.logs.hide(app.id, secrets.into_values().collect());
         self.snapshots.publish(active);
+        self.follower.tell(app.id);
         Ok(())
     }
 }

@@ -29,6 +29,7 @@ pub mod directory;
 mod documents;
 pub mod export;
 mod fleet;
+mod follow;
 pub mod guard;
 mod indexes;
 pub mod layout;
@@ -180,6 +181,7 @@ pub struct ControlPlane {
     backups: api::Backups,
     index_failures: Arc<indexes::Failures>,
     runner: OnceLock<Arc<dyn Runner>>,
+    follower: follow::Follower,
 }
 
 /// Where this node is and how clients reach it.
@@ -254,6 +256,7 @@ impl ControlPlane {
             backups: api::Backups::new(file("backups")),
             index_failures: Arc::default(),
             runner: OnceLock::new(),
+            follower: follow::Follower::default(),
         });
         control_plane.start_following().await?;
         Ok(control_plane)

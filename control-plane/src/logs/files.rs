@@ -10,7 +10,7 @@ use std::fs::{self, File, OpenOptions};
 use std::io::{self, Read, Seek, SeekFrom, Write};
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
-use std::time::UNIX_EPOCH;
+use std::time::{Instant, UNIX_EPOCH};
 
 use storage::model::AppId;
 
@@ -172,6 +172,11 @@ impl Writer {
         fs::create_dir_all(self.folder.join(app.to_hex()))?;
         let segments = segments(&self.folder, app);
         let newest = segments.iter().rfind(|segment| segment.day == day).cloned();
+        if self.settings.apart_until.is_some_and(|until| Instant::now() < until) {
+            let number = newest.map_or(0, |segment| segment.number + 1);
+            let bytes = segments.iter().map(|segment| segment.bytes).sum();
+            return Ok(Kept { newest: self.empty(app, day, number), filling: Filling::at(0), bytes });
+        }
         let newest = newest.unwrap_or_else(|| self.empty(app, day, 0));
         for sealed in segments.iter().filter(|segment| **segment != newest) {
             let mut records = Vec::new();

@@ -15,6 +15,8 @@ mod query;
 mod redact;
 mod sink;
 
+use std::time::Instant;
+
 use crate::limits;
 
 pub use entry::{LogEntry, LogKind, LoggedError, RequestRecord};
@@ -36,6 +38,9 @@ pub struct LogSettings {
     pub console_lines_max: usize,
     /// Bytes kept of one console line.
     pub console_line_bytes_max: usize,
+    /// Until then another process, which this one takes over from, may write to the segments that are there: they are left
+    /// alone, and lines go to new ones.
+    pub apart_until: Option<Instant>,
 }
 
 impl Default for LogSettings {
@@ -45,6 +50,7 @@ impl Default for LogSettings {
             app_bytes_max: limits::LOG_APP_BYTES_MAX,
             console_lines_max: isolate_pool::limits::CONSOLE_LINES_MAX + 1,
             console_line_bytes_max: isolate_pool::limits::CONSOLE_LINE_BYTES_MAX,
+            apart_until: None,
         }
     }
 }
