@@ -26,6 +26,12 @@ pub struct Arrived {
     pub terms: Arc<Terms>,
 }
 
+/// Goes on with a connection that another process accepted and admitted, and let go between two requests. `ahead` was
+/// read from it already.
+pub async fn adopt(core: Rc<Core>, stream: Stream, arrived: Arrived, ahead: Vec<u8>) {
+    connection::serve(core, stream, arrived, ahead).await;
+}
+
 pub async fn serve(core: Rc<Core>, mut stream: Stream, peer: SocketAddr, terms: Arc<Terms>) {
     let (peer, ahead) = if terms.proxy_protocol {
         // Boxed: connections that come from clients themselves need not hold the room.

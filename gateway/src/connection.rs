@@ -13,7 +13,7 @@ use std::time::Instant;
 use storage::model::CorrelationId;
 
 use crate::arrive::Arrived;
-use crate::core::Core;
+use crate::core::{Core, Passed};
 use crate::dispatch::{self, Answered, Streamed};
 use crate::families::Family;
 use crate::http1::encode::{self, Length, Turn};
@@ -39,6 +39,7 @@ pub async fn serve(core: Rc<Core>, stream: Stream, arrived: Arrived, ahead: Vec<
         output: Vec::new(),
         fields: Fields::default(),
         asked: false,
+        passed: false,
         core,
     };
     match connection.run().await {
@@ -53,8 +54,16 @@ pub async fn serve(core: Rc<Core>, stream: Stream, arrived: Arrived, ahead: Vec<
                 Err(error) => tracing::warn!(%error, "a socket cannot be read by readiness; its connection was closed"),
             }
         }
+        Err(End::Closed) if connection.passed => {}
         // How else it ended matters to nobody but the peer, who has been told.
-        Ok(()) | Err(End::Closed) => connection.stream.shutdown(&connection.deadline).await,
+        Ok(()) | Err(End::Closed) => {
+            connection.stream.shutdown(&connection.deadline).await;
+            if connection.core.draining() {
+                // The peer did nothing wrong, and may be sending its next request this moment.
+                connection.deadline = connection.core.wheel.watch(limits::LINGER_MS);
+                connection.linger().await;
+            }
+        }
     }
 }
 
@@ -73,6 +82,8 @@ struct Connection {
     /// Whether the peer is waited for without a buffer: it has just come, has been silent for a while, or sends little at a
     /// time. Eight thousand such peers then hold no more than what they have sent.
     patient: bool,
+    /// Whether another process goes on with it.
+    passed: bool,
 }
 
 /// Why nothing more is read here.
@@ -108,6 +119,11 @@ impl Connection {
     /// The next request's head, waiting for it if need be.
     async fn head(&mut self) -> Open<Head> {
         let mut begun = false;
+        // Whether the core drains and what is waited for is the last request.
+        let mut last = false;
+        if self.core.draining() {
+            self.move_on().await?;
+        }
         loop {
             match Head::parse(&self.input[self.start..], &mut self.fields) {
                 Ok(Some(head)) if head.head_bytes > self.arrived.terms.bounds.head_bytes_max => {
@@ -134,9 +150,6 @@ impl Connection {
             self.flush().await?;
             let empty = self.start == self.input.len();
             if empty {
-                if self.core.draining() {
-                    return Err(End::Closed);
-                }
                 self.input.clear();
                 self.start = 0;
                 // A large body is over; its memory goes back.
@@ -144,7 +157,11 @@ impl Connection {
                     self.input = Vec::with_capacity(limits::BUFFER_BYTES);
                 }
                 let now = self.core.wheel.now_ms();
-                self.deadline.set(now + self.arrived.terms.bounds.idle_ms);
+                let patience = match self.core.draining() {
+                    true => limits::DRAIN_IDLE_MS,
+                    false => self.arrived.terms.bounds.idle_ms,
+                };
+                self.deadline.set(now + patience);
                 self.deadline.set_idle_since(now);
             } else if !begun {
                 begun = true;
@@ -152,11 +169,45 @@ impl Connection {
             }
             let read = self.read(limits::BUFFER_BYTES).await;
             self.deadline.set_idle(false);
+            if empty && !last && self.deadline.expired() && self.core.draining() {
+                // It was the drain that ended the wait. Closing now would break off a request that is on its way.
+                last = true;
+                self.deadline = self.core.wheel.watch(limits::DRAIN_IDLE_MS);
+                self.move_on().await?;
+                continue;
+            }
             if read.is_err() && !empty && self.deadline.expired() {
                 return self.give_up().await;
             }
             read?;
         }
+    }
+
+    /// Lets the process that takes over go on with this connection, if there is one and it can: `Err` when it does.
+    async fn move_on(&mut self) -> Open<()> {
+        let Some(successor) = self.core.successor() else { return Ok(()) };
+        self.flush().await?;
+        if self.input.len() - self.start > limits::PASSED_BYTES_MAX {
+            return Ok(());
+        }
+        // Where the kernel does not let us, the connection ends after its next answer.
+        let Some(Ok(socket)) = self.stream.duplicate() else { return Ok(()) };
+        let ahead = self.input.split_off(self.start);
+        match successor.send(Passed { socket, arrived: self.arrived.clone(), ahead }) {
+            Ok(()) => {
+                self.passed = true;
+                Err(End::Closed)
+            }
+            Err(unsent) => {
+                self.input.extend_from_slice(&unsent.0.ahead);
+                Ok(())
+            }
+        }
+    }
+
+    /// Whether the next answer must be the last on this connection.
+    fn ends(&self) -> bool {
+        self.core.draining() && !(matches!(self.stream, Stream::Ring(_)) && self.core.successor().is_some())
     }
 
     /// The whole body of `head`: where it lies in the input. The next request begins at its end or, for a chunked one, is
@@ -226,8 +277,11 @@ impl Connection {
             started,
             started_ms: epoch_ms(),
         };
-        match dispatch::answer(&self.core, &self.arrived, &request).await {
-            Answered::Whole(answer) => Ok(encode_answer(&self.core, &mut self.output, head, &answer)),
+        let answered = dispatch::answer(&self.core, &self.arrived, &request).await;
+        // Asked when the answer is there: the drain may have begun meanwhile.
+        let last = self.ends();
+        match answered {
+            Answered::Whole(answer) => Ok(encode_answer(&self.core, &mut self.output, head, &answer, last)),
             Answered::InPieces(streamed) => self.stream_out(head, streamed).await,
         }
     }
@@ -242,7 +296,8 @@ impl Connection {
         }
         self.core.parts.metrics.request(Family::None, answer.status, std::time::Duration::ZERO);
         self.start += head.head_bytes;
-        if encode_answer(&self.core, &mut self.output, head, &answer) {
+        let last = self.ends();
+        if encode_answer(&self.core, &mut self.output, head, &answer, last) {
             self.flush().await?;
             return Err(End::Closed);
         }
@@ -259,11 +314,7 @@ impl Connection {
         let length = streamed.length().map_or(Length::Chunked, Length::Known);
         let headers = streamed.head.headers.iter().map(|(name, value)| (name.as_str().as_bytes(), value.as_bytes()));
         let date = self.core.date.get();
-        let turn = Turn {
-            date: &date,
-            head_only: head.method == Method::Head,
-            close: !head.keep_alive || self.core.draining(),
-        };
+        let turn = Turn { date: &date, head_only: head.method == Method::Head, close: !head.keep_alive || self.ends() };
         let written = encode::head(&mut self.output, streamed.head.status.as_u16(), headers, length, turn);
         while let Some(piece) = streamed.next(&self.core).await {
             // A body that breaks off must not look whole: the connection ends in the middle of it.
@@ -408,9 +459,9 @@ pub fn only_answer(core: &Core, answer: &Answer) -> Vec<u8> {
 }
 
 /// Encodes an answer. True when the connection is to be closed after it.
-fn encode_answer(core: &Core, output: &mut Vec<u8>, head: &Head, answer: &Answer) -> bool {
+fn encode_answer(core: &Core, output: &mut Vec<u8>, head: &Head, answer: &Answer, last: bool) -> bool {
     let date = core.date.get();
-    let close = !head.keep_alive || core.draining();
+    let close = !head.keep_alive || last;
     let turn = Turn { date: &date, head_only: head.method == Method::Head, close };
     encode::answer(output, answer.status, lines(answer), &answer.body, turn).close
 }

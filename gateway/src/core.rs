@@ -3,10 +3,12 @@
 //! of calls in progress.
 //!
 //! In: the parts the process has made ([`Parts`]) and this core's number. Out: nothing; it runs until it is told to drain
-//! and its last connection is done.
+//! and its last connection is done, or has gone to the process that takes over.
 
 use std::cell::{Cell, RefCell};
 use std::future::Future;
+use std::net::TcpStream;
+use std::os::fd::OwnedFd;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
@@ -20,6 +22,7 @@ pub use storage::model::CallPlace as Permit;
 use storage::model::Snapshots;
 use storage::rates::Rates;
 
+use crate::arrive::{self, Arrived};
 use crate::bridge::Bridge;
 use crate::coding::Encoder;
 use crate::config::Edge;
@@ -34,7 +37,7 @@ use crate::observe::traces::Finished;
 use crate::observe::{AccessLog, Traces};
 use crate::peers::Peers;
 use crate::places::Places;
-use crate::rt::{self, Bell, Deadline, Driver, Inbox, Wheel};
+use crate::rt::{self, Bell, Deadline, Driver, Inbox, Stream, Wheel};
 use crate::runner::{self, Wanted};
 use crate::tls::{Handshakes, Tls};
 use crate::workers::Workers;
@@ -46,8 +49,19 @@ pub enum Message {
     Supervisor(Arc<Supervisor>),
     /// The control plane wants a function run.
     Run(Box<Wanted>),
+    /// Accept connections from now on.
+    Accept,
+    /// A connection that the process before this one let go.
+    Adopt(Box<Adopted>),
+    /// Say that this process is about to end, so that whoever spreads requests sends them elsewhere.
+    Announce,
     /// Stop accepting, finish what is in progress, end.
     Drain,
+    /// The same, because another process takes over: it goes on with what waits for a next request. Ends only after
+    /// [`Message::End`].
+    HandOver(Successor),
+    /// Nothing comes any more from the process before this one.
+    End,
 }
 
 /// How to await, on this core, what other threads complete.
@@ -96,7 +110,12 @@ pub struct Core {
     pub connections: Cell<usize>,
     /// TLS handshakes in progress; they are no connections yet.
     pub handshakes: Handshakes,
+    /// Sockets that are accepted from.
+    pub listening: Cell<usize>,
+    leaving: Cell<bool>,
     draining: Cell<bool>,
+    may_end: Cell<bool>,
+    successor: RefCell<Option<Successor>>,
     /// Compresses answers small enough for it to be done here.
     pub encoder: RefCell<Encoder>,
     /// When something was last told that strangers can bring about.
@@ -111,6 +130,16 @@ pub struct Core {
 impl Core {
     pub fn draining(&self) -> bool {
         self.draining.get()
+    }
+
+    /// Whether this process is about to end.
+    pub fn leaving(&self) -> bool {
+        self.leaving.get()
+    }
+
+    /// Who goes on with connections that this core lets go.
+    pub fn successor(&self) -> Option<Successor> {
+        self.successor.borrow().clone()
     }
 
     /// Whether the operator may be told of something that anybody can bring about as often as they like: once in a while.
@@ -177,7 +206,7 @@ pub struct Start {
     pub parts: Parts,
     pub bell: Bell<Message>,
     pub inbox: Inbox<Message>,
-    /// This core's own sockets, and what each serves.
+    /// This core's own sockets, and what each serves. Nothing is accepted before [`Message::Accept`].
     pub listeners: Sockets,
     /// How long calls in progress may take to finish after [`Message::Drain`].
     pub drain: Duration,
@@ -197,7 +226,11 @@ pub fn run(start: Start) -> std::io::Result<()> {
             date: Cell::new(date_now()),
             connections: Cell::new(0),
             handshakes: Handshakes::default(),
+            listening: Cell::new(0),
+            leaving: Cell::new(false),
             draining: Cell::new(false),
+            may_end: Cell::new(true),
+            successor: RefCell::default(),
             encoder: RefCell::default(),
             told: Cell::new(None),
             entries: RefCell::default(),
@@ -206,25 +239,38 @@ pub fn run(start: Start) -> std::io::Result<()> {
             turn: Cell::new(0),
         });
         let accepting: Rc<RefCell<Vec<Rc<Deadline>>>> = Rc::default();
-        for (socket, terms) in listeners {
-            let until = core.wheel.watch(u64::MAX / 4);
-            accepting.borrow_mut().push(until.clone());
-            rt::spawn("listener", listener::accept_all(core.clone(), socket, terms, until));
-        }
+        let mut listeners = listeners;
         let for_messages = core.clone();
         rt::spawn("inbox", async move {
             let core = for_messages;
+            let drain = |successor| {
+                core.leaving.set(true);
+                core.draining.set(true);
+                core.successor.replace(successor);
+                core.handshakes.hurry(core.wheel.now_ms());
+                accepting.borrow().iter().for_each(|until| until.expire());
+                core.wheel.expire_idle();
+            };
             let heard = inbox.listen(|message| match message {
                 Message::Wake(wake) => rt::wake_local(wake),
                 Message::Host(event) => core.hosts.told(event),
                 Message::Supervisor(supervisor) => core.hosts.supervised_by(supervisor),
                 Message::Run(wanted) => rt::spawn("run", runner::serve(core.clone(), *wanted)),
-                Message::Drain => {
-                    core.draining.set(true);
-                    core.handshakes.hurry(core.wheel.now_ms());
-                    accepting.borrow().iter().for_each(|until| until.expire());
-                    core.wheel.expire_idle();
+                Message::Accept => {
+                    for (socket, terms) in listeners.drain(..) {
+                        let until = core.wheel.watch(u64::MAX / 4);
+                        accepting.borrow_mut().push(until.clone());
+                        rt::spawn("listener", listener::accept_all(core.clone(), socket, terms, until));
+                    }
                 }
+                Message::Adopt(adopted) => adopt(&core, driver, *adopted),
+                Message::Announce => core.leaving.set(true),
+                Message::Drain => drain(None),
+                Message::HandOver(successor) => {
+                    core.may_end.set(false);
+                    drain(Some(successor));
+                }
+                Message::End => core.may_end.set(true),
             });
             if let Err(error) = heard.await {
                 tracing::error!(%error, "a core's inbox failed; nothing can reach the core any more");
@@ -233,6 +279,32 @@ pub fn run(start: Start) -> std::io::Result<()> {
         tick(&core, drain).await;
         core.flush_log();
     })
+}
+
+/// A connection between two requests, on its way from a process that ends to the one that takes over.
+pub struct Passed {
+    pub socket: OwnedFd,
+    pub arrived: Arrived,
+    /// What was read of the next request.
+    pub ahead: Vec<u8>,
+}
+
+/// Where connections go that this process lets go. Sending blocks nobody.
+pub type Successor = std::sync::mpsc::Sender<Passed>;
+
+/// Such a connection where it arrived.
+pub struct Adopted {
+    pub socket: TcpStream,
+    pub arrived: Arrived,
+    pub ahead: Vec<u8>,
+}
+
+fn adopt(core: &Rc<Core>, driver: Driver, adopted: Adopted) {
+    let Adopted { socket, arrived, ahead } = adopted;
+    match Stream::from_std(socket, driver) {
+        Ok(stream) => rt::spawn("connection", arrive::adopt(core.clone(), stream, arrived, ahead)),
+        Err(error) => tracing::warn!(%error, "a connection of the process before this one cannot be gone on with"),
+    }
 }
 
 /// Turns the wheel, looks for hogs, renews the date, hands over logs; ends when the core has drained.
@@ -264,7 +336,8 @@ async fn tick(core: &Rc<Core>, drain: Duration) {
         }
         if core.draining() {
             let began = *drain_began.get_or_insert(now);
-            if core.connections.get() == 0 && core.handshakes.in_progress() == 0 {
+            let nobody = core.connections.get() == 0 && core.handshakes.in_progress() == 0;
+            if nobody && core.listening.get() == 0 && core.may_end.get() {
                 return;
             }
             if now.duration_since(began) >= drain {

@@ -121,6 +121,66 @@ pub const SEND_MS: u64 = 20_000;
 pub const LINGER_MS: u64 = 2_000;
 pub const LINGER_BYTES: usize = 256 * 1024;
 
+/// How long an open connection that waits for its next request is borne with when the server ends, in milliseconds. A
+/// request that comes in time is answered with `Connection: close`, so a client that is busy notices nothing. Past it: closed.
+pub const DRAIN_IDLE_MS: u64 = 1_000;
+
+/// How long the queue of a listening socket must have been empty before the socket is closed, in milliseconds, when the
+/// server ends. Clients in the queue believe that they are connected.
+pub const DRAIN_ACCEPT_MS: u64 = 100;
+
+/// How long that is waited for at a busy address.
+pub const DRAIN_ACCEPT_MAX: std::time::Duration = std::time::Duration::from_secs(1);
+
+/// How long a start waits for a data directory that another process has: one that was killed may be about to end. Past it:
+/// the server does not start, and says so.
+pub const HOLD_PATIENCE: std::time::Duration = std::time::Duration::from_secs(1);
+
+// --- restarts without notice ----------------------------------------------------------------------------------------
+
+/// Bytes of a next request that go along with a connection to the process that takes over. One that has more read ahead of
+/// it is served to its end by the old process.
+pub const PASSED_BYTES_MAX: usize = 16 * 1024;
+
+/// Bytes of one message between the two processes: those above as text, and the words around them. The kernel's bound for a
+/// packet is about 200 KiB.
+pub const HANDOVER_PACKET_BYTES: usize = 64 * 1024;
+const _: () = assert!(PASSED_BYTES_MAX * 4 / 3 + 1024 < HANDOVER_PACKET_BYTES);
+
+/// Descriptors with one message. The kernel's bound is 253.
+pub const HANDOVER_DESCRIPTORS: usize = 64;
+
+/// How long the new process may take to say its first word. It has read its settings by then. Past it: it is ended.
+pub const HANDOVER_HELLO: std::time::Duration = std::time::Duration::from_secs(15);
+
+/// How long the new process may take until it could serve; a first start makes the V8 snapshot, and apps are read. The old
+/// one serves meanwhile. Past it: the new one is ended.
+pub const HANDOVER_PREPARE: std::time::Duration = std::time::Duration::from_secs(120);
+
+/// How long a moment is waited for in which no cursor and no transaction is open, so that the store moves without anybody
+/// noticing. Past it, it moves all the same.
+pub const HANDOVER_CALM: std::time::Duration = std::time::Duration::from_secs(2);
+
+/// How long writes that have begun may keep others waiting when the store is to move. Past it, they are let go on, and it
+/// is tried again.
+pub const HANDOVER_HOLD: std::time::Duration = std::time::Duration::from_millis(25);
+
+/// Between two tries.
+pub const HANDOVER_RETRY: std::time::Duration = std::time::Duration::from_millis(50);
+
+/// How long that is tried. Past it: the restart is given up and the old process goes on.
+pub const HANDOVER_HOLD_ALL: std::time::Duration = std::time::Duration::from_secs(30);
+
+/// How long the new process may take to open the store. Callers wait meanwhile. Past it: it is ended, and the old process
+/// opens the store again.
+pub const HANDOVER_OPEN: std::time::Duration = std::time::Duration::from_secs(10);
+
+/// How often whoever waits for the other process looks whether it is still there, or whether the server is to end.
+pub const HANDOVER_LOOK: std::time::Duration = std::time::Duration::from_millis(50);
+
+/// How long somebody who connects to the control socket may take to say what they want.
+pub const CONTROL_PATIENCE: std::time::Duration = std::time::Duration::from_secs(5);
+
 /// Largest request body of the control plane, in bytes: an import with its sources. Past it: 413 and closed.
 pub const ADMIN_BODY_BYTES_MAX: u64 = 64 * 1024 * 1024;
 

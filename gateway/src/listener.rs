@@ -91,6 +91,7 @@ pub async fn accept_all(core: Rc<Core>, socket: TcpListener, terms: Arc<Terms>, 
         Err(error) => return tracing::error!(%error, "a listening socket cannot be used"),
     };
     let places = core.parts.places.clone();
+    let _counted = Listening::new(&core);
     let mut said = false;
     let mut shed: Option<Instant> = None;
     while !until.expired() {
@@ -129,6 +130,34 @@ pub async fn accept_all(core: Rc<Core>, socket: TcpListener, terms: Arc<Terms>, 
                 rt::sleep(limits::ACCEPT_PAUSE).await;
             }
         }
+    }
+    // Clients whose connections wait in the queue have been told that they are connected: closing the socket would break
+    // them off. With a successor they are its, since it has the same socket.
+    let end = Instant::now() + limits::DRAIN_ACCEPT_MAX;
+    while core.successor().is_none() && Instant::now() < end {
+        let last = core.wheel.watch(limits::DRAIN_ACCEPT_MS);
+        match listener.accept(&last).await {
+            Ok((stream, peer)) => {
+                rt::spawn("connection", arrive::serve(core.clone(), stream, peer, terms.clone()));
+            }
+            Err(_) => return,
+        }
+    }
+}
+
+/// One of the sockets that this core still takes connections from.
+struct Listening(Rc<Core>);
+
+impl Listening {
+    fn new(core: &Rc<Core>) -> Self {
+        core.listening.set(core.listening.get() + 1);
+        Self(core.clone())
+    }
+}
+
+impl Drop for Listening {
+    fn drop(&mut self) {
+        self.0.listening.set(self.0.listening.get() - 1);
     }
 }
 

@@ -330,7 +330,7 @@ pub fn control_plane_gone() -> Answer {
 pub fn health(core: &Core) -> Answer {
     let snapshot = core.parts.snapshots.load();
     let fleet = core.parts.control.fleet_health();
-    let status = if core.draining() { "draining" } else { "ok" };
+    let status = if core.leaving() { "draining" } else { "ok" };
     let mut body = json!({
         "status": status,
         "version": env!("CARGO_PKG_VERSION"),
@@ -351,7 +351,7 @@ pub fn health(core: &Core) -> Answer {
         body["peers"] = core.parts.peers.describe();
     }
     // A load balancer that asks while we drain is to send its requests elsewhere.
-    Answer { status: if core.draining() { 503 } else { 200 }, ..json_answer(body.to_string()) }
+    Answer { status: if core.leaving() { 503 } else { 200 }, ..json_answer(body.to_string()) }
 }
 
 /// `/metrics`: the Prometheus text.

@@ -15,7 +15,7 @@ use rustix::process::Signal;
 use serde_json::Value as Json;
 
 use crate::http::{Answer, Connection, Request};
-use crate::{Admin, TlsClient, process, wait_for};
+use crate::{Admin, Command as Shell, TlsClient, process, wait_for};
 
 /// How long a start may take: a first one makes the V8 snapshot, on a machine that may be busy.
 const START: Duration = Duration::from_secs(60);
@@ -134,6 +134,8 @@ pub struct Server {
     log: PathBuf,
     out: PathBuf,
     keeper: Keeper,
+    /// Of the processes that took over, one after the other; `pid` is the last one's.
+    heirs: Vec<Keeper>,
 }
 
 impl Server {
@@ -164,8 +166,17 @@ impl Server {
         let pid = child.id();
         let keeper = Keeper::of(pid, data);
         let unknown = SocketAddr::from(([127, 0, 0, 1], 0));
-        let mut server =
-            Self { address: unknown, addresses: Vec::new(), pid, setup: setup.clone(), child, log, out, keeper };
+        let mut server = Self {
+            address: unknown,
+            addresses: Vec::new(),
+            pid,
+            setup: setup.clone(),
+            child,
+            log,
+            out,
+            keeper,
+            heirs: Vec::new(),
+        };
         (server.addresses, server.address) = wait_for("the server listens", START, || {
             if let Ok(Some(status)) = server.child.try_wait() {
                 panic!("the server ended at its start: {status}");
@@ -262,6 +273,31 @@ impl Server {
         process::kill(self.pid, signal);
     }
 
+    /// `portico restart`: afterwards another process serves at the same address. `Err`: what the command said.
+    pub fn restart(&mut self) -> Result<(), String> {
+        let data = self.data();
+        let ran = Shell::default().run(&["restart", "--data", data.to_str().expect("a plain name")]);
+        match ran.code {
+            Some(0) => {
+                let pid = ran.out.strip_prefix("process ").and_then(|rest| rest.split(' ').next()?.parse().ok());
+                self.succeeded_by(pid.unwrap_or_else(|| panic!("a restart that names no process: {ran:?}")));
+                Ok(())
+            }
+            _ => Err(ran.err),
+        }
+    }
+
+    /// From now on it is this process that serves.
+    pub fn succeeded_by(&mut self, pid: u32) {
+        self.heirs.push(Keeper::of(pid, &self.setup.data.0));
+        self.pid = pid;
+    }
+
+    /// Whether it is another process that serves than the one that was started.
+    fn has_heirs(&self) -> bool {
+        !self.heirs.is_empty()
+    }
+
     /// Waits for the end of the process.
     pub fn wait(&mut self, at_most: Duration) -> ExitStatus {
         let child = &mut self.child;
@@ -275,8 +311,13 @@ impl Server {
         let since = Instant::now();
         let hosts = self.isolate_hosts();
         self.signal(Signal::TERM);
-        let status = self.wait(Duration::from_secs(20));
-        assert!(status.success(), "after SIGTERM the server ended with {status}");
+        if self.has_heirs() {
+            // Nobody's child, or one of a process that is gone: how it ended is not told.
+            wait_for("the server ends", Duration::from_secs(20), || (!process::is_alive(self.pid)).then_some(()));
+        } else {
+            let status = self.wait(Duration::from_secs(20));
+            assert!(status.success(), "after SIGTERM the server ended with {status}");
+        }
         wait_for("the isolate hosts end with their server", Duration::from_secs(5), || {
             hosts.iter().all(|host| !process::is_alive(*host)).then_some(())
         });
@@ -287,6 +328,25 @@ impl Server {
     /// `kill -9`. What it gives starts another server on the same data.
     pub fn kill(mut self) -> Setup {
         self.signal(Signal::KILL);
+        if self.has_heirs() {
+            wait_for("the server ends", Duration::from_secs(10), || (!process::is_alive(self.pid)).then_some(()));
+        } else {
+            self.wait(Duration::from_secs(10));
+        }
+        self.setup.clone()
+    }
+
+    /// After a SIGTERM of the story's own: it must end by itself.
+    pub fn stop_after_signal(mut self) {
+        let status = self.wait(Duration::from_secs(20));
+        assert!(status.success(), "after SIGTERM the server ended with {status}");
+    }
+
+    /// What starts another server on what its processes left, which have ended.
+    pub fn left_behind(mut self) -> Setup {
+        if let Ok(None) = self.child.try_wait() {
+            let _ = self.child.kill();
+        }
         self.wait(Duration::from_secs(10));
         self.setup.clone()
     }
@@ -301,6 +361,10 @@ impl Server {
 impl Drop for Server {
     fn drop(&mut self) {
         running().retain(|log| *log != self.log);
+        if self.has_heirs() && process::is_alive(self.pid) {
+            process::kill(self.pid, Signal::KILL);
+        }
+        self.heirs.iter_mut().for_each(Keeper::dismiss);
         if let Ok(None) = self.child.try_wait() {
             let _ = self.child.kill();
             let _ = self.child.wait();

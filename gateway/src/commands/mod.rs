@@ -3,8 +3,9 @@
 //! In: arguments and the environment. Out: what was asked for on standard output, progress and complaints on standard
 //! error, and an [`Exit`] that a script can tell apart.
 //!
-//! `serve`, `dev`, `run --dir` and the hidden `isolate-host` are the server and come in from outside as [`Serving`]; every other
-//! command is a client of the Admin API and knows nothing of the server it was compiled with.
+//! `serve`, `dev`, `run --dir` and the hidden `isolate-host` are the server and come in from outside as [`Serving`]; `restart`
+//! speaks to the server on this machine; every other command is a client of the Admin API and knows nothing of the server it
+//! was compiled with.
 
 mod apps;
 mod archive;
@@ -28,6 +29,7 @@ mod profile;
 mod project;
 mod pull;
 mod push;
+mod restart;
 pub mod run;
 mod secrets;
 pub mod serve;
@@ -75,6 +77,7 @@ Without a server:
 #[derive(Debug, Subcommand)]
 enum Command {
     Serve(ServeArgs),
+    Restart(restart::RestartArgs),
     Dev(DevArgs),
     Login(login::LoginArgs),
     /// Forget the login on this machine
@@ -139,6 +142,7 @@ pub fn main(serving: Serving) -> ExitCode {
         Command::Documents(args) => wait_for(documents::run(args)),
         Command::Compact(args) => wait_for(documents::compact(args)),
         Command::Backup(args) => wait_for(backup::run(args)),
+        Command::Restart(args) => restart::run(args),
         Command::Restore(args) => backup::restore(&args),
         Command::Limits(args) => wait_for(bounds::run(args)),
         Command::Users(args) => wait_for(users::run(args)),

@@ -52,6 +52,9 @@ pub struct ServeArgs {
     /// Which part of the server to run on this machine [default: all]
     #[arg(long)]
     pub role: Option<Role>,
+    /// Take over from the server whose line is standard input; a server starts its successor so, never a person
+    #[arg(long, hide = true)]
+    pub take_over: bool,
 }
 
 impl ServeArgs {

@@ -66,6 +66,12 @@ pub struct Config {
     pub forwarded_by: Option<String>,
     /// Seconds that calls in progress may take to finish after SIGTERM. Default 30. `PORTICO_DRAIN_S`.
     pub drain_s: Option<u64>,
+    /// Seconds that `/health` says 503 and everything else is served after SIGTERM, before the drain begins, so that whoever
+    /// spreads requests over several servers finds out. Default 0. `PORTICO_DRAIN_NOTICE_S`.
+    pub drain_notice_s: Option<u64>,
+    /// Where the id of the process that serves is written; a restart without notice changes it. Default nowhere.
+    /// `PORTICO_PID_FILE`.
+    pub pid_file: Option<PathBuf>,
     /// Addresses to serve. Default `127.0.0.1:8080` with every family. `PORTICO_LISTEN` gives one address instead.
     #[serde(default, rename = "listener")]
     pub listeners: Vec<Listener>,
@@ -310,6 +316,10 @@ impl Config {
         number("PORTICO_CORES", variable("PORTICO_CORES"), &mut self.cores)?;
         number("PORTICO_HOSTS", variable("PORTICO_HOSTS"), &mut self.hosts)?;
         number("PORTICO_DRAIN_S", variable("PORTICO_DRAIN_S"), &mut self.drain_s)?;
+        number("PORTICO_DRAIN_NOTICE_S", variable("PORTICO_DRAIN_NOTICE_S"), &mut self.drain_notice_s)?;
+        if let Some(path) = variable("PORTICO_PID_FILE") {
+            self.pid_file = Some(path.into());
+        }
         number("PORTICO_RUN_TIME_MS", variable("PORTICO_RUN_TIME_MS"), &mut self.limits.run_time_ms)?;
         number("PORTICO_HEAP_MIB", variable("PORTICO_HEAP_MIB"), &mut self.limits.heap_mib)?;
         let limits = &mut self.limits;
@@ -496,6 +506,7 @@ impl Config {
                 64,
                 kept.console_line_bytes_max as u64,
             )? as usize,
+            apart_until: None,
         };
         let registry = self.npm.registry.filter(|registry| !registry.is_empty()).map(|registry| {
             let url = registry.parse::<reqwest::Url>().ok().filter(|url| matches!(url.scheme(), "http" | "https"));
@@ -512,6 +523,11 @@ impl Config {
                 * 1024
                 * 1024,
         };
+        if let Some(path) = &self.pid_file
+            && !path.parent().is_some_and(|dir| dir.as_os_str().is_empty() || dir.is_dir())
+        {
+            return Err(ConfigError(format!("pid_file: there is no directory for '{}'", path.display())));
+        }
         let port = listeners[0].address.port();
         Ok(super::Config {
             data: self.data.unwrap_or_else(|| "portico-data".into()),
@@ -553,6 +569,8 @@ impl Config {
             fleet_poll: self.fleet.check()?,
             vault_key: self.vault.check()?,
             drain: Duration::from_secs(within("drain_s", self.drain_s.unwrap_or(30), 0, 3600)?),
+            drain_notice: Duration::from_secs(within("drain_notice_s", self.drain_notice_s.unwrap_or(0), 0, 3600)?),
+            pid_file: self.pid_file,
             log: self.log.unwrap_or_else(|| "info".to_owned()),
             log_json,
             samples: !self.no_samples,

@@ -78,6 +78,10 @@ pub struct Config {
     pub access_log: Option<Target>,
     /// Where traces go, if anywhere.
     pub traces: Option<TraceSettings>,
+    /// How long `/health` says that the server is about to end before it does.
+    pub drain_notice: Duration,
+    /// Where the id of the process that serves is written.
+    pub pid_file: Option<PathBuf>,
     /// `tracing` filter for the log on standard error.
     pub log: String,
     pub log_json: bool,
@@ -268,6 +272,8 @@ mod tests {
             ("", &[("PORTICO_ROLE", "gate")], "role"),
             ("[fleet]\npoll_ms = 1", &[], "fleet.poll_ms"),
             ("", &[("PORTICO_FLEET_POLL_MS", "soon")], "PORTICO_FLEET_POLL_MS"),
+            ("drain_notice_s = 3601", &[], "drain_notice_s"),
+            ("", &[("PORTICO_PID_FILE", "/nowhere/at/all")], "pid_file"),
         ] {
             let error = read(toml, environment).expect_err(toml);
             assert!(error.0.contains(named), "{toml:?} gave {error}");

@@ -3,9 +3,11 @@
 
 use std::future::Future;
 use std::io;
-use std::net::{SocketAddr, TcpListener};
+use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::os::fd::{AsRawFd, OwnedFd};
 use std::os::unix::net::UnixStream;
 use std::pin::pin;
+use std::sync::OnceLock;
 
 use monoio::buf::{IoBuf, IoBufMut};
 use monoio::io::{
@@ -16,6 +18,7 @@ use bytes::Bytes;
 use futures_util::future::{Either, select};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
+use super::Driver;
 use super::poll::{PlainStream, PollStream};
 use super::wheel::Deadline;
 
@@ -45,6 +48,22 @@ pub enum Stream {
 }
 
 impl Stream {
+    /// A connection that another process accepted. Nothing of it is going on there.
+    pub fn from_std(stream: TcpStream, driver: Driver) -> io::Result<Self> {
+        // The ring waits by itself, and takes a socket that does not block at its word.
+        stream.set_nonblocking(driver == Driver::Epoll)?;
+        monoio::net::TcpStream::from_std(stream).map(Self::Ring)
+    }
+
+    /// Another descriptor of the same socket, for another process to go on with when nothing is going on here. `None` for
+    /// what has state of its own beside the socket, such as TLS.
+    pub fn duplicate(&self) -> Option<io::Result<OwnedFd>> {
+        match self {
+            Self::Ring(stream) => Some(duplicate(stream.as_raw_fd())),
+            Self::Poll(_) => None,
+        }
+    }
+
     /// Appends to `buffer` what has come, up to its capacity. 0 bytes: the peer has closed.
     pub async fn read(&mut self, mut buffer: Vec<u8>, deadline: &Deadline) -> (io::Result<usize>, Vec<u8>) {
         debug_assert!(buffer.capacity() > buffer.len(), "a read needs room");
@@ -124,6 +143,21 @@ impl Stream {
             Self::Poll(stream) => Ok(stream.with_ahead(Bytes::from(ahead))),
         }
     }
+}
+
+/// The runtime lends a socket's number and not the socket. The kernel duplicates by number, for one process from another or
+/// from itself.
+fn duplicate(number: i32) -> io::Result<OwnedFd> {
+    use rustix::process::{PidfdFlags, PidfdGetfdFlags, getpid, pidfd_getfd, pidfd_open};
+    static OURSELVES: OnceLock<OwnedFd> = OnceLock::new();
+    let ourselves = match OURSELVES.get() {
+        Some(ourselves) => ourselves,
+        None => {
+            let opened = pidfd_open(getpid(), PidfdFlags::empty())?;
+            OURSELVES.get_or_init(|| opened)
+        }
+    };
+    Ok(pidfd_getfd(ourselves, number, PidfdGetfdFlags::empty())?)
 }
 
 /// What `operation` comes to, unless the deadline does first.

@@ -16,7 +16,8 @@ use storage::model::AppId;
 use tokio::sync::mpsc;
 
 use super::admin::{Admin, Install, OwnApp};
-use super::{Server, fail, logging, refuse, signal, variable};
+use super::life::signalled;
+use super::{Server, fail, logging, refuse, variable};
 use crate::commands::DevArgs;
 use crate::commands::entry::{Head, Style, render};
 use crate::config::{Config, Overrides};
@@ -113,7 +114,7 @@ async fn work(server: &Server, dir: PathBuf, secrets: Option<PathBuf>, tls: bool
     let mut work = Work { admin, app, dir, secrets, style, deployed: None, told: Json::Null, installed: None };
     work.deploy(&BTreeSet::new()).await;
     work.list_endpoints(&base);
-    let mut end = std::pin::pin!(signal());
+    let mut end = std::pin::pin!(signalled());
     loop {
         tokio::select! {
             () = &mut end => return Ok(()),

@@ -1,5 +1,5 @@
 //! Starts a server and stops it: settings, sockets, store, control plane, cores, hosts, in that order; back when a signal
-//! comes.
+//! comes, or when another process has taken over ([`handover`]).
 //!
 //! In: the arguments of `portico serve`. Out: an exit code. Whatever is wrong with the settings, the data directory or the
 //! sockets is said before the first request is answered.
@@ -7,37 +7,46 @@
 mod admin;
 mod descriptors;
 pub mod dev;
+pub mod handover;
+mod life;
+mod notify;
 pub mod once;
+mod pid_file;
 mod samples;
+mod sockets;
 mod store_figures;
 
 use std::fmt;
 use std::fs::{DirBuilder, File};
 use std::net::{SocketAddr, TcpListener};
 use std::os::unix::fs::DirBuilderExt;
+use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
+use control_plane::logs::LogSettings;
 use control_plane::{AdminKeySettings, ControlPlane, ControlPlaneConfig, FleetSettings};
 use isolate_pool::supervisor::{self, Plan, Supervisor, compile_host::CompileHost};
-use socket2::{Domain, Protocol, Socket, Type};
 use storage::embedded::{Embedded, Options};
 use storage::model::{SecretText, Snapshots};
 use storage::mongo::{Clusters, OpenHosts, Times};
 use storage::rates::{Rates, share};
-use storage::{Redis, Store};
+use storage::relay::Remote;
+use storage::{Redis, Relay, Store};
+use tokio::runtime::Runtime;
+use tokio::sync::mpsc::UnboundedReceiver;
 use tracing_subscriber::EnvFilter;
 
 use crate::bridge::Bridge;
 use crate::commands::{Role, ServeArgs};
-use crate::config::listener::Listening;
-use crate::config::{Config, Overrides};
+use crate::config::{Config, ConfigError, Overrides};
 use crate::core::{self, Message, Parts, Start};
 use crate::families::Family;
-use crate::listener::{Sockets, Terms};
+use crate::limits;
+use crate::listener::Terms;
 use crate::metrics::Metrics;
 use crate::node::Node;
 use crate::observe::{AccessLog, Traces};
@@ -47,9 +56,33 @@ use crate::rt::{self, Bell, Driver};
 use crate::runner::CoreRunner;
 use crate::tls;
 use crate::workers::Workers;
+use handover::control::Watcher;
+use handover::new::Before;
+use handover::old::{Heir, OpenStore};
+use pid_file::PidFile;
 
 /// `portico serve`.
 pub fn run(args: ServeArgs) -> ExitCode {
+    if !args.take_over {
+        return match settings(args) {
+            Ok(config) => begin(&config),
+            Err(error) => refuse(error),
+        };
+    }
+    let before = match Before::greet() {
+        Ok(before) => before,
+        Err(error) => return fail(error),
+    };
+    match settings(args) {
+        Ok(config) => succeed(before, &config),
+        Err(error) => {
+            before.fail(&error.to_string());
+            refuse(error)
+        }
+    }
+}
+
+fn settings(args: ServeArgs) -> Result<Config, ConfigError> {
     let overrides = Overrides {
         listen: args.listen.map(|address| address.to_string()),
         data: args.data,
@@ -60,16 +93,18 @@ pub fn run(args: ServeArgs) -> ExitCode {
         private_networks: false,
         tls: false,
     };
-    let mut config = match Config::read(args.config.as_deref(), variable, overrides) {
-        Ok(config) => config,
-        Err(error) => return refuse(error),
-    };
+    let mut config = Config::read(args.config.as_deref(), variable, overrides)?;
     if let Some(role) = args.role {
         config.role = role;
     }
     take_role(&mut config);
-    logging(&config);
-    let server = match Server::start(&config) {
+    Ok(config)
+}
+
+/// Serves, as the first process of this server.
+fn begin(config: &Config) -> ExitCode {
+    logging(config);
+    let server = match Server::start(config) {
         Ok(server) => server,
         Err(error) => return fail(error),
     };
@@ -78,10 +113,47 @@ pub fn run(args: ServeArgs) -> ExitCode {
     {
         tracing::error!(error, "the sample app was not deployed");
     }
+    server.listen_for_restarts();
+    live(server, config)
+}
+
+/// Takes over from the process that serves, and serves.
+fn succeed(before: Before, config: &Config) -> ExitCode {
+    logging(config);
+    let started = before.origin(config).and_then(|origin| Server::start_from(config, origin));
+    let server = match started {
+        Ok(server) => server,
+        Err(error) => {
+            before.fail(&error);
+            return fail(error);
+        }
+    };
+    match before.succeed(&server, config) {
+        Ok(()) => live(server, config),
+        // The other process has it all and ends this one, or has called it off.
+        Err(error) => fail(error),
+    }
+}
+
+/// From the moment it serves to its end.
+fn live(server: Server, config: &Config) -> ExitCode {
     server.announce();
-    server.runtime.block_on(signal());
-    tracing::info!("draining: calls in progress finish, nothing new is taken");
-    server.stop();
+    let _pid = config.pid_file.as_deref().map(PidFile::write);
+    notify::ready();
+    match life::until_the_end(&server, config) {
+        life::End::Asked => {
+            notify::stopping();
+            tracing::info!("draining: calls in progress finish, nothing new is taken");
+            server.stop();
+        }
+        life::End::Succeeded(heir) => {
+            tracing::info!(
+                successor = heir.pid,
+                "draining: calls in progress finish, the rest goes to the new process"
+            );
+            server.give_way(heir);
+        }
+    }
     ExitCode::SUCCESS
 }
 
@@ -133,66 +205,96 @@ fn logging(config: &Config) {
     }
 }
 
-/// The first SIGTERM or SIGINT. A second one ends the process at once.
-async fn signal() {
-    use tokio::signal::unix::{SignalKind, signal};
-    let (Ok(mut term), Ok(mut int)) = (signal(SignalKind::terminate()), signal(SignalKind::interrupt())) else {
-        return std::future::pending().await;
-    };
-    tokio::select! { _ = term.recv() => {}, _ = int.recv() => {} }
-    tokio::spawn(async move {
-        tokio::select! { _ = term.recv() => {}, _ = int.recv() => {} }
-        std::process::exit(130);
-    });
+/// A listener's address, and what is served there.
+pub type Served = (SocketAddr, Arc<Terms>);
+
+/// What a server begins with.
+#[derive(Default)]
+pub struct Origin {
+    /// Sockets that are listening already.
+    pub sockets: Vec<TcpListener>,
+    /// Of the data directory, when somebody passed it on.
+    pub lock: Option<File>,
+    /// Leads to the embedded store, when another process has it.
+    pub store: Option<UnixStream>,
+    /// Whether nothing is accepted before the process that serves is told so.
+    pub taking_over: bool,
 }
 
 /// Everything that runs.
 pub struct Server {
-    pub runtime: tokio::runtime::Runtime,
+    pub runtime: Runtime,
     pub control: Arc<ControlPlane>,
     pub router: axum::Router,
     pub node: Arc<Node>,
     pub addresses: Vec<SocketAddr>,
-    terms: Vec<Arc<Terms>>,
+    pub listeners: Vec<Served>,
     pub data: PathBuf,
     driver: Driver,
     cores: Vec<JoinHandle<()>>,
-    bells: Vec<Bell<Message>>,
+    pub bells: Vec<Bell<Message>>,
     supervisor: Option<Arc<Supervisor>>,
     /// `None` when records and documents lie in MongoDB.
-    embedded: Option<Arc<Embedded>>,
-    /// Holds the data directory for this process.
-    _lock: File,
+    pub store: Option<OpenStore>,
+    /// Holds the data directory for this process, and for one that takes over.
+    lock: Arc<File>,
+    /// All that are listening, for one that takes over.
+    sockets: Arc<Vec<TcpListener>>,
+    drain: Duration,
+    /// Who asks for a restart.
+    asks: Mutex<Option<UnboundedReceiver<Watcher>>>,
+    /// Listens to the process before this one until that has ended.
+    pub before: Mutex<Option<JoinHandle<()>>>,
 }
 
 impl Server {
     /// Starts everything; sockets are bound before the data directory is touched, and served when all is ready.
     pub fn start(config: &Config) -> Result<Self, String> {
+        let addresses: Vec<SocketAddr> = config.listeners.iter().map(|listening| listening.address).collect();
+        let server =
+            Self::start_from(config, Origin { sockets: sockets::activated(&addresses)?, ..Origin::default() })?;
+        server.accept();
+        Ok(server)
+    }
+
+    /// The same, with what is there already. Nothing is accepted before [`Server::accept`].
+    pub fn start_from(config: &Config, origin: Origin) -> Result<Self, String> {
+        let Origin { sockets: there, lock, store: other, taking_over } = origin;
         let descriptors = descriptors::raise();
         let driver = choose_driver(config.driver)?;
         let tls = tls::Prepared::read(&config.tls)?;
-        let sockets = bind(config)?;
-        let addresses = sockets[0].iter().map(|(socket, _)| socket.local_addr()).collect::<Result<_, _>>();
-        let addresses: Vec<SocketAddr> = addresses.map_err(|error| format!("a listening socket: {error}"))?;
-        let lock = hold(&config.data)?;
+        let wanted: Vec<SocketAddr> = config.listeners.iter().map(|listening| listening.address).collect();
+        let sockets = sockets::distribute(&wanted, there, config.cores)?;
+        let address = |listener: usize| {
+            let socket = sockets[0].iter().find(|(_, of)| *of == listener);
+            socket.expect("every core has a socket of every listener").0.local_addr()
+        };
+        let addresses = (0..wanted.len()).map(address).collect::<Result<Vec<_>, _>>();
+        let listening = |error: std::io::Error| format!("a listening socket: {error}");
+        let addresses = addresses.map_err(listening)?;
+        let all = sockets.iter().flatten().map(|(socket, _)| socket.try_clone()).collect::<Result<Vec<_>, _>>();
+        let all = Arc::new(all.map_err(listening)?);
+        let lock = match lock {
+            Some(lock) => lock,
+            None => hold(&config.data)?,
+        };
         let metrics = Metrics::install()?;
         metrics::gauge!("portico_driver_info", "driver" => driver.name()).set(1.0);
 
-        let program =
-            std::env::current_exe().map_err(|error| format!("cannot find this program's own file: {error}"))?;
+        let program = own_program()?;
         let key = isolate_pool::engine::snapshot::key();
         let snapshot = supervisor::snapshot(&program, &config.data.join("cache"), &key)
             .map_err(|error| format!("the V8 start-up snapshot: {error}"))?;
         let compiler =
             CompileHost::start(program.clone(), &snapshot).map_err(|error| format!("the compile host: {error}"))?;
 
-        let (store, embedded) = open_store(config)?;
         let runtime = tokio::runtime::Builder::new_multi_thread()
             .worker_threads(2)
             .thread_name("side")
             .enable_all()
             .build()
             .map_err(|error| format!("the side runtime: {error}"))?;
+        let (store, open_store) = open_store(config, &runtime, other)?;
         let redis = match &config.redis {
             Some(settings) => {
                 let redis = Redis::start(settings.clone(), runtime.handle());
@@ -242,7 +344,7 @@ impl Server {
             rates: rates.clone(),
             imports: config.imports,
             outbound: config.outbound.clone(),
-            logs: config.logs,
+            logs: LogSettings { apart_until: taking_over.then(|| Instant::now() + APART), ..config.logs },
             npm: config.npm.clone(),
         };
         let control = runtime.block_on(ControlPlane::open(control)).map_err(|error| error.to_string())?;
@@ -254,8 +356,8 @@ impl Server {
             Bridge::start(router.clone())
         };
         runtime.spawn(upkeep(metrics.clone(), snapshots.clone()));
-        if let Some(store) = &embedded {
-            runtime.spawn(store_figures::keep(Arc::clone(store)));
+        if let Some(embedded) = open_store.as_ref().and_then(OpenStore::current) {
+            runtime.spawn(store_figures::keep(embedded));
         }
         let access = match &config.access_log {
             Some(target) => Some(AccessLog::open(target).map_err(|error| format!("access_log: {error}"))?),
@@ -300,7 +402,9 @@ impl Server {
 
         let mut cores = Vec::new();
         let mut bells = Vec::new();
-        for (index, listeners) in sockets.into_iter().enumerate() {
+        for (index, sockets) in sockets.into_iter().enumerate() {
+            let terms = |listener: usize| config.listeners[listener].terms.clone();
+            let listeners = sockets.into_iter().map(|(socket, listener)| (socket, terms(listener))).collect();
             let (bell, inbox) = rt::bell().map_err(|error| format!("core {index}: {error}"))?;
             bells.push(bell.clone());
             let parts = parts.clone();
@@ -329,26 +433,47 @@ impl Server {
         let connections_max = places.bound(descriptors, descriptors::in_use());
         tracing::debug!(descriptors, connections_max, "connections are let in");
         let data = config.data.clone();
-        let terms = config.listeners.iter().map(|listening| listening.terms.clone()).collect();
+        let terms = config.listeners.iter().map(|listening| listening.terms.clone());
+        let listeners = addresses.iter().copied().zip(terms).collect();
         Ok(Self {
             runtime,
             control,
             router,
             node,
             addresses,
-            terms,
+            listeners,
             data,
             driver,
             cores,
             bells,
             supervisor,
-            embedded,
-            _lock: lock,
+            store: open_store,
+            lock: Arc::new(lock),
+            sockets: all,
+            drain: config.drain,
+            asks: Mutex::default(),
+            before: Mutex::default(),
         })
     }
 
+    /// Whoever asks for a restart is heard from now on, and answered when the server has begun to live.
+    pub fn listen_for_restarts(&self) {
+        let (asked, asks) = tokio::sync::mpsc::unbounded_channel();
+        if let Err(error) = handover::control::listen(&self.data, asked) {
+            tracing::warn!(%error, "`portico restart` cannot reach this server; SIGUSR2 does the same");
+        }
+        *self.asks.lock().unwrap_or_else(PoisonError::into_inner) = Some(asks);
+    }
+
+    /// Connections are taken from now on.
+    pub fn accept(&self) {
+        for bell in &self.bells {
+            bell.send(Message::Accept);
+        }
+    }
+
     fn announce(&self) {
-        for (address, terms) in self.addresses.iter().zip(&self.terms) {
+        for (address, terms) in &self.listeners {
             let (families, tls, driver) = (terms.families, terms.tls, self.driver.name());
             tracing::info!(%address, %families, tls, driver, cores = self.cores.len(), "listening");
         }
@@ -356,32 +481,103 @@ impl Server {
 
     /// Lets calls in progress finish, then ends everything in the reverse order of its start.
     pub fn stop(mut self) {
+        // Ours would keep the sockets open when the cores have closed theirs, and clients waiting in vain.
+        self.sockets = Arc::default();
         for bell in &self.bells {
             bell.send(Message::Drain);
         }
+        self.end_cores();
+        self.outlast_the_process_before();
+        self.end();
+    }
+
+    /// The same, while another process serves: it gets the connections that wait for a next request.
+    fn give_way(mut self, heir: Heir) {
+        self.sockets = Arc::default();
+        let successor =
+            heir.take(self.listeners.clone()).map_err(|error| tracing::warn!(%error, "passing connections on"));
+        for bell in &self.bells {
+            bell.send(match &successor {
+                Ok(successor) => Message::HandOver(successor.clone()),
+                // The sockets stay open in the other process.
+                Err(()) => Message::Drain,
+            });
+        }
+        drop(successor);
+        self.outlast_the_process_before();
+        for bell in &self.bells {
+            bell.send(Message::End);
+        }
+        self.end_cores();
+        self.end();
+    }
+
+    /// Where several restarts follow one another, the process before this one may still have calls: it reaches its documents
+    /// through this one, and lets its connections go to it.
+    fn outlast_the_process_before(&self) {
+        let until = Instant::now() + self.drain;
+        let ended = || {
+            let before = self.before.lock().unwrap_or_else(PoisonError::into_inner);
+            before.as_ref().is_none_or(JoinHandle::is_finished)
+        };
+        while !ended() && Instant::now() < until {
+            std::thread::sleep(limits::HANDOVER_LOOK);
+        }
+    }
+
+    fn end_cores(&mut self) {
         for core in self.cores.drain(..) {
             let _ = core.join();
         }
+    }
+
+    fn end(mut self) {
         // The cores are gone and with them their handles; the last one ends the hosts.
         self.supervisor = None;
         self.control.logs().flush();
         self.runtime.shutdown_timeout(Duration::from_secs(5));
-        if let Some(embedded) = &self.embedded {
+        if let Some(embedded) = self.store.as_ref().and_then(OpenStore::take) {
             embedded.close();
         }
     }
 }
 
-/// The store, and itself again when it is the embedded one.
-type Stores = (Arc<dyn Store>, Option<Arc<Embedded>>);
+/// How long the process before this one may write to its log segments: the longest drain that can be set, and a little.
+const APART: Duration = Duration::from_secs(3600 + 60);
 
-/// Where Portico's own records lie, and the documents of apps that say nothing else.
-fn open_store(config: &Config) -> Result<Stores, String> {
+/// What isolate hosts are started from. By the kernel's name for it: under the path this process was started from there
+/// may be another version by now, whose hosts it would not understand.
+fn own_program() -> Result<PathBuf, String> {
+    let own = Path::new("/proc/self/exe");
+    if own.exists() {
+        return Ok(own.to_owned());
+    }
+    std::env::current_exe().map_err(|error| format!("cannot find this program's own file: {error}"))
+}
+
+/// The store, and itself again when it is the embedded one.
+type Stores = (Arc<dyn Store>, Option<OpenStore>);
+
+/// Where Portico's own records lie, and the documents of apps that say nothing else. `other` leads to the process that has
+/// the embedded store open.
+fn open_store(config: &Config, runtime: &Runtime, other: Option<UnixStream>) -> Result<Stores, String> {
     let Some(mongodb) = &config.storage.mongodb else {
-        let embedded = Embedded::open(&config.data, Options::default())
-            .map_err(|error| format!("{}: {error}", config.data.display()))?;
-        let embedded = Arc::new(embedded);
-        return Ok((embedded.clone(), Some(embedded)));
+        let (relay, embedded) = match other {
+            Some(other) => {
+                let _entered = runtime.enter();
+                let socket = other.set_nonblocking(true).and_then(|()| tokio::net::UnixStream::from_std(other));
+                let socket = socket.map_err(|error| format!("the store of the process that serves: {error}"))?;
+                (Relay::new(Arc::new(Remote::through(socket))), None)
+            }
+            None => {
+                let embedded = Embedded::open(&config.data, Options::default())
+                    .map_err(|error| format!("{}: {error}", config.data.display()))?;
+                let embedded = Arc::new(embedded);
+                (Relay::new(embedded.clone()), Some(embedded))
+            }
+        };
+        let store = OpenStore { relay: relay.clone(), embedded: Arc::new(Mutex::new(embedded)) };
+        return Ok((Arc::new(relay), Some(store)));
     };
     // The operator's own string is not judged.
     let clusters = Clusters::start(Arc::new(OpenHosts), Times::default()).map_err(|error| error.to_string())?;
@@ -402,38 +598,6 @@ fn choose_driver(asked: Option<Driver>) -> Result<Driver, String> {
     }
 }
 
-/// Every core's own sockets: the kernel spreads connections over sockets that share a port.
-fn bind(config: &Config) -> Result<Vec<Sockets>, String> {
-    let mut of_core: Vec<Sockets> = (0..config.cores).map(|_| Vec::new()).collect();
-    for Listening { address, terms } in &config.listeners {
-        // Two servers could share a port without noticing; one bind without sharing finds out.
-        let alone = TcpListener::bind(address).map_err(|error| cannot_listen(*address, &error))?;
-        let mut address = alone.local_addr().map_err(|error| cannot_listen(*address, &error))?;
-        drop(alone);
-        for sockets in &mut of_core {
-            let socket = listen(address).map_err(|error| cannot_listen(address, &error))?;
-            address = socket.local_addr().map_err(|error| cannot_listen(address, &error))?;
-            sockets.push((socket, terms.clone()));
-        }
-    }
-    Ok(of_core)
-}
-
-fn cannot_listen(address: SocketAddr, error: &std::io::Error) -> String {
-    format!("cannot listen on {address}: {error}")
-}
-
-fn listen(address: SocketAddr) -> std::io::Result<TcpListener> {
-    let socket = Socket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))?;
-    socket.set_reuse_address(true)?;
-    socket.set_reuse_port(true)?;
-    socket.set_nonblocking(true)?;
-    socket.bind(&address.into())?;
-    // The kernel cuts it to its own limit.
-    socket.listen(4096)?;
-    Ok(socket.into())
-}
-
 /// Makes the data directory ours. Two servers on one directory would corrupt nothing, but confuse everybody.
 fn hold(data: &Path) -> Result<File, String> {
     // Documents, keys and logs of all tenants: nobody else's to read.
@@ -441,8 +605,14 @@ fn hold(data: &Path) -> Result<File, String> {
     made.map_err(|error| format!("data directory {}: {error}", data.display()))?;
     let path = data.join("lock");
     let file = File::create(&path).map_err(|error| format!("{}: {error}", path.display()))?;
-    rustix::fs::flock(&file, rustix::fs::FlockOperation::NonBlockingLockExclusive)
-        .map_err(|_| format!("data directory {} is in use by another portico", data.display()))?;
+    // One that was killed has it until the last of its threads has ended.
+    let until = Instant::now() + limits::HOLD_PATIENCE;
+    while rustix::fs::flock(&file, rustix::fs::FlockOperation::NonBlockingLockExclusive).is_err() {
+        if Instant::now() > until {
+            return Err(format!("data directory {} is in use by another portico", data.display()));
+        }
+        std::thread::sleep(limits::HANDOVER_LOOK);
+    }
     Ok(file)
 }
 
