@@ -171,3 +171,48 @@ pub fn host(serial: Serial, stats: &HostStats) {
 pub fn host_gone(serial: Serial) {
     host(serial, &HostStats { condemned: 0, loads: 0, ..HostStats::default() });
 }
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+    use std::fs;
+    use std::path::Path;
+
+    /// Every `portico_…` a text speaks of.
+    fn names(text: &str) -> BTreeSet<&str> {
+        let word = |at: usize| {
+            let rest = &text[at..];
+            let end = rest.find(|letter: char| !letter.is_ascii_alphanumeric() && letter != '_').unwrap_or(rest.len());
+            &rest[..end]
+        };
+        text.match_indices("portico_").map(|(at, _)| word(at)).collect()
+    }
+
+    fn sources(folder: &Path, into: &mut String) {
+        for entry in fs::read_dir(folder).expect("a folder of sources").flatten() {
+            let path = entry.path();
+            if path.is_dir() {
+                sources(&path, into);
+            } else if path.extension().is_some_and(|extension| extension == "rs") {
+                into.push_str(&fs::read_to_string(&path).expect("a source"));
+            }
+        }
+    }
+
+    #[test]
+    fn the_dashboard_asks_for_figures_there_are() {
+        let top = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
+        let dashboard = fs::read_to_string(top.join("deploy/grafana/portico.json")).expect("the dashboard");
+        let mut text = String::new();
+        for room in ["gateway/src", "control-plane/src", "storage/src"] {
+            sources(&top.join(room), &mut text);
+        }
+        let there = names(&text);
+        let asked = names(&dashboard);
+        assert!(asked.len() > 20, "{asked:?}");
+        for name in asked {
+            let name = name.strip_suffix("_bucket").unwrap_or(name);
+            assert!(there.contains(name), "no part of Portico counts {name}");
+        }
+    }
+}
