@@ -33,6 +33,7 @@ mod restart;
 pub mod run;
 mod secrets;
 pub mod serve;
+mod settings;
 mod target;
 mod terminal;
 mod users;
@@ -78,6 +79,7 @@ Without a server:
 enum Command {
     Serve(ServeArgs),
     Restart(restart::RestartArgs),
+    Settings(settings::SettingsArgs),
     Dev(DevArgs),
     Login(login::LoginArgs),
     /// Forget the login on this machine
@@ -127,6 +129,7 @@ pub fn main(serving: Serving) -> ExitCode {
             };
         }
         Command::Dev(args) => return (serving.dev)(args),
+        Command::Settings(args) => settings::run(args),
         Command::IsolateHost => return (serving.isolate_host)(),
         Command::Login(args) => wait_for(login::login(args)),
         Command::Logout => wait_for(login::logout()),

@@ -203,6 +203,55 @@ mod tests {
         assert_eq!(format!("{example:?}"), format!("{:?}", read("", &[]).unwrap()));
     }
 
+    /// The keys a table may have, by what the reader says of one that it may not; `None` when there is no such table.
+    fn keys(header: &str) -> Option<Vec<String>> {
+        let error = file::Config::parse(&format!("{header}\nno_such_key_ = 1"), "portico.toml").err()?.0;
+        let (_, known) = error.split_once("unknown field `no_such_key_`, expected")?;
+        Some(known.split('`').skip(1).step_by(2).map(str::to_owned).collect())
+    }
+
+    #[test]
+    fn the_example_configuration_says_every_setting() {
+        let example = include_str!("../../../deploy/portico.toml");
+        // Settings without a default stand there as comments.
+        let mut said = std::collections::BTreeSet::new();
+        let mut table = String::new();
+        for line in example.lines().map(|line| line.trim_start_matches(['#', ' '])) {
+            if let Some(header) = line.strip_prefix('[') {
+                table = header.trim_start_matches('[').split(']').next().unwrap_or_default().to_owned() + ".";
+                said.insert(table.clone());
+            } else if let Some((key, _)) = line.split_once(" =") {
+                said.insert(format!("{table}{key}"));
+            }
+        }
+        let mut missing = Vec::new();
+        let mut tables = vec![(String::new(), String::new())];
+        while let Some((path, header)) = tables.pop() {
+            for key in keys(&header).unwrap_or_default() {
+                let name = format!("{path}{key}");
+                let below = format!("{name}.");
+                match [format!("[{name}]"), format!("[[{name}]]")].into_iter().find(|header| keys(header).is_some()) {
+                    Some(header) => tables.push((below.clone(), header)),
+                    None if said.contains(&name) || said.contains(&below) => {}
+                    None => missing.push(name),
+                }
+            }
+        }
+        assert!(missing.is_empty(), "deploy/portico.toml does not say {missing:?}");
+        let sources =
+            ["file", "fleet", "listener", "observe", "overload", "peers", "rate_limits", "redis", "storage", "tls"];
+        for source in sources {
+            let path = format!("{}/src/config/{source}.rs", env!("CARGO_MANIFEST_DIR"));
+            let text = std::fs::read_to_string(path).unwrap();
+            let code = text.split("#[cfg(test)]").next().unwrap();
+            for name in code.split(|letter: char| !letter.is_ascii_uppercase() && letter != '_') {
+                if name.starts_with("PORTICO_") && name.len() > 8 {
+                    assert!(example.contains(name), "deploy/portico.toml does not say {name}, which {source}.rs reads");
+                }
+            }
+        }
+    }
+
     #[test]
     fn the_environment_overrides_the_file() {
         let config =
