@@ -7,10 +7,13 @@ use std::time::{Duration, Instant};
 
 use portico_tests::{Backend, Load, Request, Setup, process, quantile, wait_for};
 use rustix::process::Signal;
+use serde_json::Value as Json;
 
 #[test]
 fn killing_an_isolate_host_costs_its_calls_in_flight_and_nothing_else() {
-    const KILLS: usize = 5;
+    // Enough that hit hosts which had calls. The busiest one may be one that is just starting, or have all its answers out.
+    const HITS: usize = 3;
+    const KILLS: usize = 20;
     const RECOVERY: Duration = Duration::from_millis(250);
     let server = Setup::default().start();
     let source = "exports = ({ query }) => ({ twice: Number(query.n) * 2 });";
@@ -22,7 +25,13 @@ fn killing_an_isolate_host_costs_its_calls_in_flight_and_nothing_else() {
     load.wait_for_more(200);
     let whole = server.isolate_hosts().len();
     let mut killed = Vec::new();
-    for _ in 0..KILLS {
+    // The server says how many calls of a host that died it answered with an error, and moved elsewhere.
+    let calls_hit = || -> Vec<u64> {
+        let entries = server.log_entries();
+        let calls = |entry: &Json| Some(entry["fields"]["lost"].as_u64()? + entry["fields"]["moved"].as_u64()?);
+        entries.iter().filter_map(calls).collect()
+    };
+    while calls_hit().len() < HITS && killed.len() < KILLS {
         // The one that works is the one whose clock moves.
         let before: Vec<_> = server.isolate_hosts().into_iter().map(|pid| (pid, process::cpu_time(pid))).collect();
         let busy = wait_for("a host works", Duration::from_secs(20), || {
@@ -39,17 +48,8 @@ fn killing_an_isolate_host_costs_its_calls_in_flight_and_nothing_else() {
     }
     let samples = load.stop();
     assert!(process::is_alive(server.pid), "the server outlives its hosts");
-    // The kills hit hosts that had calls: the server says how many it answered with an error, and moved elsewhere. A
-    // host may be killed in the instant in which all its answers are out.
-    let hit: Vec<u64> = server
-        .log_entries()
-        .iter()
-        .filter_map(|entry| Some(entry["fields"]["lost"].as_u64()? + entry["fields"]["moved"].as_u64()?))
-        .collect();
-    assert!(
-        hit.len() * 2 > KILLS && hit.iter().all(|calls| *calls > 0),
-        "calls in the hosts that were killed: {hit:?}"
-    );
+    let hit = calls_hit();
+    assert!(hit.len() >= HITS && hit.iter().all(|calls| *calls > 0), "calls in the hosts that were killed: {hit:?}");
 
     let mut numbers = [0; 64];
     let mut failed = 0;
@@ -80,10 +80,11 @@ fn killing_an_isolate_host_costs_its_calls_in_flight_and_nothing_else() {
         })
         .collect();
     println!(
-        "{} calls, {KILLS} kills: {failed} failed, correct answers again after {recoveries:?}; calls there when killed: {hit:?}",
-        samples.len()
+        "{} calls, {} kills: {failed} failed, correct answers again after {recoveries:?}; calls there when killed: {hit:?}",
+        samples.len(),
+        killed.len()
     );
-    assert!(failed <= KILLS * 64, "at most the calls in flight fail, not {failed}");
+    assert!(failed <= killed.len() * 64, "at most the calls in flight fail, not {failed}");
     assert!(quantile(&mut recoveries, 0.5) <= RECOVERY, "{recoveries:?}");
 }
 
