@@ -127,6 +127,11 @@ fn a_backup_made_under_load_is_restored_whole() {
     let restored = shell.run(&["restore", backup, "--data", into]).expect(0);
     assert!(restored.err.contains("vault.key"), "{}", restored.err);
     assert!(shell.run(&["restore", backup, "--data", into]).expect(1).err.contains("is there already"));
+    let key = server.data().join("vault.key");
+    let serve = ["serve", "--data", into, "--listen", "127.0.0.1:0", "--no-samples"];
+    let without = shell.run(&serve).expect(1);
+    assert!(without.err.contains("vault.key"), "{}", without.err);
+    std::fs::copy(key, data.join("vault.key")).expect("the key, which is kept apart");
     drop(server);
     let server = again.start();
     let count = server.get(&app.target("/count")).json().as_u64().expect("a number");

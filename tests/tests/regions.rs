@@ -439,6 +439,9 @@ fn a_node_that_dies_in_the_middle_of_a_call_is_not_asked_again() {
     assert_eq!((answer.status, answer.error().1.as_str()), (502, "BadGateway"), "{answer}");
     assert!(answer.error().0.contains("may have had effects"), "{answer}");
     assert!(since.elapsed() < Duration::from_secs(1), "{:?}", since.elapsed());
-    assert_eq!(us.get(&european.target("/echo")).status, 200, "the next request goes to the other node");
+    // One that is sent in the instant of the death may be told the same.
+    wait_for("the next requests go to the other node", Duration::from_secs(2), || {
+        (us.get(&european.target("/echo")).status == 200).then_some(())
+    });
     drop((eu2, ferretdb));
 }
