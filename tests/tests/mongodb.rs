@@ -347,6 +347,11 @@ fn transactions_on_a_cluster_and_in_a_database_of_ones_own_run_again_until_they_
             let answer = run(&server, &app, number);
             match serde_json::from_str(expected).unwrap() {
                 Json::Null => assert_eq!(answer["threw"]["code"], 11000, "{service}: {answer}"),
+                // A driver that has lost one connection may find out about a second one by using it.
+                expected if step.contains("runs") => {
+                    assert_eq!(answer["ok"][1], expected[1], "{service}: {step}");
+                    assert!(answer["ok"][0].as_u64() >= expected[0].as_u64(), "{service}: {answer}");
+                }
                 expected => assert_eq!(answer, json!({ "ok": expected }), "{service}: {step}"),
             }
         }
@@ -355,10 +360,12 @@ fn transactions_on_a_cluster_and_in_a_database_of_ones_own_run_again_until_they_
         for line in [
             "portico_store_transactions_total{outcome=\"committed\"} 3",
             "portico_store_operations_total{operation=\"aggregate\",backend=\"mongodb\",outcome=\"ok\"} 0",
-            "portico_store_operations_total{operation=\"modify\",backend=\"mongodb\",outcome=\"error\"} 1",
             "portico_store_operations_total{operation=\"modify\",backend=\"mongodb\",outcome=\"ok\"} 1",
         ] {
             assert!(figures.lines().any(|found| found == line), "{line} is not in\n{figures}");
         }
+        let failed = "portico_store_operations_total{operation=\"modify\",backend=\"mongodb\",outcome=\"error\"} ";
+        let failed = figures.lines().find_map(|line| line.strip_prefix(failed));
+        assert!(failed.is_some_and(|count| count != "0"), "{figures}");
     }
 }
