@@ -9,6 +9,7 @@ use std::sync::Arc;
 
 use crate::connection;
 use crate::core::Core;
+use crate::dispatch;
 use crate::http2;
 use crate::limits;
 use crate::listener::{Terms, refused};
@@ -71,8 +72,7 @@ async fn introduced(
     stream: &mut Stream,
     balancer: SocketAddr,
 ) -> Result<(SocketAddr, Vec<u8>), &'static str> {
-    let address = balancer.ip().to_canonical();
-    if !core.parts.edge.trusted_proxies.iter().any(|network| network.contains(&address)) {
+    if !dispatch::is_proxy(core, balancer.ip()) {
         return Err("untrusted_proxy");
     }
     let deadline = core.wheel.watch(limits::PROXY_HEADER_MS);
