@@ -7,7 +7,7 @@ use std::net::SocketAddr;
 use std::rc::Rc;
 use std::sync::Arc;
 
-use crate::connection;
+use crate::connection::{self, Counted};
 use crate::core::Core;
 use crate::dispatch;
 use crate::http2;
@@ -22,15 +22,15 @@ use crate::tls;
 pub struct Arrived {
     /// Behind a balancer that says so: whom it carries.
     pub peer: SocketAddr,
-    /// Whether it came over TLS.
+    /// Whether it came over TLS. At a listener that speaks TLS it has not yet shaken hands before that.
     pub secure: bool,
     pub terms: Arc<Terms>,
 }
 
-/// Goes on with a connection that another process accepted and admitted, and let go between two requests. `ahead` was
-/// read from it already.
+/// Goes on with a connection that another process accepted and admitted, and let go between two requests, or before its
+/// handshake. `ahead` was read from it already.
 pub async fn adopt(core: Rc<Core>, stream: Stream, arrived: Arrived, ahead: Vec<u8>) {
-    connection::serve(core, stream, arrived, ahead).await;
+    speak(core, stream, arrived, ahead).await;
 }
 
 pub async fn serve(core: Rc<Core>, mut stream: Stream, peer: SocketAddr, terms: Arc<Terms>) {
@@ -49,32 +49,41 @@ pub async fn serve(core: Rc<Core>, mut stream: Stream, peer: SocketAddr, terms: 
     let Some(_place) = core.parts.places.of_address(peer.ip(), terms.bounds.connections_per_address_max) else {
         return refused("address_has_too_many");
     };
-    let secure = terms.tls;
-    let (stream, ahead) = if secure {
+    speak(core, stream, Arrived { peer, secure: false, terms }, ahead).await;
+}
+
+/// Finds out what is spoken, and serves it.
+async fn speak(core: Rc<Core>, stream: Stream, mut arrived: Arrived, ahead: Vec<u8>) {
+    let (stream, ahead) = if arrived.terms.tls {
         // Boxed: a handshake has more to remember than a connection without one, which should not have to hold the room.
-        match Box::pin(tls::accept(&core, stream, ahead)).await {
-            Some(secured) if secured.http2 => {
-                return Box::pin(http2::serve(core, secured.stream, Arrived { peer, secure, terms })).await;
+        match Box::pin(tls::accept(&core, stream, ahead, &arrived)).await {
+            Some(secured) => {
+                arrived.secure = true;
+                if secured.http2 {
+                    return Box::pin(http2::serve(core, secured.stream, arrived)).await;
+                }
+                (Stream::Poll(secured.stream), Vec::new())
             }
-            Some(secured) => (Stream::Poll(secured.stream), Vec::new()),
             None => return,
         }
     } else {
         (stream, ahead)
     };
     // Boxed, so that a connection that has not come so far does not hold the room for it.
-    Box::pin(connection::serve(core, stream, Arrived { peer, secure, terms }, ahead)).await;
+    Box::pin(connection::serve(core, stream, arrived, ahead)).await;
 }
 
 /// Whom a balancer carries, and what was read behind its header. `Err` says why it is not believed.
 async fn introduced(
-    core: &Core,
+    core: &Rc<Core>,
     stream: &mut Stream,
     balancer: SocketAddr,
 ) -> Result<(SocketAddr, Vec<u8>), &'static str> {
     if !dispatch::is_proxy(core, balancer.ip()) {
         return Err("untrusted_proxy");
     }
+    // A core that drains waits for it, too.
+    let _counted = Counted::new(core);
     let deadline = core.wheel.watch(limits::PROXY_HEADER_MS);
     let mut bytes = Vec::new();
     loop {

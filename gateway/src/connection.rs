@@ -13,7 +13,7 @@ use std::time::Instant;
 use storage::model::CorrelationId;
 
 use crate::arrive::Arrived;
-use crate::core::{Core, Passed};
+use crate::core::Core;
 use crate::dispatch::{self, Answered, Streamed};
 use crate::families::Family;
 use crate::http1::encode::{self, Length, Turn};
@@ -29,6 +29,7 @@ use crate::rt::{Deadline, Stream};
 pub async fn serve(core: Rc<Core>, stream: Stream, arrived: Arrived, ahead: Vec<u8>) {
     let counted = Counted::new(&core);
     let deadline = core.wheel.watch(arrived.terms.bounds.idle_ms);
+    let stays = matches!(stream, Stream::Poll(_));
     let mut connection = Connection {
         stream,
         arrived,
@@ -39,6 +40,7 @@ pub async fn serve(core: Rc<Core>, stream: Stream, arrived: Arrived, ahead: Vec<
         output: Vec::new(),
         fields: Fields::default(),
         asked: false,
+        stays,
         passed: false,
         core,
     };
@@ -82,6 +84,8 @@ struct Connection {
     /// Whether the peer is waited for without a buffer: it has just come, has been silent for a while, or sends little at a
     /// time. Eight thousand such peers then hold no more than what they have sent.
     patient: bool,
+    /// Whether it cannot go to another process: it has TLS inside, or the kernel does not let us.
+    stays: bool,
     /// Whether another process goes on with it.
     passed: bool,
 }
@@ -119,9 +123,9 @@ impl Connection {
     /// The next request's head, waiting for it if need be.
     async fn head(&mut self) -> Open<Head> {
         let mut begun = false;
-        // Whether the core drains and what is waited for is the last request.
-        let mut last = false;
-        if self.core.draining() {
+        // Whether the core drains, and this connection is still here.
+        let mut last = self.core.draining();
+        if last {
             self.move_on().await?;
         }
         loop {
@@ -150,6 +154,9 @@ impl Connection {
             self.flush().await?;
             let empty = self.start == self.input.len();
             if empty {
+                if self.core.draining() && !std::mem::replace(&mut last, true) {
+                    self.move_on().await?;
+                }
                 self.input.clear();
                 self.start = 0;
                 // A large body is over; its memory goes back.
@@ -158,7 +165,7 @@ impl Connection {
                 }
                 let now = self.core.wheel.now_ms();
                 let patience = match self.core.draining() {
-                    true => limits::DRAIN_IDLE_MS,
+                    true => self.last_patience_ms(),
                     false => self.arrived.terms.bounds.idle_ms,
                 };
                 self.deadline.set(now + patience);
@@ -169,37 +176,39 @@ impl Connection {
             }
             let read = self.read(limits::BUFFER_BYTES).await;
             self.deadline.set_idle(false);
-            if empty && !last && self.deadline.expired() && self.core.draining() {
-                // It was the drain that ended the wait. Closing now would break off a request that is on its way.
-                last = true;
+            let expired = self.deadline.expired();
+            if expired {
+                // An expired deadline stays expired, and bytes may have come in the same moment.
                 self.deadline = self.core.wheel.watch(limits::DRAIN_IDLE_MS);
-                self.move_on().await?;
-                continue;
             }
-            if read.is_err() && !empty && self.deadline.expired() {
-                return self.give_up().await;
+            match read {
+                Ok(()) => {}
+                // It was the drain that ended the wait. Closing now would break off a request that is on its way.
+                Err(_) if empty && !last && expired && self.core.draining() => {}
+                Err(_) if !empty && expired => return self.give_up().await,
+                Err(end) => return Err(end),
             }
-            read?;
         }
     }
 
     /// Lets the process that takes over go on with this connection, if there is one and it can: `Err` when it does.
     async fn move_on(&mut self) -> Open<()> {
-        let Some(successor) = self.core.successor() else { return Ok(()) };
+        if self.stays || self.core.successor().is_none() {
+            return Ok(());
+        }
         self.flush().await?;
         if self.input.len() - self.start > limits::PASSED_BYTES_MAX {
             return Ok(());
         }
-        // Where the kernel does not let us, the connection ends after its next answer.
-        let Some(Ok(socket)) = self.stream.duplicate() else { return Ok(()) };
         let ahead = self.input.split_off(self.start);
-        match successor.send(Passed { socket, arrived: self.arrived.clone(), ahead }) {
+        match self.core.pass_on(&self.stream, &self.arrived, ahead) {
             Ok(()) => {
                 self.passed = true;
                 Err(End::Closed)
             }
-            Err(unsent) => {
-                self.input.extend_from_slice(&unsent.0.ahead);
+            Err(ahead) => {
+                self.input.extend_from_slice(&ahead);
+                self.stays = true;
                 Ok(())
             }
         }
@@ -207,7 +216,18 @@ impl Connection {
 
     /// Whether the next answer must be the last on this connection.
     fn ends(&self) -> bool {
-        self.core.draining() && !(matches!(self.stream, Stream::Ring(_)) && self.core.successor().is_some())
+        self.core.draining() && (self.stays || self.core.successor().is_none())
+    }
+
+    /// How long a next request is waited for when the core drains. A connection that cannot go to the process that takes over
+    /// is told in its next answer to close, which breaks nothing off; so that answer is waited for as long as the grace
+    /// allows. Where nobody takes over, somebody waits for this process to end.
+    fn last_patience_ms(&self) -> u64 {
+        match self.core.successor() {
+            Some(_) => self.core.grace_left_ms().min(self.arrived.terms.bounds.idle_ms),
+            None => 0,
+        }
+        .max(limits::DRAIN_IDLE_MS)
     }
 
     /// The whole body of `head`: where it lies in the input. The next request begins at its end or, for a chunked one, is

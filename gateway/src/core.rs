@@ -114,6 +114,8 @@ pub struct Core {
     pub listening: Cell<usize>,
     leaving: Cell<bool>,
     draining: Cell<bool>,
+    /// When a drain that has begun is to be over, on the wheel's clock.
+    drained_by_ms: Cell<u64>,
     may_end: Cell<bool>,
     successor: RefCell<Option<Successor>>,
     /// Compresses answers small enough for it to be done here.
@@ -140,6 +142,21 @@ impl Core {
     /// Who goes on with connections that this core lets go.
     pub fn successor(&self) -> Option<Successor> {
         self.successor.borrow().clone()
+    }
+
+    /// How long a connection may still lie idle while the core drains, in milliseconds, so that it can be closed in peace
+    /// before the core is gone.
+    pub fn grace_left_ms(&self) -> u64 {
+        self.drained_by_ms.get().saturating_sub(self.wheel.now_ms() + limits::DRAIN_CLOSE_MS)
+    }
+
+    /// Lets the process that takes over go on with a connection on which nothing is going on. What was read of it goes along,
+    /// and comes back in `Err` when there is no such process, or the kernel does not let us.
+    pub fn pass_on(&self, stream: &Stream, arrived: &Arrived, ahead: Vec<u8>) -> Result<(), Vec<u8>> {
+        let Some(successor) = self.successor() else { return Err(ahead) };
+        let Some(Ok(socket)) = stream.duplicate() else { return Err(ahead) };
+        let sent = successor.send(Some(Passed { socket, arrived: arrived.clone(), ahead }));
+        sent.map_err(|unsent| unsent.0.map(|passed| passed.ahead).unwrap_or_default())
     }
 
     /// Whether the operator may be told of something that anybody can bring about as often as they like: once in a while.
@@ -229,6 +246,7 @@ pub fn run(start: Start) -> std::io::Result<()> {
             listening: Cell::new(0),
             leaving: Cell::new(false),
             draining: Cell::new(false),
+            drained_by_ms: Cell::new(0),
             may_end: Cell::new(true),
             successor: RefCell::default(),
             encoder: RefCell::default(),
@@ -246,8 +264,8 @@ pub fn run(start: Start) -> std::io::Result<()> {
             let drain = |successor| {
                 core.leaving.set(true);
                 core.draining.set(true);
+                core.drained_by_ms.set(core.wheel.now_ms() + drain.as_millis() as u64);
                 core.successor.replace(successor);
-                core.handshakes.hurry(core.wheel.now_ms());
                 accepting.borrow().iter().for_each(|until| until.expire());
                 core.wheel.expire_idle();
             };
@@ -281,7 +299,8 @@ pub fn run(start: Start) -> std::io::Result<()> {
     })
 }
 
-/// A connection between two requests, on its way from a process that ends to the one that takes over.
+/// A connection between two requests, or before its first word, on its way from a process that ends to the one that takes
+/// over.
 pub struct Passed {
     pub socket: OwnedFd,
     pub arrived: Arrived,
@@ -289,8 +308,8 @@ pub struct Passed {
     pub ahead: Vec<u8>,
 }
 
-/// Where connections go that this process lets go. Sending blocks nobody.
-pub type Successor = std::sync::mpsc::Sender<Passed>;
+/// Where connections go that this process lets go; `None` follows the last of them. Sending blocks nobody.
+pub type Successor = std::sync::mpsc::Sender<Option<Passed>>;
 
 /// Such a connection where it arrived.
 pub struct Adopted {

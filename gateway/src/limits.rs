@@ -125,6 +125,10 @@ pub const LINGER_BYTES: usize = 256 * 1024;
 /// request that comes in time is answered with `Connection: close`, so a client that is busy notices nothing. Past it: closed.
 pub const DRAIN_IDLE_MS: u64 = 1_000;
 
+/// So long before a drain's grace is over, in milliseconds, connections that still wait for their next request are closed,
+/// so that it is done in peace: that the end comes is sent, and what still comes is taken in.
+pub const DRAIN_CLOSE_MS: u64 = DRAIN_IDLE_MS + LINGER_MS + 1_000;
+
 /// How long the queue of a listening socket must have been empty before the socket is closed, in milliseconds, when the
 /// server ends. Clients in the queue believe that they are connected.
 pub const DRAIN_ACCEPT_MS: u64 = 100;
@@ -412,7 +416,8 @@ pub const PEER_RETRY_AFTER_S: u32 = 1;
 /// links take two seconds. Past it: closed, and counted as `timeout`.
 pub const HANDSHAKE_MS: u64 = 10_000;
 
-/// What is left of it when the server is told to stop, in milliseconds.
+/// What is left of it, in milliseconds, for a client that has said nothing when the server is told to stop and nobody takes
+/// over. A handshake that is under way has all its time.
 pub const HANDSHAKE_DRAIN_MS: u64 = 2_000;
 
 /// Handshakes one core has open. What has come of them is kept meanwhile, a few KiB each; past it the oldest is closed, so

@@ -106,9 +106,10 @@ impl Ending {
     /// Whether the peer may have sent more than was read, which would cost it our last words if we just closed.
     fn is_sudden(&self) -> bool {
         match self {
-            Self::TooSlow | Self::Offence(_) | Self::Excess(_) => true,
+            // One that is sent away for no fault of its own may be opening a stream this moment.
+            Self::TooSlow | Self::Offence(_) | Self::Excess(_) | Self::Drained => true,
             Self::Error(error) => error.is_library() && error.is_go_away(),
-            Self::Peer | Self::Drained | Self::Idle | Self::NotReading | Self::NotHttp2 => false,
+            Self::Peer | Self::Idle | Self::NotReading | Self::NotHttp2 => false,
         }
     }
 }
@@ -218,6 +219,7 @@ async fn run(session: &Rc<Session>, wire: &Rc<RefCell<Wire>>) -> Ending {
             Event::Ended(error) => {
                 return match (ending, error) {
                     (Some(ending), _) => ending,
+                    (None, None) if leaving_ms.is_some() => Ending::Drained,
                     (None, None) => Ending::Peer,
                     (None, Some(error)) if error.is_library() && error.reason() == Some(Reason::ENHANCE_YOUR_CALM) => {
                         excess(&wire.borrow())

@@ -498,17 +498,21 @@ impl Server {
             heir.take(self.listeners.clone()).map_err(|error| tracing::warn!(%error, "passing connections on"));
         for bell in &self.bells {
             bell.send(match &successor {
-                Ok(successor) => Message::HandOver(successor.clone()),
+                Ok((successor, _)) => Message::HandOver(successor.clone()),
                 // The sockets stay open in the other process.
                 Err(()) => Message::Drain,
             });
         }
-        drop(successor);
         self.outlast_the_process_before();
         for bell in &self.bells {
             bell.send(Message::End);
         }
         self.end_cores();
+        if let Ok((successor, passing)) = successor {
+            // What was let go a moment ago must have gone before this process does.
+            let _ = successor.send(None);
+            let _ = passing.join();
+        }
         self.end();
     }
 

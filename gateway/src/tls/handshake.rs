@@ -22,6 +22,7 @@ use tokio_rustls::server::TlsStream;
 
 use super::gate::Gate;
 use super::{Tls, acme};
+use crate::arrive::Arrived;
 use crate::core::Core;
 use crate::rt::{Deadline, PlainStream, PollStream, Stream};
 use crate::{connection, limits, respond};
@@ -45,11 +46,6 @@ pub struct Handshakes {
 impl Handshakes {
     pub fn in_progress(&self) -> usize {
         self.open.borrow().len()
-    }
-
-    /// When the core drains: those that are under way may end, and nobody waits long for those that are not.
-    pub fn hurry(&self, now_ms: u64) {
-        self.open.borrow().values().for_each(|deadline| deadline.set(now_ms + limits::HANDSHAKE_DRAIN_MS));
     }
 
     /// Counts one in, and the oldest out when there are too many.
@@ -93,6 +89,8 @@ enum End {
     Refused,
     /// An authority looked at its proof, which was all it wanted.
     Proven,
+    /// The process that takes over goes on with it.
+    Passed,
 }
 
 impl End {
@@ -104,15 +102,16 @@ impl End {
             Self::NotTls => "not_tls",
             Self::Refused => "refused",
             Self::Proven => "acme",
+            Self::Passed => "passed",
         }
     }
 }
 
 /// Performs the handshake. `ahead`: what was read of the connection already.
-pub async fn accept(core: &Rc<Core>, stream: Stream, ahead: Vec<u8>) -> Option<Secured> {
+pub async fn accept(core: &Rc<Core>, stream: Stream, ahead: Vec<u8>, arrived: &Arrived) -> Option<Secured> {
     let deadline = core.wheel.watch(limits::HANDSHAKE_MS);
     let entered = core.handshakes.enter(&deadline);
-    let ended = shake_hands(core, &core.parts.tls, stream, ahead, &deadline).await;
+    let ended = shake_hands(core, stream, ahead, arrived, deadline).await;
     drop(entered);
     match ended {
         Ok(stream) => {
@@ -139,26 +138,44 @@ pub async fn accept(core: &Rc<Core>, stream: Stream, ahead: Vec<u8>) -> Option<S
 
 async fn shake_hands(
     core: &Rc<Core>,
-    tls: &Tls,
     mut stream: Stream,
     mut ahead: Vec<u8>,
-    deadline: &Deadline,
+    arrived: &Arrived,
+    mut deadline: Rc<Deadline>,
 ) -> Result<TlsStream<PlainStream>, End> {
+    // Whether the core drains, and this client has still said nothing here.
+    let mut last = false;
     // Until its first record is whole, a hello costs what has come of it and not a session.
     while is_partial(&ahead) {
+        if ahead.is_empty() && core.draining() && !std::mem::replace(&mut last, true) {
+            if core.pass_on(&stream, arrived, Vec::new()).is_ok() {
+                return Err(End::Passed);
+            }
+            deadline = core.wheel.watch(limits::HANDSHAKE_DRAIN_MS);
+        }
+        // When the core begins to drain it wakes whoever is idle. Once a handshake is under way it has the time it had.
+        deadline.set_idle(ahead.is_empty() && !last);
         ahead.reserve(limits::HELLO_BYTES);
-        let (read, gathered) = stream.read(ahead, deadline).await;
+        let (read, gathered) = stream.read(ahead, &deadline).await;
+        deadline.set_idle(false);
         ahead = gathered;
-        if !read.is_ok_and(|length| length > 0) {
-            return Err(gone(deadline));
+        match read {
+            Ok(length) if length > 0 => {
+                if deadline.expired() {
+                    // The hello came in the moment in which the drain ended the wait, and begins a handshake.
+                    deadline = core.wheel.watch(limits::HANDSHAKE_MS);
+                }
+            }
+            Err(_) if ahead.is_empty() && !last && deadline.expired() && core.draining() => {}
+            _ => return Err(gone(&deadline)),
         }
     }
     // Every TLS connection begins with a record that holds a handshake message.
     if ahead.first() != Some(&HANDSHAKE) {
-        return Err(explain(core, stream, deadline).await);
+        return Err(explain(core, stream, &deadline).await);
     }
     // Boxed: what follows has more to remember than those who say nothing should be given.
-    Box::pin(agree(core, tls, stream, ahead, deadline)).await
+    Box::pin(agree(core, &core.parts.tls, stream, ahead, &deadline)).await
 }
 
 /// The type of records that hold handshake messages (RFC 8446, section 5.1).

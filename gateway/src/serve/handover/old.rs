@@ -12,6 +12,7 @@ use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
+use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use base64::Engine;
@@ -76,11 +77,11 @@ pub struct Heir {
 }
 
 impl Heir {
-    /// Sends on what cores let go, until there will be no more of it.
-    pub fn take(self, listeners: Vec<Served>) -> std::io::Result<Successor> {
-        let (passing, passed) = std::sync::mpsc::channel::<Passed>();
-        std::thread::Builder::new().name("passing".to_owned()).spawn(move || {
-            for Passed { socket, arrived, ahead } in passed {
+    /// Sends on what cores let go, until there will be no more of it. The thread ends when it has sent the last.
+    pub fn take(self, listeners: Vec<Served>) -> std::io::Result<(Successor, JoinHandle<()>)> {
+        let (passing, passed) = std::sync::mpsc::channel::<Option<Passed>>();
+        let thread = std::thread::Builder::new().name("passing".to_owned()).spawn(move || {
+            for Passed { socket, arrived, ahead } in passed.into_iter().map_while(|passed| passed) {
                 let served = listeners.iter().find(|(_, terms)| Arc::ptr_eq(terms, &arrived.terms));
                 let Some((listener, _)) = served else { continue };
                 let message = Message::Connection {
@@ -94,7 +95,7 @@ impl Heir {
                 }
             }
         })?;
-        Ok(passing)
+        Ok((passing, thread))
     }
 }
 
