@@ -26,25 +26,13 @@ impl Http2Client {
         let requests = runtime.block_on(async {
             let stream = TcpStream::connect(address).await.expect("the server takes a connection");
             stream.set_nodelay(true).expect("an option of our own socket");
-            Self::begin(stream).await
+            begin(stream).await.expect("the server speaks HTTP/2")
         });
         Self { runtime, requests }
     }
 
     fn runtime() -> Runtime {
         tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime")
-    }
-
-    async fn begin(stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static) -> SendRequest<Bytes> {
-        let mut builder = h2::client::Builder::new();
-        // Until the server has said how many streams it takes at once, what most clients assume.
-        builder.initial_max_send_streams(100).initial_window_size(1 << 20).initial_connection_window_size(1 << 24);
-        let (requests, connection) = builder.handshake(stream).await.expect("the server speaks HTTP/2");
-        tokio::spawn(async move {
-            // Who waits for an answer is told the same.
-            let _ = connection.await;
-        });
-        requests
     }
 
     /// Sends a request and reads its answer.
@@ -59,15 +47,31 @@ impl Http2Client {
                 requests.iter().map(|request| tokio::spawn(exchange(self.requests.clone(), request.clone()))).collect();
             let mut answers = Vec::new();
             for call in calls {
-                answers.push(call.await.expect("a call does not panic"));
+                let answer = call.await.expect("a call does not panic");
+                answers.push(answer.map_err(|error| error.to_string()));
             }
             answers
         })
     }
 }
 
-async fn exchange(requests: SendRequest<Bytes>, request: Request) -> Result<Answer, String> {
-    let text = |error: h2::Error| error.to_string();
+/// Begins to speak HTTP/2.
+pub(crate) async fn begin(
+    stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static,
+) -> Result<SendRequest<Bytes>, h2::Error> {
+    let mut builder = h2::client::Builder::new();
+    // Until the server has said how many streams it takes at once, what most clients assume.
+    builder.initial_max_send_streams(100).initial_window_size(1 << 20).initial_connection_window_size(1 << 24);
+    let (requests, connection) = builder.handshake(stream).await?;
+    tokio::spawn(async move {
+        // Who waits for an answer is told the same.
+        let _ = connection.await;
+    });
+    Ok(requests)
+}
+
+/// One request and its answer.
+pub(crate) async fn exchange(requests: SendRequest<Bytes>, request: Request) -> Result<Answer, h2::Error> {
     let host = request.headers.iter().find(|(name, _)| name.eq_ignore_ascii_case("host"));
     let host = host.map_or("localhost", |(_, value)| value.as_str());
     let mut head =
@@ -75,12 +79,12 @@ async fn exchange(requests: SendRequest<Bytes>, request: Request) -> Result<Answ
     for (name, value) in request.headers.iter().filter(|(name, _)| !name.eq_ignore_ascii_case("host")) {
         head = head.header(name, value);
     }
-    let head = head.body(()).map_err(|error| error.to_string())?;
-    let mut requests = requests.ready().await.map_err(text)?;
-    let (response, stream) = requests.send_request(head, request.body.is_none()).map_err(text)?;
+    let head = head.body(()).expect("the story's own request can be written");
+    let mut requests = requests.ready().await?;
+    let (response, stream) = requests.send_request(head, request.body.is_none())?;
     // An answer may come before the body has gone, and end it.
     let sending = request.body.map(|body| tokio::spawn(send(stream, Bytes::from(body))));
-    let (head, body) = response.await.map_err(text)?.into_parts();
+    let (head, body) = response.await?.into_parts();
     let body = receive(body).await?;
     if let Some(sending) = sending {
         sending.abort();
@@ -100,11 +104,11 @@ async fn send(mut stream: SendStream<Bytes>, mut body: Bytes) -> Option<()> {
     Some(())
 }
 
-async fn receive(mut body: RecvStream) -> Result<Vec<u8>, String> {
+async fn receive(mut body: RecvStream) -> Result<Vec<u8>, h2::Error> {
     let mut all = Vec::new();
     while let Some(piece) = body.data().await {
-        let piece = piece.map_err(|error| error.to_string())?;
-        body.flow_control().release_capacity(piece.len()).map_err(|error| error.to_string())?;
+        let piece = piece?;
+        body.flow_control().release_capacity(piece.len())?;
         all.extend_from_slice(&piece);
     }
     Ok(all)

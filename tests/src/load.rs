@@ -1,5 +1,6 @@
 //! Callers that never stop calling, and remember every answer.
 
+use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
@@ -15,6 +16,8 @@ pub struct Sample {
     pub connection: usize,
     pub sent: Instant,
     pub answered: Instant,
+    /// How often it was asked again because the server had said that it was not carried out, which only HTTP/2 can say.
+    pub asked_again: usize,
     /// `Err` when the connection failed: no answer, or one that is not HTTP.
     pub answer: Result<Answer, String>,
 }
@@ -44,14 +47,33 @@ impl Load {
         connections: usize,
         request: impl Fn(usize, usize) -> Option<Request> + Send + Sync + 'static,
     ) -> Self {
+        Self::start_with(move |_| Connection::try_open(address), connections, request)
+    }
+
+    /// The same for callers whose connection number `n` is opened by `open`.
+    pub fn start_with(
+        open: impl Fn(usize) -> io::Result<Connection> + Send + Sync + 'static,
+        connections: usize,
+        request: impl Fn(usize, usize) -> Option<Request> + Send + Sync + 'static,
+    ) -> Self {
+        let calls = Arc::new((open, request));
+        Self::spawn(connections, move |connection, stop, answered| {
+            let (open, request) = &*calls;
+            caller(|| open(connection), connection, &stop, &answered, |number| request(connection, number))
+        })
+    }
+
+    /// So many threads that call until told to stop, and count answers.
+    pub(crate) fn spawn(
+        threads: usize,
+        caller: impl Fn(usize, Arc<AtomicBool>, Arc<AtomicUsize>) -> Vec<Sample> + Clone + Send + 'static,
+    ) -> Self {
         let (stop, answered) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicUsize::new(0)));
-        let request = Arc::new(request);
-        let callers = (0..connections).map(|connection| {
-            let (stop, answered, request) = (stop.clone(), answered.clone(), request.clone());
-            let next = move |number| request(connection, number);
+        let callers = (0..threads).map(|number| {
+            let (stop, answered, caller) = (stop.clone(), answered.clone(), caller.clone());
             std::thread::Builder::new()
-                .stack_size(256 * 1024)
-                .spawn(move || caller(address, connection, &stop, &answered, next))
+                .stack_size(1024 * 1024)
+                .spawn(move || caller(number, stop, answered))
                 .expect("a thread")
         });
         let callers = callers.collect();
@@ -74,9 +96,14 @@ impl Load {
         wait_for("the load is answered", Duration::from_secs(30), || (self.answered() >= goal).then_some(()));
     }
 
+    /// Asks for no more calls than those in progress.
+    pub fn calm_down(&self) {
+        self.stop.store(true, Ordering::Relaxed);
+    }
+
     /// Ends the calls and gives all samples, in the order they were sent.
     pub fn stop(self) -> Vec<Sample> {
-        self.stop.store(true, Ordering::Relaxed);
+        self.calm_down();
         self.join()
     }
 
@@ -90,7 +117,7 @@ impl Load {
 }
 
 fn caller(
-    address: SocketAddr,
+    open_one: impl Fn() -> io::Result<Connection>,
     connection: usize,
     stop: &AtomicBool,
     answered: &AtomicUsize,
@@ -101,7 +128,7 @@ fn caller(
     for number in 0.. {
         let Some(request) = next(number).filter(|_| !stop.load(Ordering::Relaxed)) else { break };
         let sent = Instant::now();
-        let answer = match open.take().map_or_else(|| Connection::try_open(address), Ok) {
+        let answer = match open.take().map_or_else(&open_one, Ok) {
             Ok(mut connection) => {
                 let answer = connection.call(&request).map_err(|error| error.to_string());
                 if answer.as_ref().is_ok_and(|answer| answer.header("connection") != Some("close")) {
@@ -114,7 +141,7 @@ fn caller(
         if answer.is_ok() {
             answered.fetch_add(1, Ordering::Relaxed);
         }
-        samples.push(Sample { connection, sent, answered: Instant::now(), answer });
+        samples.push(Sample { connection, sent, answered: Instant::now(), asked_again: 0, answer });
         if samples.last().is_some_and(|sample| sample.answer.is_err()) {
             // A server that is gone would be asked a million times.
             std::thread::sleep(Duration::from_millis(1));

@@ -134,6 +134,11 @@ impl TlsClient {
         self
     }
 
+    /// What clients of other libraries than ours are made with.
+    pub(crate) fn config(&self) -> Arc<ClientConfig> {
+        self.config.clone()
+    }
+
     /// A session that has not begun.
     pub fn session(&self, name: &str) -> ClientConnection {
         let name = ServerName::try_from(name.to_owned()).expect("a server name");
@@ -142,9 +147,13 @@ impl TlsClient {
 
     /// Connects and shakes hands. `name`: a host name, or an address, which is not told to the server.
     pub fn connect(&self, address: SocketAddr, name: &str) -> io::Result<TlsStream> {
+        self.shake_hands(TcpStream::connect(address)?, name)
+    }
+
+    /// The same on a connection that is there.
+    pub fn shake_hands(&self, socket: TcpStream, name: &str) -> io::Result<TlsStream> {
         let name = ServerName::try_from(name.to_owned()).map_err(io::Error::other)?;
         let session = ClientConnection::new(self.config.clone(), name).map_err(io::Error::other)?;
-        let socket = TcpStream::connect(address)?;
         socket.set_nodelay(true)?;
         socket.set_read_timeout(Some(PATIENCE))?;
         socket.set_write_timeout(Some(PATIENCE))?;
