@@ -99,28 +99,37 @@ impl Waiter {
     }
 }
 
-/// How long a host takes for a call, from how many it begins while it has some to begin.
+/// How long a host takes for a call, from the calls it begins one right after the other.
 #[derive(Default)]
 struct Service {
     each: Duration,
-    seen: Option<(Instant, u64)>,
+    seen: Option<Begun>,
+}
+
+/// A call that was begun, when that was noticed, and the last call that was there to follow it without a pause.
+struct Begun {
+    at: Instant,
+    call: u64,
+    last: u64,
 }
 
 impl Service {
-    /// `begun`: the number of the last call that was begun; `more`: whether others wait for it.
-    fn see(&mut self, now: Instant, begun: u64, more: bool) {
-        if let Some((at, before)) = self.seen
-            && begun > before
-        {
-            let each = now.saturating_duration_since(at) / u32::try_from(begun - before).unwrap_or(u32::MAX);
+    fn see(&mut self, now: Instant, sent: Sent) {
+        let last = sent.begun + sent.ahead as u64;
+        let Some(seen) = &mut self.seen else {
+            self.seen = Some(Begun { at: now, call: sent.begun, last });
+            return;
+        };
+        if sent.begun == seen.call {
+            seen.last = last;
+            return;
+        }
+        if (seen.call..=seen.last).contains(&sent.begun) {
+            let calls = u32::try_from(sent.begun - seen.call).unwrap_or(u32::MAX);
+            let each = now.saturating_duration_since(seen.at) / calls;
             self.each = if self.each.is_zero() { each } else { (self.each * 7 + each) / 8 };
-            self.seen = None;
         }
-        if !more {
-            self.seen = None;
-        } else if self.seen.is_none() {
-            self.seen = Some((now, begun));
-        }
+        *seen = Begun { at: now, call: sent.begun, last };
     }
 
     /// How many calls a host begins in `time`.
@@ -133,7 +142,7 @@ impl Service {
 /// What the host has been sent on this core's link.
 #[derive(Debug, Clone, Copy)]
 pub struct Sent {
-    /// The number of the last call it has begun.
+    /// The number of the last call it has begun, or begins this moment.
     pub begun: u64,
     /// Calls it has yet to begin.
     pub ahead: usize,
@@ -150,16 +159,10 @@ impl Gate {
     }
 
     /// Whether a call of `app` that came now would be let in. Counts the answer, so it is to be asked once per call.
-    pub fn has_room(&self, app: AppId, now: Instant) -> bool {
+    pub fn has_room(&self, app: AppId, now: Instant, sent: impl Fn() -> Sent) -> bool {
         let mut state = self.state.borrow_mut();
-        let room = state.room(self.settings);
-        match state.lines.get_mut(&app) {
-            Some(line) if line.refused_at.is_some() && line.waiting.len() >= room => {
-                line.refuse(now);
-                false
-            }
-            _ => true,
-        }
+        let refused = state.lines.get(&app).is_some_and(|line| line.refused_at.is_some());
+        !refused || state.lets_in(app, now, sent().ahead, self.settings)
     }
 
     /// Waits for this call's turn. `in_flight` is the least work to know: calls sent whose answer is not here; `sent` is asked
@@ -172,12 +175,10 @@ impl Gate {
                 return Passed::Go;
             }
             let now = Instant::now();
-            let room = state.room(self.settings);
-            let line = state.lines.entry(app).or_default();
-            if line.refused_at.is_some() && line.waiting.len() >= room {
-                line.refuse(now);
+            if !state.lets_in(app, now, sent().ahead, self.settings) {
                 return Passed::Full;
             }
+            let line = state.lines.entry(app).or_default();
             let waiter = Rc::new(Waiter { since: now, told: Cell::default(), waker: RefCell::default() });
             line.waiting.push_back(waiter.clone());
             if line.waiting.len() == 1 {
@@ -204,7 +205,7 @@ impl Gate {
     pub fn advance(&self, sent: Sent) {
         let mut state = self.state.borrow_mut();
         let now = Instant::now();
-        state.service.see(now, sent.begun, sent.ahead > 0);
+        state.service.see(now, sent);
         let mut room = state.ahead_max().saturating_sub(sent.ahead + state.passing);
         while room > 0
             && let Some(app) = state.turns.pop_front()
@@ -274,7 +275,19 @@ impl State {
         self.service.calls_in(SENT_AHEAD).clamp(CALLS_SENT_AHEAD_MIN, CALLS_SENT_AHEAD_MAX)
     }
 
-    /// Calls of one app that may wait while its new ones are refused.
+    /// Whether one more call of `app` may wait. What the host has been sent is before it, whosever it is.
+    fn lets_in(&mut self, app: AppId, now: Instant, ahead: usize, settings: OverloadSettings) -> bool {
+        let room = self.room(settings).saturating_sub(ahead + self.passing);
+        match self.lines.get_mut(&app) {
+            Some(line) if line.refused_at.is_some() && line.waiting.len() >= room => {
+                line.refuse(now);
+                false
+            }
+            _ => true,
+        }
+    }
+
+    /// Calls of one app that may wait, here and at the host, while its new ones are refused.
     fn room(&self, settings: OverloadSettings) -> usize {
         (self.service.calls_in(settings.target) / self.turns.len().max(1)).max(ROOM_MIN)
     }
@@ -454,8 +467,8 @@ mod tests {
         assert!(began.elapsed() >= STANDING_FOR, "a short wait is no flood: {:?}", began.elapsed());
         assert_eq!(stage.gate.short.get(), 1);
         assert!(refused > 1_000 && calls.len() < 100, "{refused} were refused, {} still wait", calls.len());
-        assert!(stage.gate.has_room(quiet, Instant::now()));
-        while stage.gate.has_room(flood, Instant::now()) {
+        assert!(stage.gate.has_room(quiet, Instant::now(), || stage.sent()));
+        while stage.gate.has_room(flood, Instant::now(), || stage.sent()) {
             calls.push(stage.call(flood));
             stage.poll(&mut calls);
         }
@@ -466,7 +479,8 @@ mod tests {
             stage.begin(100);
             stage.poll(&mut calls);
         }
-        assert!(stage.gate.has_room(flood, Instant::now()), "there is room for some");
+        stage.begin(100);
+        assert!(stage.gate.has_room(flood, Instant::now(), || stage.sent()), "there is room for some");
         std::thread::sleep(CALM_AFTER);
         stage.gate.advance(stage.sent());
         assert_eq!((stage.gate.short(), stage.gate.short.get()), (0, 0));
@@ -475,15 +489,18 @@ mod tests {
     #[test]
     fn how_long_a_call_takes_is_learned_while_there_is_work() {
         let (mut service, began) = (Service::default(), Instant::now());
-        let at = |ms: u64| began + Duration::from_millis(ms);
-        service.see(at(0), 10, true);
-        service.see(at(10), 20, true);
-        assert_eq!(service.each, Duration::from_millis(1));
-        // It had nothing to do for a second.
-        service.see(at(11), 21, false);
-        service.see(at(1_011), 21, true);
-        service.see(at(1_012), 22, true);
-        assert_eq!(service.each, Duration::from_millis(1));
+        let mut see = |us: u64, begun: u64, ahead: usize| {
+            service.see(began + Duration::from_micros(us), Sent { begun, ahead });
+            service.each
+        };
+        see(0, 10, 10);
+        assert_eq!(see(10_000, 20, 0), Duration::from_millis(1));
+        // It had nothing to do until the next call came, a second later.
+        assert_eq!(see(1_010_000, 21, 0), Duration::from_millis(1));
+        // The one after it came while it ran, and followed at once.
+        see(1_010_400, 21, 1);
+        assert_eq!(see(1_011_000, 22, 0), Duration::from_millis(1));
+        assert_eq!(see(1_019_000, 23, 0), Duration::from_millis(1), "nothing was there to follow");
         assert_eq!((service.calls_in(Duration::from_millis(5)), service.calls_in(Duration::ZERO)), (5, 0));
     }
 }

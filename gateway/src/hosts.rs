@@ -95,10 +95,13 @@ enum End {
 }
 
 impl Host {
-    /// What it has been sent, and what of it it has begun.
+    /// What it has been sent, and what of it it has begun. Between two calls it begins the next one: it tells that one is
+    /// over before it takes another, and whoever hears of it should not wait for the page to say so.
     fn sent(&self) -> Sent {
-        let (begun, ahead) = self.client.borrow().begun();
-        Sent { begun, ahead }
+        let client = self.client.borrow();
+        let (begun, ahead) = client.begun();
+        let begins = usize::from(ahead > 0 && client.page().running().is_none());
+        Sent { begun: begun + begins as u64, ahead: ahead - begins }
     }
 
     fn advance(&self) {
@@ -270,7 +273,7 @@ impl Hosts {
 
     /// Whether a call of `app` that came now would find room. Almost always that is one look at a number.
     pub fn has_room(&self, app: AppId, now: Instant) -> bool {
-        self.short.get() == 0 || self.choose(app).is_none_or(|host| host.gate.has_room(app, now))
+        self.short.get() == 0 || self.choose(app).is_none_or(|host| host.gate.has_room(app, now, || host.sent()))
     }
 
     /// The host to run a call of `app` on now, waiting a little for one to come up.

@@ -292,10 +292,10 @@ pub const NEAR_CREDENTIALS_MAX: usize = 5;
 // --- overload -------------------------------------------------------------------------------------------------------
 
 /// How much work a host is sent ahead of what it does, as time, and as calls. It must bridge the way back and forth (under
-/// 0.1 ms), and what was sent can no longer be passed by; a host that takes 15 µs a call is sent sixty, one that takes a
-/// millisecond is sent two.
-pub const SENT_AHEAD: Duration = Duration::from_millis(1);
-pub const CALLS_SENT_AHEAD_MIN: usize = 2;
+/// 0.1 ms), and what was sent can no longer be passed by; a host that takes 15 µs a call is sent thirty, one that takes a
+/// millisecond is sent one, which lies there when the one before it ends.
+pub const SENT_AHEAD: Duration = Duration::from_micros(500);
+pub const CALLS_SENT_AHEAD_MIN: usize = 1;
 pub const CALLS_SENT_AHEAD_MAX: usize = 128;
 
 /// A wait for a host's thread that tells of more work than can be done, when it goes on for [`STANDING_FOR`]; unless the
@@ -308,9 +308,11 @@ pub const CALM_AFTER: Duration = Duration::from_millis(1_000);
 /// Calls in a row that such a wait must be worth: a few that take long each are no flood.
 pub const STANDING_CALLS_MIN: u32 = 32;
 
-/// How long calls wait that are let in meanwhile, unless the operator says otherwise, and how many may wait at least.
-pub const OVERLOAD_TARGET: Duration = Duration::from_millis(2);
-pub const ROOM_MIN: usize = 2;
+/// How long calls wait that are let in meanwhile, at the host too, unless the operator says otherwise, and how many may
+/// wait at least: with one, a host that takes a millisecond or more a call is never without work, and a call that is let in
+/// takes twice as long as it would alone.
+pub const OVERLOAD_TARGET: Duration = Duration::from_millis(1);
+pub const ROOM_MIN: usize = 1;
 
 // --- compression ----------------------------------------------------------------------------------------------------
 

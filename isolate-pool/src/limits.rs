@@ -143,6 +143,10 @@ pub const TURN_BYTES_MAX: usize = 1024 * 1024;
 /// them meanwhile.
 pub const LONG_ENTRY_NS: u64 = 2_000_000;
 
+/// Time in JavaScript after which answers are sent before the next call of the same turn is begun, nanoseconds. Small calls
+/// share a write; those that take long do not wait for one another.
+pub const UNSENT_NS_MAX: u64 = 200_000;
+
 /// Timers fired in one turn before links are read again.
 pub const TIMERS_PER_TURN_MAX: usize = 256;
 

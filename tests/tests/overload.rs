@@ -4,18 +4,22 @@
 //! The server has one processor and the callers another, where there are two; requests are sent when their time has come,
 //! whatever became of those before. `benches/src/bin/overload.rs` measures the same at length.
 
+use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use portico_tests::{App, Backend, Load, OpenLoop, Request, Seen, Server, Setup, process, quantile};
 
-/// About a millisecond of work, which is what a small function of ordinary people takes.
+/// Some milliseconds of work, as much as a function that renders a page or checks a password takes.
 const WORK: &str = "exports = () => { let x = 1; for (let i = 0; i < 700000; i++) x = (x * 31 + i) | 0; return x; };";
 
-fn start() -> Server {
+/// One story at a time has the processors.
+fn start() -> (Server, MutexGuard<'static, ()>) {
+    static PROCESSORS: Mutex<()> = Mutex::new(());
+    let alone = PROCESSORS.lock().unwrap_or_else(PoisonError::into_inner);
     process::pin(Some(0));
     let server = Setup::default().start();
     process::pin(Some(1));
-    server
+    (server, alone)
 }
 
 /// Answers a second when nobody has to wait for anybody.
@@ -43,7 +47,7 @@ fn run(server: &Server, app: &App, per_second: f64, seconds: u64) -> Seen {
 
 #[test]
 fn five_times_as_many_requests_as_can_be_served_are_shed_early() {
-    let server = start();
+    let (server, _alone) = start();
     let app = server.admin().serve("busy", &Backend::new().on("GET", "/work", WORK));
     let peak = capacity(&server, &app);
     let mut calm = run(&server, &app, peak * 0.2, 3).served;
@@ -77,9 +81,9 @@ fn five_times_as_many_requests_as_can_be_served_are_shed_early() {
     );
     assert!(seen.refused.len() > 2 * seen.served.len(), "it was no overload");
     assert_eq!(seen.with_retry_after, seen.refused.len(), "each is told when to come again");
-    // The machine that runs this does other things, too; the bench's figures are the ones to go by.
-    assert!(seen.goodput() > 0.4 * peak, "{:.0} of {peak:.0} a second", seen.goodput());
-    assert!(admitted < (calm * 10).max(Duration::from_millis(100)), "{admitted:?}, unloaded {calm:?}");
+    // A quiet machine shows 0.97 and twice; one that does other things meanwhile needs some room.
+    assert!(seen.goodput() > 0.8 * peak, "{:.0} of {peak:.0} a second", seen.goodput());
+    assert!(admitted < (calm * 4).max(Duration::from_millis(40)), "{admitted:?}, unloaded {calm:?}");
     assert!(health < Duration::from_secs(2), "{health:?}");
 
     let refused = server.get("/metrics").text();
@@ -94,7 +98,7 @@ fn five_times_as_many_requests_as_can_be_served_are_shed_early() {
 
 #[test]
 fn an_app_that_is_flooded_does_not_slow_its_neighbour() {
-    let server = start();
+    let (server, _alone) = start();
     let flooded = server.admin().serve("flooded", &Backend::new().on("GET", "/work", WORK));
     let quiet = server.admin().serve("quiet", &Backend::new().on("GET", "/work", WORK));
     let peak = capacity(&server, &flooded);
@@ -115,7 +119,7 @@ fn an_app_that_is_flooded_does_not_slow_its_neighbour() {
     let mut served = beside.served;
     let (p99, p50) = (quantile(&mut served, 0.99), quantile(&mut served, 0.5));
     println!("quiet neighbour: p50 {half:?}, p99 {alone:?} alone; p50 {p50:?}, p99 {p99:?} beside a flood");
-    // Of eighty calls the slowest is whatever else the machine did; nine in ten must hold.
-    let most = quantile(&mut served, 0.9);
-    assert!(most < (alone * 5).max(Duration::from_millis(60)), "{most:?} beside a flood, {alone:?} alone");
+    // It waits for the call that runs and the one that lies ready behind it.
+    assert!(p50 < half * 4, "{p50:?} beside a flood, {half:?} alone");
+    assert!(p99 < (alone * 4).max(Duration::from_millis(40)), "{p99:?} beside a flood, {alone:?} alone");
 }

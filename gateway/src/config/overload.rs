@@ -15,7 +15,7 @@ pub struct Overload {
     /// How long calls of an app may wait for a host's thread, on end, before new ones are refused, milliseconds. Default
     /// 250. `PORTICO_OVERLOAD_STANDING_MS`.
     pub standing_ms: Option<u64>,
-    /// How long those wait that are let in meanwhile, milliseconds. Default 2. `PORTICO_OVERLOAD_TARGET_MS`.
+    /// How long those wait that are let in meanwhile, milliseconds. Default 1. `PORTICO_OVERLOAD_TARGET_MS`.
     pub target_ms: Option<u64>,
 }
 

@@ -69,6 +69,9 @@ pub struct Host {
     worked_at_ns: u64,
     kept_house_at_ns: u64,
     looked_at_ns: u64,
+    /// When JavaScript was last left, and when that was at the last flush.
+    pub(super) left_at_ns: u64,
+    flushed_at_ns: u64,
 }
 
 /// A link and how far its calls were claimed.
@@ -117,6 +120,8 @@ impl Host {
             worked_at_ns: now,
             kept_house_at_ns: now,
             looked_at_ns: now,
+            left_at_ns: now,
+            flushed_at_ns: now,
         })
     }
 
@@ -207,6 +212,7 @@ impl Host {
 
     /// One write per link that has something to say; what epoll watches follows from what is left.
     fn flush(&mut self) -> io::Result<()> {
+        self.flushed_at_ns = self.left_at_ns;
         for (index, link) in self.links.iter_mut().enumerate() {
             if !link.open {
                 continue;
@@ -242,6 +248,12 @@ impl Host {
                     used += length;
                     if self.handle(index, body).is_err() {
                         break false;
+                    }
+                    if self.left_at_ns.saturating_sub(self.flushed_at_ns) >= limits::UNSENT_NS_MAX {
+                        self.settle_touched();
+                        if self.flush().is_err() {
+                            break false;
+                        }
                     }
                 }
                 Ok(None) => break true,

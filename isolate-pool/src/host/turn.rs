@@ -46,6 +46,7 @@ impl Host {
         let late = self.watchdog.leave();
         self.page.leave();
         let end = now_ns();
+        self.left_at_ns = end;
         call.cpu_ns += end - start;
         home.used_at_ns = end;
         home.shrunk = false;
