@@ -1,6 +1,8 @@
 //! What the kernel says about processes: children, processor time, memory. Read from `/proc`.
 
+use std::collections::BTreeSet;
 use std::fs;
+use std::path::PathBuf;
 use std::time::Duration;
 
 use rustix::process::{Pid, Signal, kill_process};
@@ -65,6 +67,13 @@ pub fn memory(pid: u32) -> (u64, u64) {
         line.split_whitespace().nth(1).and_then(|kib| kib.parse::<u64>().ok()).unwrap_or(0) * 1024
     };
     (of("Rss:"), of("Pss:"))
+}
+
+/// The sockets a process has open, by their inodes.
+pub fn sockets(pid: u32) -> BTreeSet<u64> {
+    let Ok(open) = fs::read_dir(format!("/proc/{pid}/fd")) else { return BTreeSet::new() };
+    let inode = |target: PathBuf| target.to_str()?.strip_prefix("socket:[")?.strip_suffix(']')?.parse().ok();
+    open.flatten().filter_map(|entry| inode(fs::read_link(entry.path()).ok()?)).collect()
 }
 
 /// A field of `/proc/<pid>/status`, such as `Seccomp`.

@@ -425,6 +425,61 @@ fn a_signal_restarts_too() {
 }
 
 #[test]
+fn the_new_process_has_the_connections_it_was_given_and_no_others() {
+    for driver in ["io_uring", "epoll"] {
+        let mut server = setup(driver).start();
+        if server.driver() != driver {
+            eprintln!("{driver} is not to be had here");
+            continue;
+        }
+        let health = Request::get("/health");
+        let mut idle: Vec<Connection> = (0..4).map(|_| server.connect()).collect();
+        for connection in &mut idle {
+            assert_eq!(connection.call(&health).expect("an answer").status, 200);
+        }
+        // In the middle of a request, they stay with the old process.
+        let mut half: Vec<Connection> = (0..4).map(|_| server.connect()).collect();
+        for connection in &mut half {
+            connection.call(&health).expect("an answer");
+            connection.send(b"GET /health HT").expect("half a request is sent");
+        }
+        let before = server.pid;
+        let shared = process::sockets(before);
+        server.restart().expect("a restart");
+        for connection in &mut idle {
+            assert_eq!(connection.call(&health).expect("the connection is still good").status, 200);
+        }
+        let listening = listening(server.address);
+        let kept: Vec<u64> = shared.intersection(&process::sockets(server.pid)).copied().collect();
+        let given: Vec<u64> = kept.iter().filter(|inode| !listening.contains(inode)).copied().collect();
+        assert!(
+            given.len() <= idle.len(),
+            "over {driver}: {given:?} are open in the new process beside what it listens at"
+        );
+        for connection in &mut half {
+            connection.send(b"TP/1.1\r\nHost: localhost\r\n\r\n").expect("the other half is sent");
+            let answer = connection.receive("GET").expect("the old process answers");
+            assert_eq!(answer.status, 503, "by whom, it says itself: {answer}");
+        }
+        drop((half, idle));
+        wait_for("the old process ends", Duration::from_secs(20), || (!process::is_alive(before)).then_some(()));
+        server.stop();
+    }
+}
+
+/// The sockets that listen at an address, by their inodes.
+fn listening(address: SocketAddr) -> Vec<u64> {
+    let table = std::fs::read_to_string("/proc/net/tcp").expect("the kernel's table");
+    let port = format!(":{:04X}", address.port());
+    let of = |line: &str| {
+        let fields: Vec<&str> = line.split_whitespace().collect();
+        let listens = fields.get(1)?.ends_with(&port) && *fields.get(3)? == "0A";
+        if listens { fields.get(9)?.parse().ok() } else { None }
+    };
+    table.lines().filter_map(of).collect()
+}
+
+#[test]
 fn an_end_is_announced_and_breaks_nothing_off() {
     let server = setup("auto").set("PORTICO_DRAIN_NOTICE_S", "1").start();
     let app = server.admin().serve("ended", &backend(1_500));

@@ -69,6 +69,11 @@ pub fn run(args: ServeArgs) -> ExitCode {
             Err(error) => refuse(error),
         };
     }
+    // The ring accepts connections without close-on-exec, so this process was started with those of the other one; they would
+    // stay open, and count, for as long as it lives.
+    if let Err(error) = isolate_pool::engine::process::close_others(&[]) {
+        return fail(format!("descriptors of the process before this one cannot be closed: {error}"));
+    }
     let before = match Before::greet() {
         Ok(before) => before,
         Err(error) => return fail(error),
