@@ -1,9 +1,11 @@
 //! HTTP/2, as clients see it: the same answers as over HTTP/1.1, many at once, and the same words for what is wrong.
 
+use std::os::unix::fs::PermissionsExt;
 use std::sync::LazyLock;
 use std::time::Duration;
 
 use portico_tests::http2::{self, DATA, END_HEADERS, END_STREAM, Frame, GOAWAY, HEADERS, RST_STREAM};
+use portico_tests::server::program;
 use portico_tests::{App, Backend, Http2, Http2Client, Request, Server, Setup};
 use rustix::process::Signal;
 use serde_json::Value as Json;
@@ -286,6 +288,64 @@ fn http2_is_known_by_its_first_bytes_and_by_no_later_ones() {
             assert!(matches!(frame.kind, http2::SETTINGS | GOAWAY), "{frame:?}");
         }
     }
+}
+
+#[test]
+fn the_listener_s_bounds_hold_for_http2_too() {
+    let server = Setup::default()
+        .set("PORTICO_HEAD_BYTES_MAX", "2048")
+        .set("PORTICO_BODY_BYTES_MAX", "1000")
+        .set("PORTICO_BODY_MS", "1000")
+        .set("PORTICO_IDLE_MS", "1500")
+        .start();
+    let (get, post) = (http2::request("GET", "/health"), http2::request("POST", "/health"));
+    let mut connection = Http2::open(server.address, &[]);
+    let large = "v".repeat(2_048);
+    let (status, body) = connection.call(1, &[&get[..], &[("x", &large)]].concat()).expect("an answer");
+    assert_eq!(status, 431, "{}", String::from_utf8_lossy(&body));
+    connection.frame(&Frame::headers(3, false, &post)).expect("the server reads");
+    connection.frame(&Frame::data(3, true, &[b'x'; 1_001])).expect("the server reads");
+    assert_eq!(connection.answer(3).expect("an answer").0, 413);
+    connection.frame(&Frame::headers(5, false, &post)).expect("the server reads");
+    assert_eq!(connection.answer(5).expect("an answer").0, 408, "its body does not come");
+    // Well before the seconds that would be borne with otherwise.
+    connection.set_patience(Duration::from_secs(15));
+    let mut last = None;
+    while let Some(frame) = connection.receive().expect("frames to the end") {
+        last = Some(frame);
+    }
+    let last = last.expect("a word of farewell");
+    assert_eq!((last.kind, last.go_away_code()), (GOAWAY, 0), "{last:?}");
+}
+
+#[test]
+fn connections_that_lie_idle_make_room_for_others() {
+    // Few descriptors, and more clients than they are enough for.
+    let few = "#!/bin/sh\nulimit -n 200\nexec \"$PORTICO\" \"$@\"\n";
+    let dir = tempfile::tempdir().expect("a directory");
+    let script = dir.path().join("few");
+    std::fs::write(&script, few.replace("$PORTICO", program().to_str().expect("a plain name"))).expect("a script");
+    std::fs::set_permissions(&script, PermissionsExt::from_mode(0o755)).expect("our own file");
+    let server = Setup::default().program(script).start();
+    let get = http2::request("GET", "/health");
+    let mut idle: Vec<Http2> = Vec::new();
+    for _ in 0..200 {
+        let mut connection = Http2::open(server.address, &[]);
+        connection.frame(&Frame::headers(1, true, &get)).expect("it lies in the queue at least");
+        idle.push(connection);
+    }
+    assert_eq!(idle[0].answer(1).expect("an answer").0, 200);
+    assert_eq!(server.get("/health").status, 200, "whoever comes is served long before idle_ms is over");
+    let metrics = server.get("/metrics").text();
+    let shed =
+        metrics.lines().find_map(|line| line.strip_prefix("portico_connections_shed_total ")?.parse::<u64>().ok());
+    assert!(shed.is_some_and(|shed| shed > 0), "{shed:?}");
+    // None was broken off: it was told before.
+    let mut last = None;
+    while let Some(frame) = idle[0].receive().expect("frames to the end") {
+        last = Some(frame);
+    }
+    assert_eq!(last.map(|frame| (frame.kind, frame.go_away_code())), Some((GOAWAY, 0)));
 }
 
 #[test]

@@ -15,7 +15,7 @@ use http::request::Parts;
 
 use crate::http1::Reason;
 use crate::http1::head::{decimal, is_host};
-use crate::limits::{HEAD_BYTES_MAX, HEADER_COUNT_MAX, METHOD_BYTES_MAX, TARGET_BYTES_MAX};
+use crate::limits::{HEADER_COUNT_MAX, METHOD_BYTES_MAX, TARGET_BYTES_MAX};
 
 pub struct Head {
     method: http::Method,
@@ -33,7 +33,8 @@ pub struct Head {
 }
 
 impl Head {
-    pub fn read(parts: Parts) -> Result<Self, Reason> {
+    /// `bytes_max`: as in HTTP/1.1.
+    pub fn read(parts: Parts, bytes_max: usize) -> Result<Self, Reason> {
         let Parts { method, uri, headers, .. } = parts;
         if method == http::Method::CONNECT {
             return Err(Reason::Tunnel);
@@ -95,7 +96,7 @@ impl Head {
         let Lines { mut bytes, count } = lines;
         bytes.extend_from_slice(b"\r\n");
         let head_bytes = method.as_str().len() + target_bytes + " ".len() * 2 + "HTTP/1.1\r\n".len() + bytes.len();
-        if head_bytes > HEAD_BYTES_MAX {
+        if head_bytes > bytes_max {
             return Err(Reason::HeadTooLarge);
         }
         Ok(Self { method, uri, lines: bytes, count, host, length, expect_continue, head_bytes })
@@ -169,13 +170,14 @@ impl Lines {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::limits::HEAD_BYTES_MAX;
 
     fn head(uri: &str, headers: &[(&str, &str)]) -> Result<Head, Reason> {
         let mut request = http::Request::builder().method("POST").uri(uri);
         for (name, value) in headers {
             request = request.header(*name, *value);
         }
-        Head::read(request.body(()).unwrap().into_parts().0)
+        Head::read(request.body(()).unwrap().into_parts().0, HEAD_BYTES_MAX)
     }
 
     #[test]

@@ -8,7 +8,7 @@
 //! - a stream keeps its place until its work is over, whatever its peer did to it meanwhile, so that resetting streams does
 //!   not buy more work at once than a connection may ask for;
 //! - [`budget`] bounds what the streams of a connection hold in memory together;
-//! - every wait has a deadline (see `limits`): for the preface, a head, a body, a window, for the peer to read, to ask.
+//! - every wait has a deadline (the listener's [`Bounds`], or see `limits`): for the preface, a head, a body, a window, for the peer to read, to ask.
 //!
 //! Whoever is sent away is told by GOAWAY, and the reason is counted. When the core drains, GOAWAY says so, streams in
 //! progress finish, and the connection closes after the last.
@@ -36,6 +36,7 @@ use h2::server::{Builder, SendResponse};
 use crate::arrive::Arrived;
 use crate::connection::Counted;
 use crate::core::Core;
+use crate::listener::Bounds;
 use crate::rt::{self, Deadline, PollStream};
 use crate::{limits, metrics};
 use budget::Budget;
@@ -160,16 +161,16 @@ enum Event {
 }
 
 async fn run(session: &Rc<Session>, wire: &Rc<RefCell<Wire>>) -> Ending {
-    let core = &session.core;
+    let (core, bounds) = (&session.core, session.bounds());
     let began_ms = core.wheel.now_ms();
-    let mut deadline = core.wheel.watch(limits::HEAD_MS);
+    let mut deadline = core.wheel.watch(bounds.head_ms);
     let handshake = builder().handshake::<_, Bytes>(Tap(wire.clone()));
     let mut connection = match before(&deadline, handshake).await {
         Some(Ok(connection)) => connection,
         Some(Err(_)) => return wire.borrow().offence().map_or(Ending::NotHttp2, Ending::Offence),
         None => return Ending::TooSlow,
     };
-    let mut due_ms = began_ms + limits::HEAD_MS;
+    let mut due_ms = began_ms + bounds.head_ms;
     // Since when the peer has been told that the core drains, and why it is sent away if it is.
     let mut leaving_ms = None;
     let mut ending: Option<Ending> = None;
@@ -201,7 +202,7 @@ async fn run(session: &Rc<Session>, wire: &Rc<RefCell<Wire>>) -> Ending {
                     if let Some(offence) = wire.offence() {
                         return Poll::Ready(Event::Offence(offence));
                     }
-                    let sooner = wire.due_ms(began_ms);
+                    let sooner = wire.due_ms(began_ms, bounds);
                     if sooner < due_ms {
                         due_ms = sooner;
                         deadline.set(sooner);
@@ -242,7 +243,12 @@ async fn run(session: &Rc<Session>, wire: &Rc<RefCell<Wire>>) -> Ending {
                     return ending;
                 }
                 let now_ms = core.wheel.now_ms();
-                let verdict = session.verdict(&wire.borrow(), began_ms, leaving_ms, now_ms);
+                // Sooner than it was set to: a place is needed (see `listener`).
+                let hurried = leaving_ms.is_none() && now_ms < due_ms && !core.draining();
+                let verdict = match session.verdict(&wire.borrow(), began_ms, leaving_ms, now_ms) {
+                    Ok(_) if hurried && session.lies_idle(&wire.borrow(), now_ms) => Err(Ending::Idle),
+                    verdict => verdict,
+                };
                 match verdict {
                     Err(Ending::NotReading) => return Ending::NotReading,
                     Err(over) => {
@@ -293,26 +299,40 @@ fn accept(session: &Rc<Session>, request: http::Request<h2::RecvStream>, mut res
 }
 
 impl Session {
+    fn bounds(&self) -> &Bounds {
+        &self.arrived.terms.bounds
+    }
+
     /// Why the connection is to end, or when to look again.
     fn verdict(&self, wire: &Wire, began_ms: u64, leaving_ms: Option<u64>, now_ms: u64) -> Result<u64, Ending> {
-        let unread_ms = wire.unread_since_ms().map(|since| since + limits::SEND_MS);
+        let bounds = self.bounds();
+        let unread_ms = wire.unread_since_ms().map(|since| since + bounds.send_ms);
         if unread_ms.is_some_and(|due| due <= now_ms) {
             return Err(Ending::NotReading);
         }
-        let next_ms = wire.due_ms(began_ms);
+        let next_ms = wire.due_ms(began_ms, bounds);
         if next_ms <= now_ms {
             return Err(Ending::TooSlow);
         }
         if self.streams.get() > 0 {
-            return Ok(next_ms.min(now_ms + limits::IDLE_MS));
+            return Ok(next_ms.min(now_ms + bounds.idle_ms));
         }
-        let quiet_since_ms = self.quiet_since_ms.get().max(wire.taken_ms());
+        let quiet_since_ms = self.quiet_since_ms(wire);
         let (patience, over) = match leaving_ms {
             Some(_) => (limits::LINGER_MS, Ending::Drained),
-            None => (limits::IDLE_MS, Ending::Idle),
+            None => (bounds.idle_ms, Ending::Idle),
         };
         let quiet_ms = quiet_since_ms.max(leaving_ms.unwrap_or_default()) + patience;
         if quiet_ms <= now_ms { Err(over) } else { Ok(next_ms.min(quiet_ms)) }
+    }
+
+    fn quiet_since_ms(&self, wire: &Wire) -> u64 {
+        self.quiet_since_ms.get().max(wire.taken_ms())
+    }
+
+    /// Whether it can be closed so that another connection is let in.
+    fn lies_idle(&self, wire: &Wire, now_ms: u64) -> bool {
+        self.streams.get() == 0 && self.quiet_since_ms(wire) + limits::SHED_IDLE_MS <= now_ms
     }
 }
 

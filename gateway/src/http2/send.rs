@@ -36,7 +36,7 @@ pub async fn whole(session: &Session, mut respond: SendResponse<Bytes>, head_onl
     if let Ok(stream) = respond.send_response(response, over)
         && !over
     {
-        Body { session, stream, deadline: None, due_ms: session.core.wheel.now_ms() + limits::SEND_MS }
+        Body { session, stream, deadline: None, due_ms: session.core.wheel.now_ms() + session.bounds().send_ms }
             .last(body)
             .await;
     }
@@ -51,7 +51,7 @@ pub async fn pieces(session: &Session, mut respond: SendResponse<Bytes>, head_on
     let (response, bodyless) = response(streamed.head.status.as_u16(), headers, streamed.length());
     let over = bodyless || head_only;
     let Ok(stream) = respond.send_response(response, over) else { return };
-    let mut body = Body { session, stream, deadline: None, due_ms: core.wheel.now_ms() + limits::SEND_MS };
+    let mut body = Body { session, stream, deadline: None, due_ms: core.wheel.now_ms() + session.bounds().send_ms };
     while let Some(piece) = streamed.next(core).await {
         let Ok(piece) = piece else {
             // A body that breaks off must not look whole.
@@ -61,7 +61,7 @@ pub async fn pieces(session: &Session, mut respond: SendResponse<Bytes>, head_on
         if over {
             continue;
         }
-        body.due_ms = core.wheel.now_ms() + limits::SEND_MS;
+        body.due_ms = core.wheel.now_ms() + session.bounds().send_ms;
         if !body.piece(piece, false).await {
             return;
         }
@@ -140,7 +140,8 @@ impl Body<'_> {
                 return true;
             }
             self.stream.reserve_capacity(bytes.len());
-            let deadline = self.deadline.get_or_insert_with(|| self.session.core.wheel.watch(limits::SEND_MS));
+            let send_ms = self.session.bounds().send_ms;
+            let deadline = self.deadline.get_or_insert_with(|| self.session.core.wheel.watch(send_ms));
             deadline.set(self.due_ms);
             fits = match before(deadline, poll_fn(|context| self.stream.poll_capacity(context))).await {
                 Some(Some(Ok(fits))) => fits,

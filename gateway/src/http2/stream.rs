@@ -63,7 +63,7 @@ pub async fn serve(place: Place, request: http::Request<RecvStream>, mut respond
     }
     let (parts, incoming) = request.into_parts();
     let head_only = parts.method == http::Method::HEAD;
-    let answered = match Head::read(parts) {
+    let answered = match Head::read(parts, session.bounds().head_bytes_max) {
         Ok(head) => answer(session, &head, incoming, &mut respond).await,
         Err(reason) => Err(Cut::Refused(reason)),
     };
@@ -94,7 +94,8 @@ async fn answer(
     let named = core.parts.node.read_host(head.host());
     let mut body = None;
     if !incoming.is_end_stream() {
-        let max = dispatch::body_bytes_max(core, named, head.path(), head.head_bytes);
+        let max =
+            dispatch::body_bytes_max(core, named, head.path(), head.head_bytes).min(session.bounds().body_bytes_max);
         let mut gathered = Body::new(&session.budget);
         gather(session, head, incoming, respond, &mut gathered, max).await?;
         gathered.run();
@@ -139,7 +140,7 @@ async fn gather(
     body: &mut Body,
     max: u64,
 ) -> Result<(), Cut> {
-    let wheel = &session.core.wheel;
+    let (wheel, body_ms) = (&session.core.wheel, session.bounds().body_ms);
     if head.length.is_some_and(|length| length > max) {
         return Err(Cut::Refused(Reason::BodyTooLarge));
     }
@@ -149,7 +150,7 @@ async fn gather(
         respond.send_informational(interim).map_err(|_| Cut::Gone)?;
     }
     let mut deadline = None;
-    let mut due_ms = wheel.now_ms() + limits::BODY_MS;
+    let mut due_ms = wheel.now_ms() + body_ms;
     loop {
         let full_since_ms = wheel.now_ms();
         body.room().await;
@@ -158,7 +159,7 @@ async fn gather(
         let piece = match incoming.data().now_or_never() {
             Some(piece) => piece,
             None => {
-                let deadline = deadline.get_or_insert_with(|| wheel.watch(limits::BODY_MS));
+                let deadline = deadline.get_or_insert_with(|| wheel.watch(body_ms));
                 deadline.set(due_ms);
                 before(deadline, incoming.data()).await.ok_or(Cut::TooSlow)?
             }

@@ -15,6 +15,7 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use super::walker::{Offence, Walker};
 use crate::core::Core;
 use crate::limits;
+use crate::listener::Bounds;
 use crate::rt::PollStream;
 
 /// One connection's bytes.
@@ -77,10 +78,10 @@ impl Wire {
     }
 
     /// When the peer must have gone on with what it began, on the wheel's clock: its preface, a head, reading.
-    pub fn due_ms(&self, began_ms: u64) -> u64 {
-        let preface = (!self.walker.has_begun()).then(|| began_ms + limits::HEAD_MS);
-        let block = self.walker.block_since_ms().map(|since| since + limits::HEAD_MS);
-        let unread = self.unread_since_ms.map(|since| since + limits::SEND_MS);
+    pub fn due_ms(&self, began_ms: u64, bounds: &Bounds) -> u64 {
+        let preface = (!self.walker.has_begun()).then(|| began_ms + bounds.head_ms);
+        let block = self.walker.block_since_ms().map(|since| since + bounds.head_ms);
+        let unread = self.unread_since_ms.map(|since| since + bounds.send_ms);
         [preface, block, unread].into_iter().flatten().min().unwrap_or(u64::MAX)
     }
 
