@@ -117,6 +117,10 @@ impl Connection {
             if close {
                 return self.flush().await;
             }
+            // A few bytes ask for much: requests that came together do not have all their answers here at once.
+            if self.output.len() >= limits::GATHERED_BYTES_MAX {
+                self.flush().await?;
+            }
         }
     }
 

@@ -64,6 +64,10 @@ pub const CONNECTION_BYTES_MAX: usize = 3 * 1024;
 /// they last.
 pub const BUFFER_BYTES: usize = 8 * 1024;
 
+/// Answers to pipelined requests that are gathered before they are sent, in bytes. More would save few system calls, and a
+/// buffer full of requests for a large answer would be worth gigabytes.
+pub const GATHERED_BYTES_MAX: usize = 64 * 1024;
+
 /// Connections one listener holds unless the operator says otherwise. Past it a new one is closed at once. Bounded by
 /// descriptors in practice.
 pub const CONNECTIONS_MAX: usize = 100_000;

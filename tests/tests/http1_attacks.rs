@@ -7,7 +7,7 @@
 use std::sync::LazyLock;
 use std::time::Duration;
 
-use portico_tests::{App, Backend, Request, Server, Setup};
+use portico_tests::{App, Backend, Request, Server, Setup, process};
 
 #[path = "../corpus/http1.rs"]
 mod corpus;
@@ -49,6 +49,28 @@ fn every_case_of_the_corpus_is_answered_as_written() {
         println!("{}: {} cases, {} of them wrong", server.driver(), cases.len(), failures.len());
         assert!(failures.is_empty(), "over {}:\n{}", server.driver(), failures.join("\n"));
         assert_eq!(server.get(&app.target("/x")).text(), "1", "whoever calls next is served");
+    }
+}
+
+#[test]
+fn requests_that_come_together_do_not_have_all_their_answers_in_memory() {
+    const REQUESTS: usize = 64;
+    const MIB: usize = 1024 * 1024;
+    for driver in ["auto", "epoll"] {
+        let server = Setup::default().set("PORTICO_DRIVER", driver).start();
+        let large = format!("exports = (request, response) => response.setBody('x'.repeat({}));", 4 * MIB);
+        let app = server.admin().serve("large", &Backend::new().on("GET", "/large", &large));
+        let request = Request::get(&app.target("/large"));
+        assert_eq!(server.call(&request).body.len(), 4 * MIB);
+        let (before, _) = process::memory(server.pid);
+        process::forget_peak(server.pid);
+        let mut connection = server.connect();
+        connection.send(&request.bytes().repeat(REQUESTS)).expect("the server reads");
+        for _ in 0..REQUESTS {
+            assert_eq!(connection.receive("GET").expect("every one is answered").body.len(), 4 * MIB);
+        }
+        let more = process::peak_memory(server.pid).saturating_sub(before) as usize;
+        assert!(more < 24 * 4 * MIB, "over {}: {} MiB more for {REQUESTS} answers of 4", server.driver(), more / MIB);
     }
 }
 
