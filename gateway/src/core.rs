@@ -23,6 +23,7 @@ use storage::model::Snapshots;
 use storage::rates::Rates;
 
 use crate::arrive::{self, Arrived};
+use crate::batch::Batch;
 use crate::bridge::Bridge;
 use crate::coding::Encoder;
 use crate::config::Edge;
@@ -122,9 +123,9 @@ pub struct Core {
     pub encoder: RefCell<Encoder>,
     /// When something was last told that strangers can bring about.
     told: Cell<Option<Instant>>,
-    entries: RefCell<Vec<LogEntry>>,
-    accessed: RefCell<Vec<Entry>>,
-    traced: RefCell<Vec<Finished>>,
+    entries: Batch<LogEntry>,
+    accessed: Batch<Entry>,
+    traced: Batch<Finished>,
     /// Counts requests, to time one in so many.
     pub turn: Cell<u32>,
 }
@@ -171,46 +172,34 @@ impl Core {
 
     /// Keeps a log entry until the next tick, or sends all when many have gathered.
     pub fn log(&self, entry: LogEntry) {
-        let mut entries = self.entries.borrow_mut();
-        entries.push(entry);
-        if entries.len() >= limits::LOG_BATCH {
-            self.parts.logs.append(std::mem::take(&mut entries));
+        if let Some(entries) = self.entries.add(entry) {
+            self.parts.logs.append(entries);
         }
     }
 
-    /// The same for lines of the access log.
+    /// The same for lines of the access log, where there is one.
     pub fn accessed(&self, entry: Entry) {
-        let mut accessed = self.accessed.borrow_mut();
-        accessed.push(entry);
-        if accessed.len() >= limits::LOG_BATCH
-            && let Some(log) = &self.parts.access
-        {
-            log.append(std::mem::take(&mut accessed));
-        }
-    }
-
-    /// The same for traces.
-    pub fn trace(&self, finished: Finished) {
-        let mut traced = self.traced.borrow_mut();
-        traced.push(finished);
-        if traced.len() >= limits::LOG_BATCH
-            && let Some(traces) = &self.parts.traces
-        {
-            traces.append(std::mem::take(&mut traced));
-        }
-    }
-
-    fn flush_log(&self) {
-        let mut entries = self.entries.borrow_mut();
-        if !entries.is_empty() {
-            self.parts.logs.append(std::mem::take(&mut entries));
-        }
-        let accessed = self.accessed.take();
-        if let Some(log) = self.parts.access.as_ref().filter(|_| !accessed.is_empty()) {
+        if let (Some(log), Some(accessed)) = (&self.parts.access, self.accessed.add(entry)) {
             log.append(accessed);
         }
-        let traced = self.traced.take();
-        if let Some(traces) = self.parts.traces.as_ref().filter(|_| !traced.is_empty()) {
+    }
+
+    /// The same for traces, where there are any.
+    pub fn trace(&self, finished: Finished) {
+        if let (Some(traces), Some(traced)) = (&self.parts.traces, self.traced.add(finished)) {
+            traces.append(traced);
+        }
+    }
+
+    /// Hands over all that has gathered.
+    fn flush(&self) {
+        if let Some(entries) = self.entries.take() {
+            self.parts.logs.append(entries);
+        }
+        if let (Some(log), Some(accessed)) = (&self.parts.access, self.accessed.take()) {
+            log.append(accessed);
+        }
+        if let (Some(traces), Some(traced)) = (&self.parts.traces, self.traced.take()) {
             traces.append(traced);
         }
     }
@@ -251,9 +240,9 @@ pub fn run(start: Start) -> std::io::Result<()> {
             successor: RefCell::default(),
             encoder: RefCell::default(),
             told: Cell::new(None),
-            entries: RefCell::default(),
-            accessed: RefCell::default(),
-            traced: RefCell::default(),
+            entries: Batch::default(),
+            accessed: Batch::default(),
+            traced: Batch::default(),
             turn: Cell::new(0),
         });
         let accepting: Rc<RefCell<Vec<Rc<Deadline>>>> = Rc::default();
@@ -295,7 +284,7 @@ pub fn run(start: Start) -> std::io::Result<()> {
             }
         });
         tick(&core, drain).await;
-        core.flush_log();
+        core.flush();
     })
 }
 
@@ -336,7 +325,7 @@ async fn tick(core: &Rc<Core>, drain: Duration) {
         core.wheel.turn(now_ms());
         core.hosts.look();
         // Every tick, so that a log read right after a call shows it.
-        core.flush_log();
+        core.flush();
         let now = Instant::now();
         if now.duration_since(told) >= limits::METRICS_EVERY {
             told = now;

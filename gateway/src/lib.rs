@@ -10,6 +10,7 @@ pub mod admit;
 pub mod arrive;
 pub mod authenticate;
 pub mod authorize;
+pub mod batch;
 pub mod bridge;
 pub mod coding;
 pub mod commands;

@@ -328,15 +328,19 @@ pub const COMPRESS_BYTES_MIN: usize = 1024;
 pub const COMPRESS_INLINE_BYTES_MAX: usize = 32 * 1024;
 const _: () = assert!(COMPRESS_BYTES_MIN < COMPRESS_INLINE_BYTES_MAX);
 
-/// Log entries a core gathers before it hands them over; fewer are handed over at its next tick.
-pub const LOG_BATCH: usize = 256;
+/// Log entries, lines of the access log or traced requests that a core gathers before it hands them over; fewer are handed
+/// over at its next tick.
+pub const BATCH: usize = 256;
 
 /// One request in so many has its steps timed: eight readings of the clock are 0.3 µs, which only some need to pay.
 pub const TIMED_EVERY: u32 = 16;
 
 /// Batches of access-log lines that may wait for the disk; more are dropped and counted. A batch is a tick's, or
-/// [`LOG_BATCH`] lines.
+/// [`BATCH`] lines.
 pub const ACCESS_BATCHES_MAX: usize = 256;
+
+/// How long the end of the server waits for the last lines to be written. Past it they are lost.
+pub const ACCESS_FLUSH: std::time::Duration = std::time::Duration::from_secs(5);
 
 /// Batches of traced requests that may wait for the collector; more are dropped and counted.
 pub const TRACE_BATCHES_MAX: usize = 64;

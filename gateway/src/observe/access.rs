@@ -11,7 +11,7 @@ use std::io::{self, Write};
 use std::net::IpAddr;
 use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
-use std::sync::mpsc::{Receiver, SyncSender, TrySendError, sync_channel};
+use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::time::{Duration, Instant};
 
 use metrics::counter;
@@ -71,7 +71,15 @@ struct Line<'a> {
 
 /// Takes entries. Cheap to clone; the thread ends when the last clone is dropped and everything is written.
 #[derive(Debug, Clone)]
-pub struct AccessLog(SyncSender<Vec<Entry>>);
+pub struct AccessLog(SyncSender<Work>);
+
+/// What the thread is given.
+#[derive(Debug)]
+enum Work {
+    Write(Vec<Entry>),
+    /// Somebody waits until everything before it is written.
+    Tell(SyncSender<()>),
+}
 
 impl AccessLog {
     pub fn open(target: &Target) -> io::Result<Self> {
@@ -83,20 +91,40 @@ impl AccessLog {
 
     /// Hands entries over, or drops and counts them when the writer is so far behind.
     pub fn append(&self, entries: Vec<Entry>) {
-        if let Err(TrySendError::Full(entries) | TrySendError::Disconnected(entries)) = self.0.try_send(entries) {
-            counter!("portico_access_log_dropped_total").increment(entries.len() as u64);
+        let lines = entries.len() as u64;
+        if self.0.try_send(Work::Write(entries)).is_err() {
+            counter!("portico_access_log_dropped_total").increment(lines);
+        }
+    }
+
+    /// Returns when what was handed over is written, or when that takes too long.
+    pub fn flush(&self) {
+        let (tell, told) = sync_channel(1);
+        // Where there is no room for that, the disk has been too slow for a while.
+        if self.0.try_send(Work::Tell(tell)).is_ok() {
+            let _ = told.recv_timeout(limits::ACCESS_FLUSH);
         }
     }
 }
 
-fn write(mut out: Out, queue: &Receiver<Vec<Entry>>) {
-    let mut bytes = Vec::new();
-    while let Ok(entries) = queue.recv() {
-        bytes.clear();
-        entries.iter().chain(queue.try_iter().flatten().collect::<Vec<_>>().iter()).for_each(|entry| {
-            line(&mut bytes, entry);
-        });
-        out.write(&bytes);
+fn write(mut out: Out, queue: &Receiver<Work>) {
+    let (mut bytes, mut waiting) = (Vec::new(), Vec::new());
+    while let Ok(first) = queue.recv() {
+        // What has come meanwhile goes out with it.
+        for work in std::iter::once(first).chain(queue.try_iter()) {
+            match work {
+                Work::Write(entries) => entries.iter().for_each(|entry| line(&mut bytes, entry)),
+                Work::Tell(tell) => waiting.push(tell),
+            }
+        }
+        if !bytes.is_empty() {
+            out.write(&bytes);
+            bytes.clear();
+        }
+        for tell in waiting.drain(..) {
+            // Whoever waited may have given up.
+            let _ = tell.send(());
+        }
     }
 }
 
@@ -208,6 +236,18 @@ mod tests {
         assert_eq!(read["path"], "/app/a\"b\nc");
         assert_eq!(read["time"], "2025-11-24T16:00:00.123Z");
         assert_eq!(read["duration_us"], 250);
+    }
+
+    #[test]
+    fn what_was_handed_over_is_in_the_file_once_it_is_flushed() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("access.log");
+        let log = AccessLog::open(&Target::File(path.clone())).unwrap();
+        for number in 1..=50 {
+            log.append(vec![entry("/a"), entry("/b")]);
+            log.flush();
+            assert_eq!(std::fs::read_to_string(&path).unwrap().lines().count(), 2 * number);
+        }
     }
 
     #[test]

@@ -246,6 +246,7 @@ pub struct Server {
     /// All that are listening, for one that takes over.
     sockets: Arc<Vec<TcpListener>>,
     drain: Duration,
+    access: Option<AccessLog>,
     /// Who asks for a restart.
     asks: Mutex<Option<UnboundedReceiver<Watcher>>>,
     /// Listens to the process before this one until that has ended.
@@ -400,7 +401,7 @@ impl Server {
             places: places.clone(),
             metrics,
             redis,
-            access,
+            access: access.clone(),
             traces,
             tls,
         };
@@ -456,6 +457,7 @@ impl Server {
             lock: Arc::new(lock),
             sockets: all,
             drain: config.drain,
+            access,
             asks: Mutex::default(),
             before: Mutex::default(),
         })
@@ -544,6 +546,9 @@ impl Server {
         // The cores are gone and with them their handles; the last one ends the hosts.
         self.supervisor = None;
         self.control.logs().flush();
+        if let Some(access) = &self.access {
+            access.flush();
+        }
         self.runtime.shutdown_timeout(Duration::from_secs(5));
         if let Some(embedded) = self.store.as_ref().and_then(OpenStore::take) {
             embedded.close();
