@@ -12,7 +12,6 @@ pub struct Node {
     /// Base of links in error bodies, such as `http://localhost:8080`.
     pub base_url: String,
     global: String,
-    regional: String,
 }
 
 /// How a request came to us, by its host.
@@ -48,9 +47,7 @@ pub enum Reach {
 
 impl Node {
     pub fn new(domain: &str, region: ProviderRegion, base_url: String) -> Self {
-        let global = format!("data.{domain}");
-        let regional = format!("{}.{global}", region.host_label());
-        Self { region, base_url, global, regional }
+        Self { region, base_url, global: format!("data.{domain}") }
     }
 
     /// Reads a `Host` value. Names compare without regard to case, and the port says nothing.
@@ -67,17 +64,15 @@ impl Node {
             // `xdata.example`: another name that ends alike.
             return Named { door: Door::Plain, app: None };
         };
-        let labels: Vec<&'a str> = front.split('.').filter(|label| !label.is_empty()).collect();
-        let ours = self.regional[..self.regional.len() - self.global.len() - 1].split('.').collect::<Vec<_>>();
-        let door = |region: &'a str, cloud: &'a str| {
-            let same = [region, cloud].iter().zip(&ours).all(|(a, b)| a.eq_ignore_ascii_case(b));
-            if same { Door::Regional } else { Door::Elsewhere { region, cloud } }
-        };
-        match labels.as_slice() {
-            [] => Named { door: Door::Global, app: None },
-            [app] => Named { door: Door::Global, app: Some(app) },
-            [region, cloud] => Named { door: door(region, cloud), app: None },
-            [app, region, cloud] => Named { door: door(region, cloud), app: Some(app) },
+        let mut labels = front.rsplit('.').filter(|label| !label.is_empty());
+        // From the right: an app alone, or a cloud, its region, and perhaps an app. Any more are not ours.
+        match [labels.next(), labels.next(), labels.next(), labels.next()] {
+            [app, None, ..] => Named { door: Door::Global, app },
+            [Some(cloud), Some(region), app, None] => {
+                let ours =
+                    region.eq_ignore_ascii_case(&self.region.region) && cloud.eq_ignore_ascii_case(&self.region.cloud);
+                Named { door: if ours { Door::Regional } else { Door::Elsewhere { region, cloud } }, app }
+            }
             _ => Named { door: Door::Plain, app: None },
         }
     }
