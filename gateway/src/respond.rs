@@ -57,7 +57,9 @@ pub fn outcome(core: &Core, request: &Request<'_>, done: &mut Done) -> Answer {
             if let (false, Some(content_type)) = (typed, content_type) {
                 headers.push((Cow::Borrowed("Content-Type"), content_type.to_owned()));
             }
-            headers.extend(response.headers.drain(..).map(|(name, value)| (Cow::Owned(name), value)));
+            // What nodes tell each other is not for functions to say.
+            let theirs = response.headers.drain(..).filter(|(name, _)| !name.eq_ignore_ascii_case(peers::HEADER));
+            headers.extend(theirs.map(|(name, value)| (Cow::Owned(name), value)));
             Answer { status: response.status, headers, body: std::mem::take(&mut response.body), error: None }
         }
         Err(failure) => {

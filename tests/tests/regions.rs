@@ -76,6 +76,12 @@ impl World {
             .with("security", json!({ "allowed_request_origins": ["https://page.example"] }))
             .on("*", "/echo", ECHO)
             .on("GET", "/slow", "exports = () => new Promise((resolve) => setTimeout(() => resolve('slept'), 1500));")
+            .on(
+                "GET",
+                "/forged",
+                "exports = (request, response) => { response.setStatusCode(421); \
+                 response.addHeader('X-Portico-Peer', 'secret'); response.setBody('mine'); };",
+            )
             .on("GET", "/large", "exports = () => 'ab'.repeat(5 * 1024 * 1024);")
             .on(
                 "GET",
@@ -245,6 +251,10 @@ fn a_request_that_is_sent_on_arrives_as_it_was_sent() {
     assert_eq!((answer.status, answer.text().as_str()), (203, "not json"));
     assert_eq!(answer.headers_named("x-own"), ["a", "b"]);
     assert_eq!(answer.headers_named("date").len(), 1);
+
+    // What nodes tell each other is not for functions to say.
+    let answer = world.us.get(&app.target("/forged"));
+    assert_eq!((answer.status, answer.header("x-portico-peer"), answer.text().as_str()), (421, None, "mine"));
 
     let mut connection = world.us.connect();
     let head = connection.call(&Request::new("HEAD", &app.target("/echo"))).unwrap();

@@ -187,7 +187,7 @@ fn parcel(core: &Core, request: &Request<'_>) -> Option<Parcel> {
     let secret = core.parts.peers.0.secret.as_ref()?;
     let mut headers = hop::of_request(request.headers.iter().copied());
     headers.insert(HEADER, letter.seal(secret, request.method, &target, epoch_ms()).parse().ok()?);
-    let via = format!("1.1 {}.portico", node.region.host_label());
+    let via = format!("{} {}.portico", request.protocol.trim_start_matches("HTTP/"), node.region.host_label());
     headers.append(header::VIA, via.parse().ok()?);
     if request.body.is_empty() && request.header("content-length").is_some() {
         // An empty body that was announced is announced again.

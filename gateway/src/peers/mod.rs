@@ -175,8 +175,7 @@ impl Region {
         let (response, place) = carried?;
         histogram!("portico_peer_request_seconds", "region" => self.name.clone()).record(since.elapsed().as_secs_f64());
         let (mut head, body) = response.into_parts();
-        // Only a node that knows the secret can be the one we asked, and what a function answers does not look like this by
-        // accident; one that does so on purpose loses its own answers.
+        // Nobody but the node itself writes this header: it leaves out what functions answer under its name.
         if let (true, Some(word)) = (matches!(head.status.as_u16(), 403 | 421), head.headers.get(HEADER)) {
             let why = match word.as_bytes() {
                 b"secret" => "its peers.secret is another than ours",
@@ -231,7 +230,12 @@ impl Region {
         // Held until the stream is over.
         let _place = place;
         loop {
-            let piece = match tokio::time::timeout(PEER_PAUSE, body.frame()).await {
+            let frame = tokio::select! {
+                frame = tokio::time::timeout(PEER_PAUSE, body.frame()) => frame,
+                // A client that went away takes the stream with it.
+                () = pieces.closed() => return,
+            };
+            let piece = match frame {
                 Ok(None) => return,
                 Ok(Some(Ok(frame))) => match frame.into_data() {
                     Ok(data) => Ok(data),
@@ -245,7 +249,6 @@ impl Region {
                 tracing::warn!(region = self.name, why, "an answer of a peer broke off");
             }
             let last = piece.is_err();
-            // A client that went away takes the stream with it.
             if pieces.send(piece).await.is_err() || last {
                 return;
             }
