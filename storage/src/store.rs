@@ -121,6 +121,15 @@ pub struct Aggregate {
     pub variables: RawDocumentBuf,
 }
 
+impl Aggregate {
+    /// Whether it has effects: its last stage is `$out` or `$merge`.
+    pub fn writes(&self) -> bool {
+        let Some(Ok(last)) = (&self.pipeline).into_iter().last() else { return false };
+        let stage = last.as_document().and_then(|stage| stage.iter().next()?.ok());
+        stage.is_some_and(|(name, _)| matches!(name.as_str(), "$out" | "$merge"))
+    }
+}
+
 /// What an insert did. When `error` is set, the documents before it (ordered) were inserted all the same.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct Inserted {
@@ -178,8 +187,18 @@ pub struct Batch {
 /// An open query. Sees the collection as it was when the query began. Dropping it releases what it holds.
 pub trait Cursor: Send {
     /// The next documents, at least one unless exhausted, at most about `bytes_max` of them (a single larger document is
-    /// returned alone).
+    /// returned alone). Whoever stops waiting ends the cursor, and so does an error: asked again it says so
+    /// (`CursorKilled`, 237), and never that there is no more.
     fn next(&mut self, bytes_max: usize) -> Answer<'_, Batch>;
+}
+
+/// What such a cursor says.
+pub(crate) fn cursor_killed() -> StoreError {
+    StoreError::caller(
+        237,
+        "CursorKilled",
+        "the cursor has failed, or nobody waited for the documents it was asked for",
+    )
 }
 
 /// Where documents live. "Acknowledged" (a write future that resolved to `Ok`) means on stable storage: it survives

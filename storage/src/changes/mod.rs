@@ -79,7 +79,8 @@ pub enum BeforeChange {
 /// An open stream. It holds no events: what nobody asks for waits in the log, and what waits too long is lost to the
 /// stream, which then fails with `ChangeStreamHistoryLost` (286). Dropping it ends it.
 pub trait ChangeStream: Send {
-    /// The next events, at least one, at most about `bytes_max` of them. Waits until there is one.
+    /// The next events, at least one, at most about `bytes_max` of them. Waits until there is one. Whoever stops waiting
+    /// loses none: they are told to who asks next.
     fn next(&mut self, bytes_max: usize) -> Answer<'_, Vec<RawDocumentBuf>>;
 
     /// From here another stream would go on: after the last event told, or later where those that followed did not pass

@@ -13,7 +13,7 @@ use super::pool::closed;
 use super::scan::{Scan, Step};
 use crate::error::StoreError;
 use crate::limits;
-use crate::store::{Answer, Batch, Cursor};
+use crate::store::{Answer, Batch, Cursor, cursor_killed};
 use crate::value::key;
 use crate::value::path::{self, Leaf, Path};
 
@@ -31,14 +31,16 @@ impl Sliced for Scan {
 
 pub struct OpenCursor {
     ready: VecDeque<RawDocumentBuf>,
-    /// `None` when everything is ready, or after an error.
+    /// `None` when everything is ready, and while the scan is at work.
     more: Option<(Arc<House>, Box<dyn Sliced>)>,
+    /// The scan is at work; it comes back when it is waited for and does not fail.
+    away: bool,
 }
 
 impl OpenCursor {
     /// A cursor over documents already found.
     pub fn of(documents: Vec<RawDocumentBuf>) -> Box<dyn Cursor> {
-        Box::new(Self { ready: documents.into(), more: None })
+        Box::new(Self { ready: documents.into(), more: None, away: false })
     }
 
     fn take_ready(&mut self, bytes_max: usize) -> Batch {
@@ -58,10 +60,12 @@ impl OpenCursor {
 
 impl Cursor for OpenCursor {
     fn next(&mut self, bytes_max: usize) -> Answer<'_, Batch> {
-        if !self.ready.is_empty() {
-            return ready(Ok(self.take_ready(bytes_max))).boxed();
+        if self.away {
+            return ready(Err(cursor_killed())).boxed();
         }
-        let Some((house, scan)) = self.more.take() else { return ready(Ok(self.take_ready(bytes_max))).boxed() };
+        let scan = if self.ready.is_empty() { self.more.take() } else { None };
+        let Some((house, scan)) = scan else { return async move { Ok(self.take_ready(bytes_max)) }.boxed() };
+        self.away = true;
         let (reply, answer) = oneshot::channel();
         let turn = Turn { house: Arc::clone(&house), scan, bytes_max, reply };
         if let Err(error) = house.readers.submit(Box::new(move || turn.take())) {
@@ -76,6 +80,7 @@ impl Cursor for OpenCursor {
                     if !batch.exhausted {
                         self.more = Some((house, scan));
                     }
+                    self.away = false;
                     Ok(batch)
                 }
                 Step::Count(_) | Step::Unfinished => Err(StoreError::store("the query was not one for documents")),
@@ -95,7 +100,7 @@ pub fn first_batch(
         let cursor = outcome.and_then(|step| match step {
             Step::Batch(batch) => {
                 let more = (!batch.exhausted).then_some((house, scan));
-                Ok(Box::new(OpenCursor { ready: batch.documents.into(), more }) as Box<dyn Cursor>)
+                Ok(Box::new(OpenCursor { ready: batch.documents.into(), more, away: false }) as Box<dyn Cursor>)
             }
             Step::Count(_) | Step::Unfinished => Err(StoreError::store("the query was not one for documents")),
         });

@@ -8,7 +8,7 @@
 //! for each collection on the server, and not by watching.
 
 use std::collections::VecDeque;
-use std::sync::Arc;
+use std::sync::{Arc, PoisonError};
 
 use bson::raw::{RawDocument, RawDocumentBuf};
 use bson::{Document, doc};
@@ -130,8 +130,8 @@ pub async fn open(
     // Servers before 4.2 give none before the first event.
     let token = events.resume_token().map(|token| written(&token)).transpose()?.unwrap_or_default();
     open_streams("mongodb").increment(1.0);
-    let told = Told { events: Some(events), ahead: VecDeque::new(), prefix: scope.prefix };
-    Ok(Box::new(Stream { cluster, told: Arc::new(Mutex::new(told)), token, _seat: seat }))
+    let telling = Telling { events: Some(events), ahead: Ahead::default(), prefix: scope.prefix };
+    Ok(Box::new(Stream { cluster, telling: Arc::new(Mutex::new(telling)), token, _seat: seat }))
 }
 
 fn options(watch: &Watch) -> Result<ChangeStreamOptions, StoreError> {
@@ -167,41 +167,79 @@ fn written(token: &ResumeToken) -> Result<RawDocumentBuf, StoreError> {
 
 struct Stream {
     cluster: Arc<Cluster>,
-    told: Arc<Mutex<Told>>,
+    telling: Arc<Mutex<Telling>>,
     token: RawDocumentBuf,
     _seat: Seat,
 }
 
 /// The server's side of a stream. Whoever waits for events holds it, and leaves it whole when nobody waits any more.
-struct Told {
+struct Telling {
     /// `None` after it ended.
     events: Option<DriverStream<RawDocumentBuf>>,
-    /// Came, and did not fit into what was asked for.
-    ahead: VecDeque<RawDocumentBuf>,
+    ahead: Ahead,
     prefix: String,
 }
 
-impl Told {
-    async fn batch(&mut self, bytes_max: usize) -> Result<Vec<RawDocumentBuf>, StoreError> {
-        let (mut batch, mut bytes) = (Vec::new(), 0);
-        if self.ahead.is_empty() {
-            let event = self.event().await?;
-            self.ahead.push_back(event);
-        }
-        loop {
-            while let Some(event) = self.ahead.front() {
-                bytes += event.as_bytes().len();
-                if bytes > bytes_max && !batch.is_empty() {
-                    return Ok(batch);
-                }
-                batch.extend(self.ahead.pop_front());
+/// Events that came and were not told: they did not fit into what was asked for, or whoever asked had gone.
+#[derive(Clone, Default)]
+struct Ahead(Arc<std::sync::Mutex<VecDeque<RawDocumentBuf>>>);
+
+impl Ahead {
+    fn events(&self) -> std::sync::MutexGuard<'_, VecDeque<RawDocumentBuf>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Those at hand, as far as they fit; an event that is too large comes alone. Whether all of them did.
+    fn fill(&self, batch: &mut Told, bytes_max: usize) -> bool {
+        let mut events = self.events();
+        while let Some(event) = events.front() {
+            let bytes = batch.bytes + event.as_bytes().len();
+            if bytes > bytes_max && !batch.events.is_empty() {
+                return false;
             }
+            batch.bytes = bytes;
+            batch.events.extend(events.pop_front());
+        }
+        true
+    }
+}
+
+/// Events on their way to whoever asked for them. Those that do not arrive are for who asks next: an answer that was given
+/// and not taken is dropped like one that could not be given.
+struct Told {
+    events: Vec<RawDocumentBuf>,
+    bytes: usize,
+    ahead: Ahead,
+}
+
+impl Told {
+    fn take(mut self) -> Vec<RawDocumentBuf> {
+        std::mem::take(&mut self.events)
+    }
+}
+
+impl Drop for Told {
+    fn drop(&mut self) {
+        let mut ahead = self.ahead.events();
+        self.events.drain(..).rev().for_each(|event| ahead.push_front(event));
+    }
+}
+
+impl Telling {
+    async fn batch(&mut self, bytes_max: usize) -> Result<Told, StoreError> {
+        let mut batch = Told { events: Vec::new(), bytes: 0, ahead: self.ahead.clone() };
+        if self.ahead.events().is_empty() {
+            let event = self.event().await?;
+            self.ahead.events().push_back(event);
+        }
+        while self.ahead.fill(&mut batch, bytes_max) {
             // What came with the same reply is there without waiting. An error is met again by whoever asks next.
             match self.event().now_or_never() {
-                Some(Ok(event)) => self.ahead.push_back(event),
-                Some(Err(_)) | None => return Ok(batch),
+                Some(Ok(event)) => self.ahead.events().push_back(event),
+                Some(Err(_)) | None => break,
             }
         }
+        Ok(batch)
     }
 
     /// Waits for one. Nothing is lost when the waiting is given up: what was asked of the server stays asked.
@@ -221,22 +259,21 @@ impl Told {
 
 impl ChangeStream for Stream {
     fn next(&mut self, bytes_max: usize) -> Answer<'_, Vec<RawDocumentBuf>> {
-        let (mut reply, answer) = oneshot::channel::<Result<Vec<RawDocumentBuf>, StoreError>>();
-        let told = Arc::clone(&self.told);
+        let (mut reply, answer) = oneshot::channel::<Result<Told, StoreError>>();
+        let telling = Arc::clone(&self.telling);
         self.cluster.runtime().spawn(async move {
-            let mut told = told.lock().await;
-            let batch = match select(told.batch(bytes_max).boxed(), reply.cancellation()).await {
+            // Held until the answer is taken or back: who asks next waits for that.
+            let mut telling = telling.lock().await;
+            let batch = match select(telling.batch(bytes_max).boxed(), reply.cancellation()).await {
                 Either::Left((batch, _)) => batch,
                 Either::Right(_) => return,
             };
-            // Nobody waits any more: it is for who asks next.
-            if let Err(Ok(batch)) = reply.send(batch) {
-                batch.into_iter().rev().for_each(|event| told.ahead.push_front(event));
-            }
+            drop(reply.send(batch));
         });
         async move {
             let batch =
                 answer.await.unwrap_or_else(|_| Err(StoreError::store("the driver gave up on this operation")))?;
+            let batch = batch.take();
             if let Some(token) = batch.last().and_then(|event| event.get_document("_id").ok()) {
                 self.token = token.to_owned();
             }
@@ -253,8 +290,8 @@ impl ChangeStream for Stream {
 impl Drop for Stream {
     fn drop(&mut self) {
         open_streams("mongodb").decrement(1.0);
-        let told = Arc::clone(&self.told);
+        let telling = Arc::clone(&self.telling);
         // A stream that is let go is closed on the server by a task of the driver's.
-        self.cluster.runtime().spawn(async move { drop(told.lock().await.events.take()) });
+        self.cluster.runtime().spawn(async move { drop(telling.lock().await.events.take()) });
     }
 }

@@ -17,7 +17,7 @@ use super::runtime::Side;
 use super::transaction::Shared;
 use super::{Failed, Kind, error};
 use crate::error::StoreError;
-use crate::store::{Answer, Batch, Cursor};
+use crate::store::{Answer, Batch, Cursor, cursor_killed};
 
 /// What a server answers to one query, reply by reply.
 pub enum Replies {
@@ -47,8 +47,10 @@ pub enum Home {
 
 /// What a cursor holds beside its home.
 pub struct Opened {
-    /// `None` when the server has no more, and after an error.
+    /// `None` when the server has no more, and while it is asked for more.
     replies: Option<Replies>,
+    /// The server is asked; there is an end to that when it is waited for and does not fail.
+    away: bool,
     reply: Option<Reply>,
     prefix: String,
     time: Duration,
@@ -68,7 +70,7 @@ impl Opened {
             None => (None, false),
             Some(batch) => received(batch)?,
         };
-        Ok(Self { replies: more.then_some(replies), reply, prefix, time })
+        Ok(Self { replies: more.then_some(replies), away: false, reply, prefix, time })
     }
 
     pub fn cursor(self, home: Home) -> Box<dyn Cursor> {
@@ -131,10 +133,12 @@ impl Cursor for Open {
         {
             return ready(Err(over)).boxed();
         }
-        if opened.reply.is_some() {
-            return ready(opened.take(bytes_max)).boxed();
+        if opened.away {
+            return ready(Err(cursor_killed())).boxed();
         }
-        let Some(replies) = opened.replies.take() else { return ready(opened.take(bytes_max)).boxed() };
+        let replies = if opened.reply.is_none() { opened.replies.take() } else { None };
+        let Some(replies) = replies else { return async move { opened.take(bytes_max) }.boxed() };
+        opened.away = true;
         let (time, prefix) = (opened.time, opened.prefix.clone());
         let fetched = match home {
             Home::Outside(side) => side.answer(async move {
@@ -150,7 +154,7 @@ impl Cursor for Open {
         };
         async move {
             let (reply, replies) = fetched.await?;
-            (opened.reply, opened.replies) = (reply, replies);
+            (opened.reply, opened.replies, opened.away) = (reply, replies, false);
             opened.take(bytes_max)
         }
         .boxed()

@@ -23,7 +23,7 @@ use tokio::sync::{Mutex as Turns, OwnedMutexGuard};
 use super::clusters::Cluster;
 use super::commands::{self, Runs};
 use super::cursor::Home;
-use super::operations::{In, Place};
+use super::operations::{self, In, Place};
 use super::runtime::Side;
 use super::seats::Seat;
 use super::{Failed, Kind, Mongo, error};
@@ -109,6 +109,16 @@ impl Shared {
         T: Send + 'static,
         W: for<'s> FnOnce(&'s mut ClientSession) -> BoxFuture<'s, Result<T, StoreError>> + Send + 'static,
     {
+        self.operate_unless(|_| None, work)
+    }
+
+    /// The same for one whose answer may say that it failed: `refused` finds out. Nothing comes between the failure and the
+    /// transaction's end.
+    fn operate_unless<'a, T, W>(self: &Arc<Self>, refused: fn(&T) -> Option<&StoreError>, work: W) -> Answer<'a, T>
+    where
+        T: Send + 'static,
+        W: for<'s> FnOnce(&'s mut ClientSession) -> BoxFuture<'s, Result<T, StoreError>> + Send + 'static,
+    {
         let shared = Arc::clone(self);
         async move {
             let mut turn = shared.turn().await;
@@ -119,7 +129,7 @@ impl Shared {
                 let time = shared.cluster.operation_time();
                 let outcome = tokio::time::timeout(time, work(session)).await;
                 let outcome = outcome.unwrap_or_else(|_| Err(error::too_slow(Kind::InTransaction, time)));
-                if let Err(error) = &outcome {
+                if let Some(error) = outcome.as_ref().map_or_else(Some, refused) {
                     shared.fail(&mut turn, error).await;
                 }
                 outcome
@@ -223,8 +233,13 @@ async fn abort(session: &mut ClientSession, time: Duration) {
     }
 }
 
-impl Runs for OpenTransaction {
-    fn run<'a, T, W>(&'a self, namespace: &Namespace, _: Kind, work: W) -> Answer<'a, T>
+impl OpenTransaction {
+    fn run_unless<'a, T, W>(
+        &'a self,
+        namespace: &Namespace,
+        refused: fn(&T) -> Option<&StoreError>,
+        work: W,
+    ) -> Answer<'a, T>
     where
         T: Send + 'static,
         W: for<'w> FnOnce(&'w Place, In<'w>) -> BoxFuture<'w, Result<T, Failed>> + Send + 'static,
@@ -236,13 +251,23 @@ impl Runs for OpenTransaction {
             Err(error) => return self.shared.operate(move |_| ready(Err(error)).boxed()),
         };
         let place = Place::new(&self.client, at, self.shared.cluster.operation_time());
-        self.shared.operate(move |session| {
+        self.shared.operate_unless(refused, move |session| {
             async move {
                 let outcome = work(&place, Some(session)).await;
                 outcome.map_err(|failed| failed.told(Kind::InTransaction, &place.prefix))
             }
             .boxed()
         })
+    }
+}
+
+impl Runs for OpenTransaction {
+    fn run<'a, T, W>(&'a self, namespace: &Namespace, _: Kind, work: W) -> Answer<'a, T>
+    where
+        T: Send + 'static,
+        W: for<'w> FnOnce(&'w Place, In<'w>) -> BoxFuture<'w, Result<T, Failed>> + Send + 'static,
+    {
+        self.run_unless(namespace, |_| None, work)
     }
 }
 
@@ -271,20 +296,12 @@ impl Store for OpenTransaction {
         documents: Vec<RawDocumentBuf>,
         ordered: bool,
     ) -> Answer<'a, Inserted> {
-        let inserted = commands::insert(self, namespace, documents, ordered);
-        async move {
-            let inserted = inserted.await?;
-            if let Some(error) = inserted.error.clone() {
-                let (shared, mut turn) = (Arc::clone(&self.shared), self.shared.turn().await);
-                let failed = self.shared.side().answer(async move {
-                    shared.fail(&mut turn, &error).await;
-                    Ok(())
-                });
-                failed.await?;
-            }
-            Ok(inserted)
+        fn refused(inserted: &Inserted) -> Option<&StoreError> {
+            inserted.error.as_ref()
         }
-        .boxed()
+        self.run_unless(namespace, refused, move |at, session| {
+            operations::insert(at, session, documents, ordered).boxed()
+        })
     }
 
     fn update<'a>(&'a self, namespace: &'a Namespace, update: Update) -> Answer<'a, Updated> {

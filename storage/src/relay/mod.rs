@@ -163,7 +163,7 @@ impl Store for Relay {
 
     fn aggregate<'a>(&'a self, namespace: &'a Namespace, aggregate: Aggregate) -> Answer<'a, Box<dyn Cursor>> {
         async move {
-            let cursor = if writes(&aggregate) {
+            let cursor = if aggregate.writes() {
                 self.0.place.read().await.store.aggregate(namespace, aggregate).await
             } else {
                 read!(self, store => store.aggregate(namespace, aggregate.clone()))
@@ -266,11 +266,4 @@ impl Store for Relay {
     fn drop_tenant(&self, tenant: Tenant) -> Answer<'_, ()> {
         async move { self.0.place.read().await.store.drop_tenant(tenant).await }.boxed()
     }
-}
-
-/// Whether a pipeline has effects.
-fn writes(aggregate: &Aggregate) -> bool {
-    let Some(Ok(last)) = (&aggregate.pipeline).into_iter().last() else { return false };
-    let stage = last.as_document().and_then(|stage| stage.iter().next()?.ok());
-    stage.is_some_and(|(name, _)| matches!(name.as_str(), "$out" | "$merge"))
 }

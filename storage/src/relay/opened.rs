@@ -20,7 +20,7 @@ use crate::namespace::{Namespace, Tenant};
 use crate::store::{
     Aggregate, Answer, Batch, Compacted, Cursor, Delete, Find, Inserted, Modified, Modify, Store, Update, Updated,
 };
-use crate::transaction::Transaction;
+use crate::transaction::{Transaction, no_such};
 
 /// Everything that is open, by number.
 #[derive(Default)]
@@ -60,8 +60,11 @@ impl Opened {
         }
         for transaction in transactions {
             let mut state = transaction.lock().unwrap_or_else(PoisonError::into_inner);
-            if matches!(*state, State::Open(_)) {
-                *state = State::Ended;
+            match &*state {
+                State::Open(_) => *state = State::Ended,
+                // Nobody waited for its commit, which may have taken place: it must not be run again.
+                State::Committing(_) => *state = State::Unknown,
+                State::Ended | State::Unknown | State::Committed => {}
             }
         }
         let (begun, mut bytes_left) = (Instant::now(), RELAY_CURSOR_BYTES_MAX);
@@ -172,10 +175,27 @@ pub struct PassedTransaction {
 
 enum State {
     Open(Arc<dyn Transaction>),
+    /// Its commit was begun, and can be asked for again.
+    Committing(Arc<dyn Transaction>),
     /// The store moved; nothing of it was kept.
     Ended,
-    /// It can be asked for again.
+    /// The store moved before anybody heard what became of its commit.
+    Unknown,
     Committed,
+}
+
+impl State {
+    /// Why nothing more can be done in it.
+    fn over(&self) -> StoreError {
+        match self {
+            Self::Ended => {
+                let text = "the transaction is not open any more: the server was restarted; run it again";
+                StoreError::caller(251, "NoSuchTransaction", text).labelled(Label::TransientTransaction)
+            }
+            Self::Unknown => no_such("its commit was begun before and its outcome is not known", false),
+            Self::Open(_) | Self::Committing(_) | Self::Committed => no_such("it has been committed", false),
+        }
+    }
 }
 
 impl PassedTransaction {
@@ -194,18 +214,27 @@ impl PassedTransaction {
         let place = self.shared.place.read().await;
         match &*self.state() {
             State::Open(transaction) => Ok((place, Arc::clone(transaction))),
-            State::Ended | State::Committed => Err(ended()),
+            over => Err(over.over()),
+        }
+    }
+
+    /// What is to be committed, or committed again; `None` when it was.
+    fn begin_commit(&self) -> Result<Option<Arc<dyn Transaction>>, StoreError> {
+        let mut state = self.state();
+        match &*state {
+            State::Open(transaction) | State::Committing(transaction) => {
+                let transaction = Arc::clone(transaction);
+                *state = State::Committing(Arc::clone(&transaction));
+                Ok(Some(transaction))
+            }
+            State::Committed => Ok(None),
+            over => Err(over.over()),
         }
     }
 
     fn cursor(&self, cursor: Box<dyn Cursor>) -> Box<dyn Cursor> {
         Box::new(PassedCursor::new(&self.shared, cursor))
     }
-}
-
-fn ended() -> StoreError {
-    let text = "the transaction is not open any more: the server was restarted; run it again";
-    StoreError::caller(251, "NoSuchTransaction", text).labelled(Label::TransientTransaction)
 }
 
 impl Drop for PassedTransaction {
@@ -330,13 +359,16 @@ impl Store for PassedTransaction {
 impl Transaction for PassedTransaction {
     fn commit(&self) -> Answer<'_, ()> {
         async move {
-            if matches!(*self.state(), State::Committed) {
-                return Ok(());
-            }
-            let (_place, within) = self.enter().await?;
-            within.commit().await?;
-            *self.state() = State::Committed;
-            Ok(())
+            let _place = self.shared.place.read().await;
+            let Some(within) = self.begin_commit()? else { return Ok(()) };
+            let outcome = within.commit().await;
+            *self.state() = match &outcome {
+                Ok(()) => State::Committed,
+                Err(error) if error.label == Some(Label::UnknownCommitResult) => State::Committing(within),
+                // Nothing of it was kept, which it says itself from here on.
+                Err(_) => State::Open(within),
+            };
+            outcome
         }
         .boxed()
     }

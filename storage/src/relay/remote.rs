@@ -14,6 +14,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use bson::raw::{RawBson, RawDocumentBuf};
 use futures_channel::oneshot;
 use futures_util::FutureExt;
+use futures_util::future::ready;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::UnixStream;
 use tokio::net::unix::{OwnedReadHalf, OwnedWriteHalf};
@@ -22,12 +23,12 @@ use tokio::sync::mpsc;
 use super::wire::{Ask, Garbled, Wire};
 use crate::backup::Progress;
 use crate::changes::{ChangeStream, Watch, Watched};
-use crate::error::StoreError;
+use crate::error::{Label, StoreError};
 use crate::limits::RELAY_FRAME_BYTES_MAX;
 use crate::namespace::{Namespace, Tenant};
 use crate::store::{
     Aggregate, Answer, Batch, Compacted, Cursor, Delete, Find, IndexInfo, Inserted, Modified, Modify, Store, Update,
-    Updated,
+    Updated, cursor_killed,
 };
 use crate::transaction::Transaction;
 
@@ -146,29 +147,39 @@ impl Asked {
             waiting.questions.insert(id, sender);
         }
         link.send(id, self.within, ask);
-        let asking = Asking { link, id };
+        let asking = Asking { link, id, is_taken: false };
         async move {
             let answer = receiver.await.map_err(|_| gone())?;
-            drop(asking);
+            asking.taken();
             Result::<T, StoreError>::take(&mut &answer[..]).unwrap_or_else(|Garbled| Err(not_understood()))
         }
         .boxed()
     }
 
+    /// It is known by itself: a cursor may be asked for after its transaction is over, to be told so.
     fn handle(&self, id: u64) -> Handle {
-        Handle { asked: Self { link: Arc::clone(&self.link), within: self.within }, id }
+        Handle { asked: Self { link: Arc::clone(&self.link), within: 0 }, id }
     }
 }
 
-/// A question that is waited for.
+/// A question that is waited for. When its answer is not taken, although it may have come, the other end forgets what it
+/// opened.
 struct Asking {
     link: Arc<Link>,
     id: u64,
+    is_taken: bool,
+}
+
+impl Asking {
+    fn taken(mut self) {
+        self.is_taken = true;
+    }
 }
 
 impl Drop for Asking {
     fn drop(&mut self) {
-        if self.link.waiting().questions.remove(&self.id).is_some() {
+        if !self.is_taken {
+            self.link.waiting().questions.remove(&self.id);
             self.link.tell(0, &Ask::Forget(self.id));
         }
     }
@@ -260,7 +271,7 @@ impl Asked {
         let answer = self.ask::<u64>(ask);
         async move {
             let handle = asked.handle(answer.await?);
-            Ok(Box::new(RemoteCursor(handle)) as Box<dyn Cursor>)
+            Ok(Box::new(RemoteCursor { handle, away: false }) as Box<dyn Cursor>)
         }
         .boxed()
     }
@@ -322,11 +333,24 @@ impl Store for Remote {
     }
 }
 
-struct RemoteCursor(Handle);
+struct RemoteCursor {
+    handle: Handle,
+    /// It was asked for a batch that has not come.
+    away: bool,
+}
 
 impl Cursor for RemoteCursor {
     fn next(&mut self, bytes_max: usize) -> Answer<'_, Batch> {
-        self.0.asked.ask(&Ask::Next(self.0.id, bytes_max as u64))
+        if std::mem::replace(&mut self.away, true) {
+            return ready(Err(cursor_killed())).boxed();
+        }
+        let answer = self.handle.asked.ask(&Ask::Next(self.handle.id, bytes_max as u64));
+        async move {
+            let batch = answer.await?;
+            self.away = false;
+            Ok(batch)
+        }
+        .boxed()
     }
 }
 
@@ -337,7 +361,8 @@ struct RemoteStream {
 
 impl ChangeStream for RemoteStream {
     fn next(&mut self, bytes_max: usize) -> Answer<'_, Vec<RawDocumentBuf>> {
-        let answer = self.handle.asked.ask(&Ask::Events(self.handle.id, bytes_max as u64));
+        let ask = Ask::Events(self.handle.id, bytes_max as u64, self.token.clone());
+        let answer = self.handle.asked.ask(&ask);
         async move {
             let (events, token) = answer.await?;
             self.token = token;
@@ -368,7 +393,10 @@ impl Store for RemoteTransaction {
 
 impl Transaction for RemoteTransaction {
     fn commit(&self) -> Answer<'_, ()> {
-        self.asked.ask(&Ask::Commit(self.handle.id))
+        let answer = self.asked.ask(&Ask::Commit(self.handle.id));
+        let unknown =
+            |error: StoreError| if error == gone() { error.labelled(Label::UnknownCommitResult) } else { error };
+        answer.map(move |outcome| outcome.map_err(unknown)).boxed()
     }
 
     fn abort(&self) -> Answer<'_, ()> {

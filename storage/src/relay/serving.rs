@@ -4,9 +4,9 @@
 //! waiting. What the other holds here (cursors, streams, transactions) goes when it says so, and all of it with the socket.
 
 use std::collections::HashMap;
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+use bson::raw::RawDocumentBuf;
 use tokio::net::UnixStream;
 use tokio::sync::mpsc;
 use tokio::task::AbortHandle;
@@ -23,15 +23,35 @@ type Kept<T> = Arc<tokio::sync::Mutex<Box<T>>>;
 
 enum Handle {
     Cursor(Kept<dyn Cursor>),
-    Stream(Kept<dyn ChangeStream>),
+    Stream(Arc<tokio::sync::Mutex<Stream>>),
     Transaction(Arc<dyn Transaction>),
+}
+
+struct Stream {
+    stream: Box<dyn ChangeStream>,
+    /// What was told last, and the token that was named when it was asked for. When the same is named again, it did not
+    /// arrive.
+    told: Vec<RawDocumentBuf>,
+    behind: RawDocumentBuf,
+}
+
+impl Stream {
+    async fn events(&mut self, bytes: usize, after: RawDocumentBuf) -> Result<Vec<RawDocumentBuf>, StoreError> {
+        if self.told.is_empty() || self.behind != after {
+            self.told.clear();
+            self.told = self.stream.next(bytes).await?;
+            self.behind = after;
+        }
+        Ok(self.told.clone())
+    }
 }
 
 struct Desk {
     store: Arc<dyn Store>,
+    /// By the questions that opened them.
     handles: Mutex<HashMap<u64, Handle>>,
+    /// The questions that are being answered.
     tasks: Mutex<HashMap<u64, AbortHandle>>,
-    next: AtomicU64,
 }
 
 /// Answers until the other hangs up.
@@ -39,7 +59,7 @@ pub async fn serve(socket: UnixStream, store: Arc<dyn Store>) {
     let (mut reader, writer) = socket.into_split();
     let (outgoing, frames) = mpsc::unbounded_channel();
     tokio::spawn(write(writer, frames));
-    let desk = Arc::new(Desk { store, handles: Mutex::default(), tasks: Mutex::default(), next: AtomicU64::new(1) });
+    let desk = Arc::new(Desk { store, handles: Mutex::default(), tasks: Mutex::default() });
     while let Ok(question) = frame(&mut reader).await {
         match parse(&question) {
             Ok((_, _, Ask::Close(handle))) => drop(desk.handles().remove(&handle)),
@@ -48,6 +68,8 @@ pub async fn serve(socket: UnixStream, store: Arc<dyn Store>) {
                 if let Some(task) = task {
                     task.abort();
                 }
+                // The answer may have been there already, or on its way.
+                drop(desk.handles().remove(&question));
             }
             Ok((id, within, ask)) => {
                 let (asked, outgoing) = (Arc::clone(&desk), outgoing.clone());
@@ -56,9 +78,12 @@ pub async fn serve(socket: UnixStream, store: Arc<dyn Store>) {
                 let task = tokio::spawn(async move {
                     let mut answer = vec![0; 4];
                     id.put(&mut answer);
-                    asked.answer(within, ask, &mut answer).await;
+                    asked.answer(id, within, ask, &mut answer).await;
                     seal(&mut answer);
-                    asked.tasks().remove(&id);
+                    if asked.tasks().remove(&id).is_none() {
+                        // It was forgotten in the moment in which it was answered.
+                        drop(asked.handles().remove(&id));
+                    }
                     // The other may have hung up.
                     let _ = outgoing.send(answer);
                 });
@@ -88,10 +113,9 @@ impl Desk {
         self.tasks.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn keep(&self, handle: Handle) -> u64 {
-        let id = self.next.fetch_add(1, Ordering::Relaxed);
-        self.handles().insert(id, handle);
-        id
+    fn keep(&self, question: u64, handle: Handle) -> u64 {
+        self.handles().insert(question, handle);
+        question
     }
 
     fn transaction(&self, id: u64) -> Result<Arc<dyn Transaction>, StoreError> {
@@ -101,8 +125,8 @@ impl Desk {
         }
     }
 
-    /// Appends the answer to `out`.
-    async fn answer(&self, within: u64, ask: Ask, out: &mut Vec<u8>) {
+    /// Appends the answer to `out`. Nothing is waited for after a handle is kept, so whoever ends this ends it before or after.
+    async fn answer(&self, question: u64, within: u64, ask: Ask, out: &mut Vec<u8>) {
         let transaction = match within {
             0 => None,
             id => match self.transaction(id) {
@@ -115,7 +139,7 @@ impl Desk {
             None => &*self.store,
         };
         let cursor = |cursor: Result<Box<dyn Cursor>, StoreError>| {
-            cursor.map(|cursor| self.keep(Handle::Cursor(Arc::new(tokio::sync::Mutex::new(cursor)))))
+            cursor.map(|cursor| self.keep(question, Handle::Cursor(Arc::new(tokio::sync::Mutex::new(cursor)))))
         };
         match ask {
             Ask::Find(at, query) => cursor(store.find(&at, query).await).put(out),
@@ -129,7 +153,7 @@ impl Desk {
             Ask::Collections(tenant) => store.collections(tenant).await.put(out),
             Ask::Begin(tenant) => {
                 let begun = store.begin(tenant).await;
-                begun.map(|transaction| self.keep(Handle::Transaction(transaction))).put(out);
+                begun.map(|transaction| self.keep(question, Handle::Transaction(transaction))).put(out);
             }
             Ask::CreateIndex(at, keys, options) => store.create_index(&at, keys, options).await.put(out),
             Ask::DropIndex(at, name) => store.drop_index(&at, &name).await.put(out),
@@ -138,7 +162,8 @@ impl Desk {
             Ask::Watch(watched, watch) => {
                 let opened = store.watch(watched, watch).await.map(|stream| {
                     let token = stream.resume_token();
-                    (self.keep(Handle::Stream(Arc::new(tokio::sync::Mutex::new(stream)))), token)
+                    let stream = Stream { stream, told: Vec::new(), behind: RawDocumentBuf::new() };
+                    (self.keep(question, Handle::Stream(Arc::new(tokio::sync::Mutex::new(stream)))), token)
                 });
                 opened.put(out);
             }
@@ -155,7 +180,7 @@ impl Desk {
                     Err(error) => Result::<(), _>::Err(error).put(out),
                 }
             }
-            Ask::Events(id, bytes) => {
+            Ask::Events(id, bytes, after) => {
                 let stream = match self.handles().get(&id) {
                     Some(Handle::Stream(stream)) => Ok(Arc::clone(stream)),
                     _ => Err(unknown()),
@@ -163,8 +188,8 @@ impl Desk {
                 match stream {
                     Ok(stream) => {
                         let mut stream = stream.lock().await;
-                        let events = stream.next(bytes as usize).await;
-                        events.map(|events| (events, stream.resume_token())).put(out);
+                        let events = stream.events(bytes as usize, after).await;
+                        events.map(|events| (events, stream.stream.resume_token())).put(out);
                     }
                     Err(error) => Result::<(), _>::Err(error).put(out),
                 }

@@ -20,7 +20,7 @@ use crate::store::{
 };
 
 /// Of everything in this file. It grows with every change to it, and the two sides must have the same.
-pub const VERSION: u32 = 1;
+pub const VERSION: u32 = 2;
 
 /// Bytes that are not what they should be.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -57,13 +57,13 @@ pub enum Ask {
     DropTenant(Tenant),
     /// The next batch of a cursor, and how many bytes of it.
     Next(u64, u64),
-    /// The next events of a stream.
-    Events(u64, u64),
+    /// The next events of a stream, how many bytes of them, and the token behind the last ones that arrived.
+    Events(u64, u64, RawDocumentBuf),
     Commit(u64),
     Abort(u64),
-    /// A cursor, stream or transaction that nobody has any more.
+    /// A cursor, stream or transaction that nobody has any more. It is named by the question that opened it.
     Close(u64),
-    /// Nobody waits for the answer to this question any more.
+    /// Nobody waits for the answer to this question any more, or has taken it.
     Forget(u64),
 }
 
@@ -98,7 +98,7 @@ asks! {
     6 Modify(at, modify), 7 Distinct(at, path, filter), 8 Delete(at, delete), 9 Collections(tenant), 10 Begin(tenant),
     11 CreateIndex(at, keys, options), 12 DropIndex(at, name), 13 ListIndexes(at), 14 Explain(at, query),
     15 Watch(watched, watch), 16 Compact(tenant), 17 Backup(into), 18 DropTenant(tenant), 19 Next(cursor, bytes),
-    20 Events(stream, bytes), 21 Commit(transaction), 22 Abort(transaction), 23 Close(handle), 24 Forget(question),
+    20 Events(stream, bytes, after), 21 Commit(transaction), 22 Abort(transaction), 23 Close(handle), 24 Forget(question),
 }
 
 /// A struct whose fields are sent one after the other.

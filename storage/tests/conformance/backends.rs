@@ -18,6 +18,8 @@ use crate::support::wait;
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Kind {
     Embedded,
+    /// The same in another process.
+    Elsewhere,
     FerretDb,
     /// Ours, of the tests.
     Primary,
@@ -73,6 +75,7 @@ impl Backend {
         let (asking, answering) = UnixStream::pair().unwrap();
         runtime.spawn(relay::serve(answering, Arc::new(Relay::new(backend.store.clone()))));
         backend.store = Arc::new(Relay::new(Arc::new(relay::Remote::through(asking))));
+        backend.kind = Kind::Elsewhere;
         backend
     }
 
@@ -111,7 +114,7 @@ impl Backend {
 
     /// Those that have transactions and change streams.
     pub fn with_transactions() -> Vec<Self> {
-        let mut all = vec![Self::embedded(), Self::primary()];
+        let mut all = vec![Self::embedded(), Self::elsewhere(), Self::primary()];
         all.extend(Self::mongodb());
         all
     }

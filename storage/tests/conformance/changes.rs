@@ -478,6 +478,23 @@ fn a_reader_takes_as_much_as_it_asks_for_and_loses_nothing_when_it_stops_waiting
 }
 
 #[test]
+fn events_that_came_and_were_not_taken_are_told_to_who_asks_next() {
+    everywhere(|stage| {
+        let (mut stream, mut other) = (stage.watch(Watch::default()), stage.watch(Watch::default()));
+        for number in 0..20 {
+            // It is asked for, and nobody looks at what is answered.
+            let asked = stream.next(1 << 20);
+            stage.insert(&stage.at, rawdoc! { "_id": number });
+            // By now the answer is there, or nearly.
+            take(&mut *other, 1);
+            drop(asked);
+        }
+        let seen: Vec<i32> = take(&mut *stream, 20).iter().map(|event| id(event)).collect();
+        assert_eq!(seen, (0..20).collect::<Vec<_>>());
+    });
+}
+
+#[test]
 fn a_broken_connection_loses_no_event_and_tells_none_twice() {
     let backend = Backend::failing_primary(Box::new(|command, count| match (command, count % 5) {
         ("getMore", 2) => Some(Fault::ClosedAfter),

@@ -4,6 +4,7 @@ use bson::oid::ObjectId;
 use bson::raw::{RawBson, RawDocumentBuf};
 use bson::spec::BinarySubtype;
 use bson::{Binary, Bson, Document, JavaScriptCodeWithScope, Regex, Timestamp, doc, rawdoc};
+use futures_util::FutureExt;
 use portico_storage::{Change, Delete, Fault, Find, Modify, Namespace, StoreError, Update};
 
 use crate::backends::{Backend, Kind, tenant};
@@ -135,6 +136,13 @@ fn batches_over_thousands_of_documents_keep_their_budget_and_lose_nothing() {
         assert!(batches > 40, "{:?}: {batches} batches", backend.kind);
         let after = wait(cursor.next(BUDGET)).unwrap();
         assert!(after.documents.is_empty() && after.exhausted, "{:?}: more after the end", backend.kind);
+        // Somebody who stops waiting does not take what was there for all there is.
+        let mut left = wait(backend.store.find(&at, Find::default())).unwrap();
+        while wait(left.next(BUDGET)).is_ok_and(|batch| !batch.exhausted) {
+            drop(left.next(BUDGET).now_or_never());
+        }
+        let error = wait(left.next(BUDGET)).unwrap_err();
+        assert_eq!((error.code, error.code_name), (237, "CursorKilled"), "{:?}", backend.kind);
         // One that is left halfway holds nothing up.
         let abandoned = wait(backend.store.find(&at, Find::default())).unwrap();
         drop(abandoned);
