@@ -103,17 +103,25 @@ impl Clusters {
 
     fn cluster(&self, uri: &str, own: bool) -> Result<Arc<Cluster>, StoreError> {
         let key = Key { own, uri: uri.to_owned() };
-        let mut open = self.lock();
-        if let Some(cluster) = open.get(&key) {
+        let known = |open: &HashMap<Key, Arc<Cluster>>| {
+            let cluster = open.get(&key)?;
             cluster.touch(self.now());
-            return Ok(Arc::clone(cluster));
+            Some(Arc::clone(cluster))
+        };
+        let mut open = self.lock();
+        if let Some(cluster) = known(&open) {
+            return Ok(cluster);
         }
-        let too_many = open.len() >= limits::CLUSTERS_MAX;
-        drop(open);
-        if too_many {
+        if open.len() >= limits::CLUSTERS_MAX {
+            // Clients say goodbye when they are dropped, which is not to be waited for with the lock.
+            drop(open);
             self.close_unused(Duration::ZERO);
+            open = self.lock();
+            // Somebody else may have been here meanwhile: two clients of one cluster would each have a count of their own.
+            if let Some(cluster) = known(&open) {
+                return Ok(cluster);
+            }
         }
-        open = self.lock();
         if open.len() >= limits::CLUSTERS_MAX {
             let text = format!("more than {} databases are in use at once: try again later", limits::CLUSTERS_MAX);
             return Err(error::database(202, text));

@@ -73,17 +73,22 @@ const NAMED: &[(i32, &str)] = &[
     (136, "CappedPositionLost"),
     (146, "ExceededMemoryLimit"),
     (148, "ReadConcernMajorityNotEnabled"),
-    (159, "ViewDepthLimitExceeded"),
-    (165, "ViewPipelineMaxSizeExceeded"),
-    (166, "OptionNotSupportedOnView"),
-    (167, "InvalidPipelineOperator"),
+    (165, "ViewDepthLimitExceeded"),
+    (166, "CommandNotSupportedOnView"),
+    (167, "OptionNotSupportedOnView"),
+    (168, "InvalidPipelineOperator"),
+    (171, "CannotIndexParallelArrays"),
     (175, "QueryPlanKilled"),
     (188, "IncompatibleServerVersion"),
     (189, "PrimarySteppedDown"),
     (197, "InvalidIndexSpecificationOption"),
+    (201, "CannotBuildIndexKeys"),
+    (202, "NetworkInterfaceExceededTimeLimit"),
     (215, "DatabaseDropPending"),
     (217, "IncompleteTransactionHistory"),
+    (224, "QueryFeatureNotAllowed"),
     (225, "TransactionTooOld"),
+    (232, "MaxSubPipelineDepthExceeded"),
     (237, "CursorKilled"),
     (238, "NotImplemented"),
     (241, "ConversionFailure"),
@@ -96,6 +101,7 @@ const NAMED: &[(i32, &str)] = &[
     (262, "ExceededTimeLimit"),
     (263, "OperationNotSupportedInTransaction"),
     (267, "PreparedTransactionInProgress"),
+    (276, "IndexBuildAborted"),
     (280, "ChangeStreamFatalError"),
     (286, "ChangeStreamHistoryLost"),
     (290, "TransactionExceededLifetimeLimitSeconds"),
@@ -115,11 +121,14 @@ const NAMED: &[(i32, &str)] = &[
     (11600, "InterruptedAtShutdown"),
     (11601, "Interrupted"),
     (11602, "InterruptedDueToReplStateChange"),
+    (12587, "BackgroundOperationInProgressForNamespace"),
+    (13113, "MergeStageNoMatchingDocument"),
     (13388, "StaleConfig"),
     (13435, "NotPrimaryNoSecondaryOk"),
     (13436, "NotPrimaryOrSecondary"),
     (14031, "OutOfDiskSpace"),
     (17280, "KeyTooLong"),
+    (40333, "IndexBuildAlreadyInProgress"),
 ];
 
 pub fn name(code: i32) -> &'static str {
@@ -155,5 +164,28 @@ mod tests {
         assert!(NAMED.windows(2).all(|pair| pair[0].0 < pair[1].0));
         assert_eq!((name(11000), name(2), name(17_419)), ("DuplicateKey", "BadValue", "Location17419"));
         assert_eq!(name(17_419).as_ptr(), name(17_419).as_ptr(), "made once");
+    }
+
+    /// An error of the embedded store that went through another process, and the same error of a server, are called by the
+    /// name that is found here.
+    #[test]
+    fn a_code_has_the_name_that_the_embedded_store_gives_it() {
+        let given = regex::Regex::new(r#"(?:caller\(|Code\()\s*(\d+),\s*"(\w+)""#).unwrap();
+        let (mut folders, mut seen) = (vec![std::path::PathBuf::from(concat!(env!("CARGO_MANIFEST_DIR"), "/src"))], 0);
+        while let Some(folder) = folders.pop() {
+            for entry in std::fs::read_dir(folder).unwrap() {
+                let path = entry.unwrap().path();
+                if path.is_dir() {
+                    folders.push(path);
+                    continue;
+                }
+                for found in given.captures_iter(&std::fs::read_to_string(&path).unwrap()) {
+                    let code = found[1].parse().unwrap();
+                    assert_eq!(name(code), &found[2], "{code} in {}", path.display());
+                    seen += 1;
+                }
+            }
+        }
+        assert!(seen > 50, "{seen} errors");
     }
 }

@@ -67,9 +67,10 @@ fn said(error: &Error, kind: Kind, prefix: &str) -> StoreError {
             tracing::warn!(%error, "the TLS settings of a database are wrong");
             database(6, "the database could not be reached: the TLS settings of its URI are wrong".to_owned())
         }
-        ErrorKind::IncompatibleServer { message, .. } => {
+        // The driver's words name the server.
+        ErrorKind::IncompatibleServer { .. } => {
             tracing::warn!(%error, "a database is too old or too new");
-            database(188, format!("the database cannot be used: {message}"))
+            database(188, "the database cannot be used: its version is too old or too new".to_owned())
         }
         ErrorKind::Shutdown => database(91, "the database could not be reached: its connections are closed".to_owned()),
         _ => {
