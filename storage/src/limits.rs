@@ -308,8 +308,13 @@ pub const RATE_NODE_LIFE: Duration = Duration::from_secs(5);
 /// Buckets told of in one command, some tens of kilobytes; the others follow in the next.
 pub const RATE_SHARED_AT_ONCE: usize = 512;
 
+/// Buckets that wait to be told of, some megabytes. While Redis is slow and there are more, what is taken from the others is
+/// told with the next request after there is room.
+pub const RATE_NOTED_MAX: usize = 64 * 1024;
+
 /// How much more than its whole depth a bucket may owe, when nodes took at the same time what was there once.
 pub const RATE_SHARED_DEBT: Duration = Duration::from_secs(2);
+
 /// Bytes of one question or answer between two processes of which one uses the other's store: the most documents that an
 /// insert or a batch holds, and room around them. A larger one ends the connection.
 pub const RELAY_FRAME_BYTES_MAX: usize = 256 * 1024 * 1024;

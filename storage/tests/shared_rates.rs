@@ -86,6 +86,10 @@ impl Node {
         self.rates.take_of(Scope::User, Some(app), user.as_bytes(), rate, now, &mut tally).is_ok()
     }
 
+    fn knows_the_other(&self) -> bool {
+        self.rates.is_shared() && self.rates.nodes() == 2
+    }
+
     fn is_up(&self) -> bool {
         self.redis.health().down.is_none()
     }
@@ -134,8 +138,7 @@ fn two_nodes_let_through_together_what_the_rate_says_to_a_hundredth() {
     let runtime = Runtime::new().expect("a runtime");
     let nodes = [Node::start(redis.port, runtime.handle()), Node::start(redis.port, runtime.handle())];
     wait_until("both nodes reach Redis", || nodes.iter().all(Node::is_up));
-    // Until each has counted the other.
-    std::thread::sleep(Duration::from_millis(2_500));
+    wait_until("each has counted the other", || nodes.iter().all(Node::knows_the_other));
     let limit = rate("500/s burst 100");
     for load in [[2_000.0, 2_000.0], [2_500.0, 300.0], [1_500.0, 0.0]] {
         // The burst is used up first.
@@ -164,7 +167,7 @@ fn without_redis_each_node_keeps_to_its_share_and_with_it_back_to_the_whole() {
     let runtime = Runtime::new().expect("a runtime");
     let nodes = [Node::start(redis.port, runtime.handle()), Node::start(redis.port, runtime.handle())];
     wait_until("both nodes reach Redis", || nodes.iter().all(Node::is_up));
-    std::thread::sleep(Duration::from_millis(2_500));
+    wait_until("each has counted the other", || nodes.iter().all(Node::knows_the_other));
     let limit = rate("400/s burst 40");
     let load = [1_600.0, 1_600.0];
     ask(&nodes, &load, Duration::from_secs(1), |node| node.take(limit));
@@ -179,10 +182,9 @@ fn without_redis_each_node_keeps_to_its_share_and_with_it_back_to_the_whole() {
     }
     let port = redis.port;
     let _redis = RedisServer::start(Some(port)).expect("it could be started before");
-    wait_until("both nodes reach it again", || nodes.iter().all(Node::is_up));
-    std::thread::sleep(Duration::from_millis(2_500));
+    wait_until("both nodes reach it again", || nodes.iter().all(Node::knows_the_other));
     // One node alone is asked, and has the whole rate again.
-    ask(&nodes, &[1_600.0, 0.0], Duration::from_secs(1), |node| node.take(limit));
+    ask(&nodes, &[1_600.0, 0.0], Duration::from_secs(2), |node| node.take(limit));
     let began = Instant::now();
     let passed = ask(&nodes, &[1_600.0, 0.0], Duration::from_secs(3), |node| node.take(limit));
     let (sum, expected) = (passed.iter().sum::<u64>() as f64, 400.0 * began.elapsed().as_secs_f64());

@@ -126,6 +126,16 @@ impl Rates {
         at.saturating_duration_since(self.began).as_nanos() as u64 + 1
     }
 
+    /// Nodes that have these buckets together, as far as is known; 1 where nothing is shared.
+    pub fn nodes(&self) -> u32 {
+        self.sharing.get().map_or(1, |sharing| sharing.nodes())
+    }
+
+    /// Whether other nodes are told of what is taken here, and this one of what is taken there.
+    pub fn is_shared(&self) -> bool {
+        self.sharing.get().is_some_and(|sharing| sharing.secret.get().is_some() && !sharing.is_cut_off())
+    }
+
     /// What a token costs on this node now.
     fn pace(&self, rate: Rate, cell: &RateCell, now: u64) -> Pace {
         let alone = rate.pace();
@@ -157,7 +167,7 @@ impl Rates {
         self.take_from(scope, cell, rate, pace, now, tally)?;
         if let Some(sharing) = self.sharing.get() {
             cell.count(1);
-            if cell.is_to_be_told() {
+            if sharing.has_room() && cell.is_to_be_told() {
                 sharing.note(Noted::Shared { name: format!("{}:{}", scope.name(), name()), cell: cell.clone(), rate });
             }
         }
@@ -193,7 +203,7 @@ impl Rates {
             && sharing.secret.get().is_some()
         {
             cell.count(1);
-            if cell.owed_ns(now) >= pace.depth_ns / 4 && cell.is_to_be_told() {
+            if cell.owed_ns(now) >= pace.depth_ns / 4 && sharing.has_room() && cell.is_to_be_told() {
                 sharing.note(Noted::Place { index, tag: key.tag, rate });
             }
         }

@@ -14,7 +14,7 @@
 //!
 //! Not here: the connection (`redis`), which limits there are.
 
-use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicUsize, Ordering};
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::sync::{Arc, LazyLock, OnceLock, Weak};
 use std::time::Instant;
@@ -22,7 +22,9 @@ use std::time::Instant;
 use tokio::runtime::Handle;
 
 use super::Rates;
-use crate::limits::{RATE_NODE_LIFE, RATE_NODES_EVERY, RATE_SHARE_EVERY, RATE_SHARED_AT_ONCE, RATE_SHARED_DEBT};
+use crate::limits::{
+    RATE_NODE_LIFE, RATE_NODES_EVERY, RATE_NOTED_MAX, RATE_SHARE_EVERY, RATE_SHARED_AT_ONCE, RATE_SHARED_DEBT,
+};
 use crate::model::rate::{Rate, RateCell, SharedCell};
 use crate::redis::client::{Script, cmd};
 use crate::redis::{NoAnswer, Redis};
@@ -77,6 +79,8 @@ pub(super) enum Noted {
 #[derive(Debug)]
 pub(super) struct Sharing {
     noted: Sender<Noted>,
+    /// Cells that were noted and not yet told of.
+    waiting: AtomicUsize,
     nodes: AtomicU32,
     /// Redis does not answer.
     cut_off: AtomicBool,
@@ -85,6 +89,21 @@ pub(super) struct Sharing {
 }
 
 impl Sharing {
+    fn new(noted: Sender<Noted>) -> Self {
+        Self {
+            noted,
+            waiting: AtomicUsize::new(0),
+            nodes: AtomicU32::new(1),
+            cut_off: AtomicBool::new(false),
+            secret: OnceLock::new(),
+        }
+    }
+
+    /// Whether one more cell may be noted. A place that goes from one stranger to the next may be noted each time.
+    pub(super) fn has_room(&self) -> bool {
+        self.waiting.load(Ordering::Relaxed) < RATE_NOTED_MAX
+    }
+
     pub(super) fn nodes(&self) -> u32 {
         self.nodes.load(Ordering::Relaxed).max(1)
     }
@@ -94,6 +113,7 @@ impl Sharing {
     }
 
     pub(super) fn note(&self, noted: Noted) {
+        self.waiting.fetch_add(1, Ordering::Relaxed);
         // The task that listens ends with the process.
         let _ = self.noted.send(noted);
     }
@@ -102,8 +122,7 @@ impl Sharing {
 /// Shares the buckets of `rates` through `redis` from now on, on `runtime`. To be called once.
 pub fn start(rates: &Arc<Rates>, redis: Redis, runtime: &Handle) {
     let (noted, heard) = channel();
-    let sharing =
-        Arc::new(Sharing { noted, nodes: AtomicU32::new(1), cut_off: AtomicBool::new(false), secret: OnceLock::new() });
+    let sharing = Arc::new(Sharing::new(noted));
     if rates.sharing.set(sharing.clone()).is_err() {
         return;
     }
@@ -147,6 +166,7 @@ impl Node {
             while told.len() < RATE_SHARED_AT_ONCE
                 && let Ok(noted) = heard.try_recv()
             {
+                self.sharing.waiting.fetch_sub(1, Ordering::Relaxed);
                 let taken = noted.cell(&rates).map_or(0, RateCell::told);
                 told.push(Told { noted, taken });
             }
@@ -257,5 +277,26 @@ impl Noted {
                 (slot.tag() == *tag).then_some(&slot.cell)
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::rates::{RateSettings, Scope, Tally};
+
+    #[test]
+    fn strangers_who_come_and_go_faster_than_they_are_told_of_take_no_more_room() {
+        // Places for eight, so that everybody drives out somebody.
+        let rates = Rates::new(RateSettings { cells: 8, ..RateSettings::default() });
+        let (noted, heard) = channel();
+        let sharing = Arc::new(Sharing::new(noted));
+        sharing.secret.set([1; 16]).expect("it is new");
+        rates.sharing.set(sharing).expect("it is new");
+        let rate = Rate::parse("1/h").unwrap().unwrap();
+        for stranger in 0..2 * RATE_NOTED_MAX {
+            let _ = rates.take_of(Scope::User, None, &stranger.to_le_bytes(), rate, 1, &mut Tally::default());
+        }
+        assert_eq!(heard.try_iter().count(), RATE_NOTED_MAX);
     }
 }
