@@ -361,6 +361,7 @@ pub const INDEX_FAILURES_KEPT: usize = 1_000;
 
 /// How long a user's program is asked to wait when no isolate host has room for its call, seconds: the least that can be said.
 pub const RETRY_AFTER_S: u64 = 1;
+
 /// How often a node that shares its catalog looks for changes of others, unless set. Two small reads; with Redis this is
 /// only for hints that were lost. It bounds how old what a node serves may be.
 pub const FLEET_POLL: Duration = Duration::from_secs(1);
@@ -391,8 +392,12 @@ pub const NOTICES_OVERLAP: Duration = Duration::from_secs(30);
 pub const NOTICES_LIFE: Duration = Duration::from_secs(600);
 pub const NOTICES_TIDIED: Duration = Duration::from_secs(60);
 
-/// How long an entry lies in Redis after it was written. Whoever misses it reads the store.
-pub const SHELF_LIFE: Duration = Duration::from_secs(3600);
+/// How long what an app is served from lies in Redis after it was written. Other nodes take it from there within a poll. It
+/// is no longer there when a catalog that was set back to a backup comes to the same numbers again with other changes.
+pub const SHELF_APP_LIFE: Duration = Duration::from_secs(60);
+
+/// The same for code, which is named by what it was made of, and which a node asks for when it first runs it.
+pub const SHELF_CODE_LIFE: Duration = Duration::from_secs(3600);
 
 /// Bytes of a bundle that is kept in Redis; larger ones are read from the store by each node, which is rare and slow anyway.
 pub const SHELF_CODE_BYTES_MAX: usize = 1024 * 1024;

@@ -84,16 +84,7 @@ pub struct Sessions {
 impl Sessions {
     pub async fn open(vault: &Vault, catalog: &Catalog, tell: Tell) -> Result<Self, StoreError> {
         let key = vault.key_for(Purpose::AdminSessions);
-        let mut ended = HashMap::new();
-        if let Some(stored) = catalog.meta(ENDED_KEY).await? {
-            for (session, until) in stored
-                .iter_elements()
-                .flatten()
-                .filter_map(|element| Some((element.key().as_str().to_owned(), element.value().ok()?.as_i64()?)))
-            {
-                ended.insert(session, until);
-            }
-        }
+        let ended = recorded(catalog).await?;
         Ok(Self {
             signing: EncodingKey::from_secret(&key),
             reading: DecodingKey::from_secret(&key),
@@ -154,6 +145,13 @@ impl Sessions {
         self.tell.admin_session(&session.session_id, session.expires_at).await
     }
 
+    /// Takes note of all sessions that ended, as they were recorded.
+    pub async fn note_recorded(&self) -> Result<(), StoreError> {
+        let recorded = recorded(&self.catalog).await?;
+        self.ended.write().unwrap_or_else(PoisonError::into_inner).extend(recorded);
+        Ok(())
+    }
+
     /// Another node ended a session.
     pub fn note_ended(&self, session_id: String, until: i64) {
         self.ended.write().unwrap_or_else(PoisonError::into_inner).insert(session_id, until);
@@ -171,4 +169,11 @@ impl Sessions {
         jsonwebtoken::encode(&Header::new(Algorithm::HS256), &claims, &self.signing)
             .expect("HS256 signs any claims that are plain text and numbers")
     }
+}
+
+async fn recorded(catalog: &Catalog) -> Result<HashMap<String, i64>, StoreError> {
+    let Some(stored) = catalog.meta(ENDED_KEY).await? else { return Ok(HashMap::new()) };
+    let all = stored.iter_elements().flatten();
+    let known = all.filter_map(|element| Some((element.key().as_str().to_owned(), element.value().ok()?.as_i64()?)));
+    Ok(known.collect())
 }

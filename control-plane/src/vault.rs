@@ -1,8 +1,9 @@
 //! Secrets at rest.
 //!
 //! In: a secret's text and where it belongs. Out: sealed bytes that open only there. One master key lies in
-//! `vault.key` beside the data, or wherever the operator keeps it; nodes that share a catalog have the same one. Every use has a key of its own derived from it, so that what was made for one purpose
-//! (a sealed secret, a session token) is worth nothing for another.
+//! `vault.key` beside the data, or wherever the operator keeps it; nodes that share a catalog have the same one. Every use
+//! has a key of its own derived from it, so that what was made for one purpose (a sealed secret, a session token) is worth
+//! nothing for another.
 //!
 //! Not here: who may read a secret (nobody, through the Admin API), and rotation of the master key.
 

@@ -29,7 +29,7 @@ mod security;
 mod services;
 mod session;
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;
 mod users;
 mod values;
 

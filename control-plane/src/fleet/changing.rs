@@ -54,7 +54,8 @@ impl Fleet {
             let taken = self.catalog.edit_ledger(|ledger| {
                 there = ledger.mark(app);
                 let silent = theirs.filter(|(mark, seen)| Some(*mark) == there && seen.elapsed() > MARK_BELIEVED);
-                let free = there.is_none() || silent.is_some();
+                // It may be ours: of a write whose answer was lost, and that was sent again.
+                let free = there.is_none_or(|mark| mark.holder == ours.holder) || silent.is_some();
                 free.then(|| ledger.set_mark(app, Some(ours)))
             });
             if taken.await?.is_some() {

@@ -38,9 +38,6 @@ impl ControlPlane {
             let ledger = fleet.catalog.ledger().await?;
             (position.revision, position.version) = (ledger.revision, ledger.version);
             fleet.version.store(ledger.version, Ordering::Release);
-            // Nothing is remembered yet that a notice could be about.
-            let known = fleet.catalog.notices(seconds_ago(NOTICES_OVERLAP)).await?;
-            position.notices = known.into_iter().map(|(id, _)| id).collect();
         }
         let version = position.version;
         self.publish_all(&mut position, version).await?;
@@ -49,6 +46,7 @@ impl ControlPlane {
         if fleet.settings.shared && !fleet.started.swap(true, Ordering::AcqRel) {
             let hints = fleet.settings.redis.as_ref().map(|redis| redis.hints(tell::CHANNEL));
             tokio::spawn(follow(Arc::downgrade(self), fleet.settings.poll, hints));
+            tokio::spawn(beat(Arc::downgrade(self)));
         }
         Ok(())
     }
@@ -77,11 +75,19 @@ impl ControlPlane {
     }
 
     /// Looks once. `Err` when the catalog could not be read.
-    async fn look(&self) -> Result<(), StoreError> {
+    pub(super) async fn look(&self) -> Result<(), StoreError> {
         let fleet = &self.fleet;
         let mut position = fleet.position.lock().await;
         let ledger = bounded(fleet.catalog.ledger_after(position.revision)).await?;
         if let Some(ledger) = &ledger {
+            if ledger.version < position.version {
+                tracing::warn!(
+                    from = position.version,
+                    to = ledger.version,
+                    "the catalog was set back; all of it is read anew"
+                );
+                fleet.set_back(ledger.version);
+            }
             match ledger.since(position.version) {
                 Some(changed) => position.late.extend(changed),
                 None => self.publish_all(&mut position, ledger.version).await?,
@@ -234,7 +240,14 @@ impl ControlPlane {
 
     async fn follow_notices(&self, position: &mut Position) -> Result<(), StoreError> {
         let catalog = &self.fleet.catalog;
-        let notices = bounded(catalog.notices(seconds_ago(NOTICES_OVERLAP))).await?;
+        let asked = Instant::now();
+        // What was noticed while the store could not be asked is to be heard of as well.
+        let ago = NOTICES_OVERLAP + position.noticed.map_or(Duration::ZERO, |last| last.elapsed());
+        if ago > NOTICES_LIFE {
+            // Some of it is gone. Users are known anew by now; sessions that ended are in the records.
+            bounded(self.sessions.note_recorded()).await?;
+        }
+        let notices = bounded(catalog.notices(seconds_ago(ago))).await?;
         let mut there = HashSet::with_capacity(notices.len());
         for (id, notice) in notices {
             there.insert(id);
@@ -246,7 +259,7 @@ impl ControlPlane {
                 Notice::AdminSession { id, until } => self.sessions.note_ended(id, until),
             }
         }
-        position.notices = there;
+        (position.notices, position.noticed) = (there, Some(asked));
         let due = position.tidied.is_none_or(|tidied| tidied.elapsed() > NOTICES_TIDIED);
         if due && self.fleet.settings.control {
             position.tidied = Some(Instant::now());
@@ -256,9 +269,18 @@ impl ControlPlane {
     }
 }
 
+/// Until the control plane is gone. Not in turn with looking, which may take longer than a mark is believed.
+async fn beat(control: Weak<ControlPlane>) {
+    loop {
+        tokio::time::sleep(MARK_BEAT).await;
+        let Some(control) = control.upgrade() else { return };
+        // When it fails, nobody can read the marks either.
+        drop(bounded(control.fleet.beat()).await);
+    }
+}
+
 /// Until the control plane is gone.
 async fn follow(control: Weak<ControlPlane>, poll: Duration, mut hints: Option<Hints>) {
-    let mut beaten = Instant::now();
     loop {
         let hint = async {
             match &mut hints {
@@ -274,12 +296,11 @@ async fn follow(control: Weak<ControlPlane>, poll: Duration, mut hints: Option<H
         metrics::counter!("portico_fleet_looks_total", "why" => if hinted { "hint" } else { "poll" },
             "outcome" => if outcome.is_ok() { "read" } else { "failed" })
         .increment(1);
-        control.fleet.seen.looked(asked, outcome.map_err(|error| error.to_string()));
-        if beaten.elapsed() > MARK_BEAT {
-            beaten = Instant::now();
-            // When it fails, nobody can read the marks either.
-            drop(bounded(control.fleet.beat()).await);
+        if outcome.is_err() {
+            // Where one node cannot read others may not be able to write, so silence means nothing.
+            control.fleet.position.lock().await.hear_all();
         }
+        control.fleet.seen.looked(asked, outcome.map_err(|error| error.to_string()));
         control.fleet.measure();
     }
 }
@@ -338,7 +359,7 @@ async fn bounded<T>(read: impl Future<Output = Result<T, StoreError>>) -> Result
     }
 }
 
-fn seconds_ago(ago: Duration) -> u32 {
+pub(super) fn seconds_ago(ago: Duration) -> u32 {
     let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
     u32::try_from(now.saturating_sub(ago).as_secs()).unwrap_or(u32::MAX)
 }

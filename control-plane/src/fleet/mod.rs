@@ -104,7 +104,17 @@ struct Position {
     /// Marks of others, and when each was first seen as it is.
     marks: HashMap<AppId, (Mark, Instant)>,
     notices: HashSet<ObjectId>,
+    /// When notices were last read.
+    noticed: Option<Instant>,
     tidied: Option<Instant>,
+}
+
+impl Position {
+    /// Takes every mark for one that was heard of just now.
+    fn hear_all(&mut self) {
+        let now = Instant::now();
+        self.marks.values_mut().for_each(|(_, since)| *since = now);
+    }
 }
 
 /// Whether hosts must load an app anew, as [`Fleet::place`] finds.
@@ -149,6 +159,12 @@ impl Fleet {
         news
     }
 
+    /// The catalog is another one than it was, as a backup is, whose last change has this number: nothing that is served is
+    /// known to include a later one.
+    fn set_back(&self, version: i64) {
+        self.served().values_mut().for_each(|served| served.version = served.version.min(version));
+    }
+
     fn served(&self) -> MutexGuard<'_, HashMap<AppId, Served>> {
         self.served.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -157,3 +173,6 @@ impl Fleet {
         self.held.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -11,6 +11,7 @@
 //! Not here: when an app changed (`follow`), and the in-process cache, which is the snapshot for apps and `bundles` for code.
 
 use std::sync::{Arc, OnceLock};
+use std::time::Duration;
 
 use bson::raw::RawDocumentBuf;
 use futures_util::future::BoxFuture;
@@ -21,15 +22,15 @@ use storage::model::{App, AppId, DeploymentId};
 use storage::redis::client as redis;
 use storage::redis::{NoAnswer, Redis};
 
-use crate::limits::{SHELF_CODE_BYTES_MAX, SHELF_LIFE};
+use crate::limits::{SHELF_APP_LIFE, SHELF_CODE_BYTES_MAX, SHELF_CODE_LIFE};
 use crate::vault::{Purpose, Vault};
 
 /// Where entries lie: names to a version and bytes.
 pub trait Shelf: Send + Sync + 'static {
     fn get(&self, name: String) -> BoxFuture<'static, Option<(i64, Vec<u8>)>>;
-    /// Unless there is a newer one. It is done whether anybody waits for it or not; waiting is for whoever must know that it
+    /// For so long, unless there is a newer one. It is done whether anybody waits for it or not; waiting is for whoever must know that it
     /// is done, or given up.
-    fn put(&self, name: String, version: i64, bytes: Vec<u8>) -> BoxFuture<'static, ()>;
+    fn put(&self, name: String, version: i64, bytes: Vec<u8>, life: Duration) -> BoxFuture<'static, ()>;
 }
 
 /// What a bundle was made of, as a digest: the same on all nodes.
@@ -87,7 +88,7 @@ impl Shelves {
         let app = records.app.id;
         let bytes = records.to_document().into_bytes();
         let Ok(sealed) = self.vault.seal_bytes(Purpose::FleetCache, &app_place(app, version), bytes) else { return };
-        shelf.put(app_name(app), version, sealed).await;
+        shelf.put(app_name(app), version, sealed, SHELF_APP_LIFE).await;
     }
 
     pub async fn code(&self, app: AppId, made_of: &MadeOf) -> Option<Vec<u8>> {
@@ -107,7 +108,7 @@ impl Shelves {
         let Some(shelf) = self.shelf.as_ref().filter(|_| code.len() <= SHELF_CODE_BYTES_MAX) else { return };
         let place = code_place(app, made_of);
         let Ok(sealed) = self.vault.seal_bytes(Purpose::FleetCache, &place, code.to_vec()) else { return };
-        drop(shelf.put(code_name(app, made_of), 0, sealed));
+        drop(shelf.put(code_name(app, made_of), 0, sealed, SHELF_CODE_LIFE));
     }
 }
 
@@ -156,13 +157,13 @@ impl Shelf for RedisShelf {
         })
     }
 
-    fn put(&self, name: String, version: i64, bytes: Vec<u8>) -> BoxFuture<'static, ()> {
+    fn put(&self, name: String, version: i64, bytes: Vec<u8>, life: Duration) -> BoxFuture<'static, ()> {
         static SCRIPT: OnceLock<redis::Script> = OnceLock::new();
         let name = self.0.name(name);
         let asked = self.0.ask(move |mut connection| async move {
             let script = SCRIPT.get_or_init(|| redis::Script::new(PUT));
             let mut call = script.key(name);
-            let call = call.arg(version).arg(bytes).arg(SHELF_LIFE.as_millis() as u64);
+            let call = call.arg(version).arg(bytes).arg(life.as_millis() as u64);
             call.invoke_async::<i64>(&mut connection).await
         });
         Box::pin(async move {
@@ -190,7 +191,7 @@ mod tests {
             Box::pin(async move { found })
         }
 
-        fn put(&self, name: String, version: i64, bytes: Vec<u8>) -> BoxFuture<'static, ()> {
+        fn put(&self, name: String, version: i64, bytes: Vec<u8>, _: Duration) -> BoxFuture<'static, ()> {
             self.0.lock().unwrap().insert(name, (version, bytes));
             Box::pin(async {})
         }
@@ -220,7 +221,7 @@ mod tests {
             (code_name(app, &[4; 32]), Vec::new()),
             (code_name(app, &[5; 32]), flipped),
         ] {
-            shelf.put(name, 0, bytes).await;
+            shelf.put(name, 0, bytes, SHELF_CODE_LIFE).await;
         }
         assert_eq!(shelves.code(other, &[1; 32]).await, None);
         for number in 2..=5 {

@@ -5,8 +5,8 @@
 //! computed once a minute and not once a call.
 //!
 //! Cores ask without waiting; the locks are held for a table look-up and split by digest so that cores rarely meet.
-//! Whoever changes a user says so with [`Cache::forget`]; so does `fleet` when another node changed one. An answer that was being looked up meanwhile is not kept: it
-//! may be of before the change.
+//! Whoever changes a user says so with [`Cache::forget`]; so does `fleet` when another node changed one. An answer that was
+//! being looked up meanwhile is not kept: it may be of before the change.
 //!
 //! Not here: what a digest is made of. Credentials themselves are never kept.
 

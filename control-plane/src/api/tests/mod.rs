@@ -10,6 +10,7 @@ mod sessions;
 
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::time::Duration;
 
 use axum::body::Body;
 use futures_util::future::BoxFuture;
@@ -24,7 +25,7 @@ use storage::model::{ActiveApp, AppLimits, GroupId, ProviderRegion, SecretText, 
 
 use crate::admins::{AdminKey, AdminKeySettings, LocalLogin, Role};
 use crate::dependencies::{NpmSettings, RegistrySettings};
-use crate::{ControlPlane, ControlPlaneConfig, ImportSettings};
+use crate::{ControlPlane, ControlPlaneConfig, FleetSettings, ImportSettings};
 
 pub const PUBLIC: &str = "publickey";
 pub const PRIVATE: &str = "private-key";
@@ -104,9 +105,30 @@ impl Stage {
     }
 
     async fn in_folder(folder: Arc<tempfile::TempDir>, group: GroupId, other_group: GroupId) -> Self {
+        let store = Embedded::open(&folder.path().join("store"), storage::embedded::Options::default()).unwrap();
+        Self::on(folder, Arc::new(store), FleetSettings::default(), [group, other_group]).await
+    }
+
+    /// Two nodes with one catalog. Neither looks by itself before an hour is over.
+    pub async fn two_of_a_fleet() -> [Self; 2] {
+        let folder = Arc::new(tempfile::tempdir().unwrap());
+        let store = Embedded::open(&folder.path().join("store"), storage::embedded::Options::default()).unwrap();
+        let store = Arc::new(store);
+        let settings = FleetSettings { shared: true, poll: Duration::from_secs(3600), ..FleetSettings::default() };
+        let groups = [GroupId::new(), GroupId::new()];
+        let one = Self::on(folder.clone(), store.clone(), settings.clone(), groups).await;
+        let other = Self::on(folder, store, settings, groups).await;
+        [one, other]
+    }
+
+    async fn on(
+        folder: Arc<tempfile::TempDir>,
+        store: Arc<Embedded>,
+        fleet: FleetSettings,
+        [group, other_group]: [GroupId; 2],
+    ) -> Self {
         let snapshots = Arc::new(Snapshots::default());
         let data_dir: PathBuf = folder.path().to_owned();
-        let store = Embedded::open(&data_dir.join("store"), storage::embedded::Options::default()).unwrap();
         let key = |public: &str, group, role| AdminKey {
             public: public.to_owned(),
             private: SecretText::new(PRIVATE),
@@ -115,12 +137,12 @@ impl Stage {
         };
         let control = ControlPlane::open(ControlPlaneConfig {
             data_dir,
-            store: Arc::new(store),
+            store,
             named_clusters: Vec::new(),
             snapshots: snapshots.clone(),
             compiler: Arc::new(Actor),
             vault_key: crate::VaultKey::OwnFile,
-            fleet: crate::FleetSettings::default(),
+            fleet,
             admin_key: AdminKeySettings {
                 public: Some(PUBLIC.to_owned()),
                 private: Some(SecretText::new(PRIVATE)),
