@@ -26,7 +26,9 @@ fn documents() -> Backend {
         format!("exports = async () => {collection}.count({{}});"),
         format!("exports = async () => {collection}.deleteMany({{}});"),
     );
-    Backend::new().data_source().on("POST", "/put", &put).on("GET", "/count", &count).on("POST", "/clear", &clear)
+    let copy = format!("exports = async () => {collection}.aggregate([{{ $out: 'copies' }}]).toArray();");
+    let backend = Backend::new().data_source().on("POST", "/put", &put).on("GET", "/count", &count);
+    backend.on("POST", "/clear", &clear).on("POST", "/copy", &copy)
 }
 
 #[test]
@@ -66,6 +68,16 @@ fn documents_leave_and_come_back_with_their_types() {
         assert!(odd.err.contains(said), "{said} in {}", odd.err);
     }
     assert_eq!(SERVER.get(&other.target("/count")).json(), json!(4));
+    // What was moved is counted, for all apps together.
+    let figures = SERVER.get("/metrics").text();
+    for (figure, least) in [
+        ("portico_documents_exported_total ", 4),
+        ("portico_documents_imported_total{outcome=\"stored\"} ", 6),
+        ("portico_documents_imported_total{outcome=\"refused\"} ", 4),
+    ] {
+        let count = figures.lines().find_map(|line| line.strip_prefix(figure)?.parse::<u64>().ok());
+        assert!(count.is_some_and(|count| count >= least), "{figure}: {count:?} in\n{figures}");
+    }
     assert!(
         shell.run(&["documents", "export", "orders", "--app", to]).expect(2).err.contains("<database>.<collection>")
     );
@@ -85,6 +97,12 @@ fn an_app_that_takes_all_it_may_can_only_delete_until_it_is_compacted() {
     let refused = refused.expect("forty megabytes are more than eight");
     assert_eq!((refused.status, &refused.json()["error_code"]), (400, &json!("FunctionExecutionError")));
     assert!(refused.text().contains("storage_mib"), "{refused}");
+    // Nor is there another way to add something.
+    let into = app.path("/services/mongodb-atlas/documents/import?database=shop&collection=orders");
+    let imported = app.admin.call("POST", &into, Some(&json!({ "_id": "imported" })));
+    assert_eq!((imported.status, imported.error().1.as_str()), (507, "StorageQuotaExceeded"), "{imported}");
+    let copied = SERVER.call(&Request::post(&app.target("/copy"), ""));
+    assert!(copied.status == 400 && copied.text().contains("storage_mib"), "{copied}");
     // Reads and deletes go on.
     assert!(SERVER.get(&app.target("/count")).json().as_u64().is_some_and(|count| count >= 1000));
     assert_eq!(SERVER.call(&Request::post(&app.target("/clear"), "")).status, 200);

@@ -4,7 +4,7 @@
 //! In: a collection, or lines. Out: lines, streamed from one snapshot, or how many were stored and what is wrong with the
 //! others, by number. Neither lies in memory as a whole: an export is read batch by batch, an import comes in parts.
 
-use std::sync::Arc;
+use std::sync::{Arc, LazyLock};
 
 use axum::Router;
 use axum::body::Body;
@@ -16,6 +16,7 @@ use bson::{Bson, Document, rawdoc};
 use bytes::Bytes;
 use futures_util::future::join_all;
 use futures_util::stream::try_unfold;
+use metrics::{Counter, counter, describe_counter};
 use serde_json::{Value as Json, json};
 
 use storage::{Fault, Find, Namespace, Store, StoreError, Tenant, Update};
@@ -24,7 +25,9 @@ use super::error::{ApiError, lines, ok};
 use super::indexes::{Service, collection};
 use super::request::{InApp, Params, Payload};
 use crate::ControlPlane;
+use crate::documents::full;
 use crate::limits::{EXPORT_BATCH_BYTES, IMPORT_BODY_BYTES_MAX, IMPORT_LINE_ERRORS_MAX};
+use crate::settings::AppSettings;
 
 pub fn routes() -> Router<Arc<ControlPlane>> {
     Router::new()
@@ -37,6 +40,24 @@ pub fn routes() -> Router<Arc<ControlPlane>> {
         .route("/groups/{group}/apps/{app}/services/{id}/collections", get(collections))
         .route("/groups/{group}/apps/{app}/storage", get(storage))
         .route("/groups/{group}/apps/{app}/storage/compact", post(compact))
+}
+
+/// Looked up once, so that counting is one addition.
+static MOVED: LazyLock<Moved> = LazyLock::new(|| {
+    describe_counter!("portico_documents_imported_total", "Lines of imports, by whether they were stored.");
+    describe_counter!("portico_documents_exported_total", "Documents that exports wrote.");
+    let imported = |outcome| counter!("portico_documents_imported_total", "outcome" => outcome);
+    Moved {
+        stored: imported("stored"),
+        refused: imported("refused"),
+        exported: counter!("portico_documents_exported_total"),
+    }
+});
+
+struct Moved {
+    stored: Counter,
+    refused: Counter,
+    exported: Counter,
 }
 
 async fn collections(within: InApp, Service(store): Service) -> Result<Response, ApiError> {
@@ -63,6 +84,7 @@ async fn export(within: InApp, Service(store): Service, params: Params) -> Resul
         for document in &batch.documents {
             write_line(&mut text, document, relaxed)?;
         }
+        MOVED.exported.increment(batch.documents.len() as u64);
         Ok(Some((Bytes::from(text), (!batch.exhausted).then_some(cursor))))
     });
     Ok(lines(&format!("{database}.{name}.jsonl"), Body::from_stream(batches)))
@@ -88,6 +110,7 @@ enum Mode {
 
 /// `?database=&collection=&mode=insert|upsert` and lines: every line that can be stored is.
 async fn import(
+    State(control): State<Arc<ControlPlane>>,
     within: InApp,
     Service(store): Service,
     params: Params,
@@ -99,7 +122,12 @@ async fn import(
         Some("upsert") => Mode::Upsert,
         Some(other) => return Err(ApiError::invalid(format!("mode: '{other}' is none of insert, upsert"))),
     };
-    let at = Namespace::new(Tenant::App(within.app.id), database, name);
+    let tenant = Tenant::App(within.app.id);
+    let settings = AppSettings::recall(&control.catalog.settings(within.app.id).await?);
+    if let Some(why) = full(&*store, tenant, settings.limits(control.limits).storage_mib) {
+        return Err(ApiError::storage_full(why));
+    }
+    let at = Namespace::new(tenant, database, name);
     let mut documents = Vec::new();
     let mut refused = Vec::new();
     let parsed = payload.0.split(|byte| *byte == b'\n').zip(1_usize..);
@@ -117,6 +145,8 @@ async fn import(
     let stored = total - failed.len();
     refused.extend(failed);
     refused.sort_unstable_by_key(|(number, _)| *number);
+    MOVED.stored.increment(stored as u64);
+    MOVED.refused.increment(refused.len() as u64);
     let errors: Vec<Json> = refused
         .iter()
         .take(IMPORT_LINE_ERRORS_MAX)
@@ -183,7 +213,7 @@ async fn storage(State(control): State<Arc<ControlPlane>>, within: InApp) -> Res
     let bytes = control.sources.usual().disk_bytes(Tenant::App(within.app.id));
     let active = control.snapshots.load().find(within.app.client_app_id.as_str()).cloned();
     let operations = active.as_ref().map(|app| app.operations.now()).unwrap_or_default();
-    let settings = crate::settings::AppSettings::recall(&control.catalog.settings(within.app.id).await?);
+    let settings = AppSettings::recall(&control.catalog.settings(within.app.id).await?);
     let most = u64::from(settings.limits(control.limits).storage_mib) * 1024 * 1024;
     let operations = json!({ "reads": operations.reads, "writes": operations.writes });
     Ok(ok(&json!({ "bytes": bytes, "bytes_max": most, "operations": operations })))

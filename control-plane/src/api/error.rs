@@ -17,6 +17,7 @@ use storage::rates::{Limited, Tally};
 use storage::{Fault, StoreError};
 
 use crate::change::ChangeError;
+use crate::documents::QUOTA_EXCEEDED;
 use crate::limits::RETRY_AFTER_S;
 use crate::payload::Problems;
 use crate::publish::PublishError;
@@ -96,6 +97,11 @@ impl ApiError {
     pub fn too_many_logins() -> Self {
         let message = "too many authentication attempts; try again later";
         Self::new(StatusCode::TOO_MANY_REQUESTS, "RateLimitExceeded", message)
+    }
+
+    /// An app takes all the disk it may.
+    pub fn storage_full(message: String) -> Self {
+        Self::new(StatusCode::INSUFFICIENT_STORAGE, QUOTA_EXCEEDED, message)
     }
 
     /// Somebody came more often than a rate allows.

@@ -8,7 +8,7 @@ use storage::{Fault, Label, Store, StoreError};
 
 use super::command::Operation;
 
-const OPERATIONS: [&str; 12] = [
+const OPERATIONS: [&str; 11] = [
     "insert",
     "find",
     "aggregate",
@@ -20,7 +20,6 @@ const OPERATIONS: [&str; 12] = [
     "bulk_write",
     "list",
     "get_more",
-    "transaction",
 ];
 const BACKENDS: [&str; 2] = ["embedded", "mongodb"];
 const OUTCOMES: [&str; 2] = ["ok", "error"];
@@ -49,9 +48,9 @@ pub fn operation(operation: usize, store: &dyn Store, ok: bool) {
     COUNTERS[operation][backend][usize::from(!ok)].increment(1);
 }
 
-/// An operation's place among those that are counted.
-pub fn place(operation: &Operation) -> usize {
-    match operation {
+/// An operation's place among those that are counted. What becomes of transactions is counted by itself ([`Ended`]).
+pub fn place(operation: &Operation) -> Option<usize> {
+    let place = match operation {
         Operation::InsertOne { .. } | Operation::InsertMany { .. } => 0,
         Operation::Find(_) | Operation::FindOne(_) => 1,
         Operation::Aggregate(_) => 2,
@@ -62,9 +61,13 @@ pub fn place(operation: &Operation) -> usize {
         Operation::Distinct { .. } => 7,
         Operation::BulkWrite { .. } => 8,
         Operation::Collections | Operation::Databases => 9,
-        Operation::GetMore { .. } | Operation::CloseCursor { .. } => 10,
-        Operation::CommitTransaction | Operation::AbortTransaction | Operation::EndSession => 11,
-    }
+        Operation::GetMore { .. } => 10,
+        Operation::CloseCursor { .. }
+        | Operation::CommitTransaction
+        | Operation::AbortTransaction
+        | Operation::EndSession => return None,
+    };
+    Some(place)
 }
 
 static FAILURES: LazyLock<[Counter; 2]> = LazyLock::new(|| {

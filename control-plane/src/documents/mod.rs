@@ -112,6 +112,15 @@ impl Inner {
     }
 
     async fn run(&self, command: Command) -> Result<RawDocumentBuf, Refusal> {
+        let counted = counts::place(&command.operation);
+        let outcome = self.answer(command).await;
+        if let Some(place) = counted {
+            counts::operation(place, &*self.store, outcome.is_ok());
+        }
+        outcome
+    }
+
+    async fn answer(&self, command: Command) -> Result<RawDocumentBuf, Refusal> {
         let Command { service, function, namespace, session, operation } = command;
         match (&operation, session) {
             (Operation::CommitTransaction, Some(at)) => return self.sessions.commit(at).await.map(|()| nothing()),
@@ -158,21 +167,22 @@ impl Inner {
         let tenant = Tenant::App(self.app.id);
         self.count(&operation, tenant)?;
         let namespace = Namespace::new(tenant, database, collection);
-        let counted = counts::place(&operation);
-        let outcome = match session {
+        match session {
             None => self.perform(&*self.store, &namespace, operation).await,
             Some(at) => {
                 let transaction = self.sessions.enter(at, &service, &*self.store, tenant).await?;
                 self.perform(&*transaction, &namespace, operation).await
             }
-        };
-        counts::operation(counted, &*self.store, outcome.is_ok());
-        outcome
+        }
     }
 
     /// Counts an operation, and refuses one that may add to an app that takes all the disk it may.
     fn count(&self, operation: &Operation, tenant: Tenant) -> Result<(), Refusal> {
-        let accesses = |operation: &Operation| operation.access().to_vec();
+        let accesses = |operation: &Operation| match operation {
+            // The rules look at what it reads; what it leaves behind takes room like anything else.
+            Operation::Aggregate(aggregate) if aggregate.writes() => vec![access::Operation::Insert],
+            other => other.access().to_vec(),
+        };
         let mut wanted = accesses(operation);
         if let Operation::BulkWrite { operations, .. } = operation {
             wanted.extend(operations.iter().flat_map(accesses));
@@ -183,17 +193,9 @@ impl Inner {
         }
         self.app.operations.write();
         let adds = wanted.iter().any(|wanted| matches!(wanted, access::Operation::Insert | access::Operation::Update));
-        let most = u64::from(self.app.limits.storage_mib) * 1024 * 1024;
-        // One look at the file's length, which a write is worth.
-        match self.store.disk_bytes(tenant) {
-            Some(bytes) if adds && bytes >= most => Err(refusal(
-                "StorageQuotaExceeded",
-                format!(
-                    "the app's documents take {bytes} bytes of the {most} they may: delete some and compact, or have the \
-                     limit storage_mib raised"
-                ),
-            )),
-            _ => Ok(()),
+        match adds.then(|| full(&*self.store, tenant, self.app.limits.storage_mib)).flatten() {
+            Some(why) => Err(refusal(QUOTA_EXCEEDED, why)),
+            None => Ok(()),
         }
     }
 
@@ -424,6 +426,21 @@ fn count_of(count: u64) -> i64 {
 
 fn refusal(code: &str, message: String) -> Refusal {
     Refusal { code: code.to_owned(), message, number: 0, label: None }
+}
+
+/// What an app that takes all the disk it may is told by.
+pub const QUOTA_EXCEEDED: &str = "StorageQuotaExceeded";
+
+/// Why nothing more may be added to an app's documents, when nothing may. One look at the file's length, which a write is
+/// worth.
+pub fn full(store: &dyn Store, tenant: Tenant, storage_mib: u32) -> Option<String> {
+    let (bytes, most) = (store.disk_bytes(tenant)?, u64::from(storage_mib) * 1024 * 1024);
+    (bytes >= most).then(|| {
+        format!(
+            "the app's documents take {bytes} bytes of the {most} they may: delete some and compact, or have the limit \
+             storage_mib raised"
+        )
+    })
 }
 
 fn nothing() -> RawDocumentBuf {
