@@ -14,7 +14,7 @@ use storage::model::CorrelationId;
 
 use crate::arrive::Arrived;
 use crate::core::Core;
-use crate::dispatch::{self, Answered, Streamed};
+use crate::dispatch::{self, Answered, Caller, Streamed};
 use crate::families::Family;
 use crate::http1::encode::{self, Length, Turn};
 use crate::http1::{Fields, Framing, Head, Intake, Method, Progress, Reason, Refusal};
@@ -104,8 +104,8 @@ impl Connection {
     async fn run(&mut self) -> Open<()> {
         loop {
             let head = self.head().await?;
-            if self.arrived.terms.redirect {
-                self.send_elsewhere(&head).await?;
+            if self.arrived.terms.redirect && !self.caller(&self.input[self.start..]).secure {
+                Box::pin(self.send_elsewhere(&head)).await?;
                 continue;
             }
             let body = self.body(&head).await?;
@@ -283,6 +283,7 @@ impl Connection {
 
     /// Answers one request. True when the connection is to be closed after it.
     async fn request(&mut self, head: &Head, body: std::ops::Range<usize>) -> Open<bool> {
+        let caller = self.caller(bytes);
         let started = Instant::now();
         let bytes = &self.input[self.start..self.start + head.head_bytes];
         let request = Request {
@@ -293,10 +294,11 @@ impl Connection {
             headers: self.fields.iter(bytes).map(|(name, value)| (text(name), value)).collect(),
             header_lines: header_lines(bytes),
             body: &self.input[body],
-            peer: self.sender(bytes),
+            peer: caller.address,
+            secure: caller.secure,
             forwarded: false,
             protocol: "HTTP/1.1",
-            from_proxy: dispatch::is_proxy(&self.core, self.arrived.peer.ip()),
+            from_proxy: caller.from_proxy,
             correlation: CorrelationId::new(),
             started,
             started_ms: epoch_ms(),
@@ -329,8 +331,8 @@ impl Connection {
     }
 
     /// Who sent the request whose head lies in `bytes`.
-    fn sender(&self, bytes: &[u8]) -> IpAddr {
-        dispatch::sender(&self.core, self.arrived.peer.ip(), |header| self.fields.find(header.as_bytes(), bytes))
+    fn caller(&self, bytes: &[u8]) -> Caller {
+        dispatch::caller(&self.core, &self.arrived, |header| self.fields.find(header.as_bytes(), bytes))
     }
 
     /// Sends the router's response as its body comes.

@@ -2,7 +2,7 @@
 //! its paths, the server's own pages.
 //!
 //! In: a whole [`Request`] and what is known of its connection. Out: an answer, or the head of one whose body follows in
-//! pieces. Also here, since both protocols must ask before they read on: how large a body may be, and who the sender is.
+//! pieces. Also here, since both protocols must ask before they read on: how large a body may be, and who the caller is.
 //!
 //! Not here: how a request is read and an answer written (connection, http2).
 
@@ -63,7 +63,7 @@ const STRICT_TRANSPORT_SECURITY: &str = "strict-transport-security";
 pub async fn answer(core: &Rc<Core>, arrived: &Arrived, request: &Request<'_>) -> Answered {
     let mut answered = answer_of_family(core, arrived, request).await;
     // Browsers heed it only where nobody on the way can have added it.
-    if arrived.secure
+    if request.secure
         && let Some(promise) = core.parts.tls.promise()
     {
         match &mut answered {
@@ -174,18 +174,30 @@ pub fn body_bytes_max(core: &Core, named: Named<'_>, path: &str, head_bytes: usi
     }
 }
 
-/// Who sent a request that came from `peer`. `values`: those of a header, by its name in lower case.
-pub fn sender<'h, V: Iterator<Item = &'h [u8]>>(
+/// Who sent a request, and how.
+pub struct Caller {
+    pub address: IpAddr,
+    /// Over TLS, to us or to a proxy of the operator's that says so.
+    pub secure: bool,
+    /// One of the operator's proxies sent it on.
+    pub from_proxy: bool,
+}
+
+/// `values`: those of a header of the request, by its name in lower case.
+pub fn caller<'h, V: Iterator<Item = &'h [u8]>>(
     core: &Core,
-    peer: IpAddr,
+    arrived: &Arrived,
     values: impl Fn(&'static str) -> V,
-) -> IpAddr {
-    let edge = &core.parts.edge;
-    if edge.trusted_proxies.is_empty() {
-        return peer;
+) -> Caller {
+    let (edge, peer) = (&core.parts.edge, arrived.peer.ip());
+    if !is_proxy(core, peer) {
+        return Caller { address: peer, secure: arrived.secure, from_proxy: false };
     }
-    let values: Vec<&[u8]> = values(edge.forwarded_by.header()).collect();
-    forwarded::sender(peer, &edge.trusted_proxies, edge.forwarded_by, values.into_iter())
+    let by = edge.forwarded_by;
+    let all = |header| values(header).collect::<Vec<_>>().into_iter();
+    let sender = forwarded::sender(peer, &edge.trusted_proxies, by, all(by.header()));
+    let secure = arrived.secure || forwarded::is_https(by, sender.proxies, all(by.proto_header()));
+    Caller { address: sender.address, secure, from_proxy: true }
 }
 
 /// Whether a peer is one of the operator's proxies.

@@ -1,10 +1,11 @@
-//! Who sent a request that came through a proxy.
+//! Who sent a request that came through a proxy, and whether over TLS.
 //!
-//! In: the peer's address, `X-Forwarded-For` or `Forwarded` (RFC 7239), the operator's `trusted_proxies`. Out: the sender's
-//! address. The header is believed only as far as the proxies that wrote it are: read from its end, the first address that
-//! is not a trusted proxy's is the sender, and what stands before it is the sender's own invention.
+//! In: the peer's address, `X-Forwarded-For` and `X-Forwarded-Proto` or `Forwarded` (RFC 7239), the operator's
+//! `trusted_proxies`. Out: the sender's address, and what was spoken with it. A header is believed only as far as the proxies
+//! that wrote it are: read from its end, the first address that is not a trusted proxy's is the sender, and what stands
+//! before it is the sender's own invention.
 //!
-//! One of the two headers is read and the other is not looked at, as the operator says: a proxy that writes the one hands the
+//! One kind of header is read and the other is not looked at, as the operator says: a proxy that writes the one hands the
 //! other on as its client sent it.
 
 use std::net::{IpAddr, SocketAddr};
@@ -27,13 +28,38 @@ impl ForwardedBy {
         }
     }
 
+    /// Where proxies say what was spoken with their client. In lower case.
+    pub fn proto_header(self) -> &'static str {
+        match self {
+            Self::XForwardedFor => "x-forwarded-proto",
+            Self::Forwarded => "forwarded",
+        }
+    }
+
     /// The address in one item of the header.
     fn address(self, item: &[u8]) -> Option<IpAddr> {
         match self {
             Self::XForwardedFor => address(item),
-            Self::Forwarded => address(forwarded_for(item)?),
+            Self::Forwarded => address(pair(item, b"for")?),
         }
     }
+
+    /// Whether one item of the other header says that its writer's client spoke TLS.
+    fn is_https(self, item: &[u8]) -> bool {
+        let proto = match self {
+            Self::XForwardedFor => Some(item.trim_ascii()),
+            Self::Forwarded => pair(item, b"proto"),
+        };
+        proto.is_some_and(|proto| proto.eq_ignore_ascii_case(b"https"))
+    }
+}
+
+/// Who sent a request.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Sender {
+    pub address: IpAddr,
+    /// Trusted proxies between the sender and us; at least the peer, when it is one.
+    pub proxies: usize,
 }
 
 /// `values`: of [`ForwardedBy::header`], in the order sent.
@@ -42,31 +68,42 @@ pub fn sender<'h>(
     trusted: &[IpNet],
     by: ForwardedBy,
     values: impl DoubleEndedIterator<Item = &'h [u8]>,
-) -> IpAddr {
+) -> Sender {
     let is_trusted = |address: IpAddr| trusted.iter().any(|net| net.contains(&address.to_canonical()));
-    if trusted.is_empty() || !is_trusted(peer) {
-        return peer;
+    let mut sender = Sender { address: peer, proxies: 0 };
+    if !is_trusted(peer) {
+        return sender;
     }
-    let mut sender = peer;
-    for value in values.rev() {
-        for item in value.rsplit(|byte| *byte == b',') {
-            // What cannot be read was not written by a proxy we know; the last one that was is who we know.
-            let Some(address) = by.address(item) else { return sender };
-            sender = address;
-            if !is_trusted(address) {
-                return sender;
-            }
+    sender.proxies = 1;
+    for (place, item) in items(values).enumerate() {
+        // What cannot be read was not written by a proxy we know; the last one that was is who we know.
+        let Some(address) = by.address(item) else { return sender };
+        sender = Sender { address, proxies: place + 1 };
+        if !is_trusted(address) {
+            return sender;
         }
     }
     sender
 }
 
-/// The value of `for` among the pairs of one element: `for=192.0.2.7`, `For="[2001:db8::7]:443";proto=https`. Commas and
-/// semicolons inside quotes, which no address has, end the element early, and what is left of it is no address.
-fn forwarded_for(element: &[u8]) -> Option<&[u8]> {
+/// Whether a request that passed `proxies` trusted proxies was sent over TLS. `values`: of [`ForwardedBy::proto_header`], in
+/// the order sent. Each proxy adds to it or writes it anew, so where there are fewer items than proxies, the first is the
+/// word of the outermost one that said something.
+pub fn is_https<'h>(by: ForwardedBy, proxies: usize, values: impl DoubleEndedIterator<Item = &'h [u8]>) -> bool {
+    items(values).take(proxies).last().is_some_and(|item| by.is_https(item))
+}
+
+/// The items of a list, the last one first.
+fn items<'h>(values: impl DoubleEndedIterator<Item = &'h [u8]>) -> impl Iterator<Item = &'h [u8]> {
+    values.rev().flat_map(|value| value.rsplit(|byte| *byte == b','))
+}
+
+/// The value of a name (in lower case) among the pairs of one element: `for=192.0.2.7`, `For="[2001:db8::7]:443";proto=https`.
+/// Commas and semicolons inside quotes, which no address has, end the element early, and what is left of it is no address.
+fn pair<'e>(element: &'e [u8], name: &[u8]) -> Option<&'e [u8]> {
     let mut values = element.split(|byte| *byte == b';').filter_map(|pair| {
         let equals = pair.iter().position(|byte| *byte == b'=')?;
-        pair[..equals].trim_ascii().eq_ignore_ascii_case(b"for").then(|| pair[equals + 1..].trim_ascii())
+        pair[..equals].trim_ascii().eq_ignore_ascii_case(name).then(|| pair[equals + 1..].trim_ascii())
     });
     let value = values.next()?;
     if values.next().is_some() {
@@ -109,14 +146,14 @@ mod tests {
         ] {
             let values = header.iter().map(|value| value.as_bytes());
             assert_eq!(
-                sender(peer.parse().unwrap(), &trusted, ForwardedBy::XForwardedFor, values),
+                sender(peer.parse().unwrap(), &trusted, ForwardedBy::XForwardedFor, values).address,
                 expected.parse::<IpAddr>().unwrap(),
                 "{header:?}"
             );
         }
         let by = ForwardedBy::XForwardedFor;
         let untrusting = sender("10.0.0.1".parse().unwrap(), &[], by, [&b"198.51.100.1"[..]].into_iter());
-        assert_eq!(untrusting, "10.0.0.1".parse::<IpAddr>().unwrap());
+        assert_eq!(untrusting.address, "10.0.0.1".parse::<IpAddr>().unwrap());
     }
 
     #[test]
@@ -142,7 +179,49 @@ mod tests {
         ] {
             let values = header.iter().map(|value| value.as_bytes());
             let found = sender("10.0.0.1".parse().unwrap(), &trusted, ForwardedBy::Forwarded, values);
-            assert_eq!(found, expected.parse::<IpAddr>().unwrap(), "{header:?}");
+            assert_eq!(found.address, expected.parse::<IpAddr>().unwrap(), "{header:?}");
+        }
+    }
+
+    #[test]
+    fn what_was_spoken_is_what_the_outermost_trusted_proxy_says() {
+        let https = |by, proxies, values: &[&str]| is_https(by, proxies, values.iter().map(|value| value.as_bytes()));
+        for (proxies, values, secure) in [
+            (1, &["https"][..], true),
+            (1, &["HTTPS "], true),
+            (1, &["http"], false),
+            (1, &[], false),
+            (1, &["on"], false),
+            // The client's own words stand before the proxy's.
+            (1, &["https, http"], false),
+            (1, &["https", "http"], false),
+            (2, &["https, http"], true),
+            (2, &["https", "http"], true),
+            (2, &["https, http, http"], false),
+            (2, &["https"], true),
+            (0, &["https"], false),
+        ] {
+            assert_eq!(https(ForwardedBy::XForwardedFor, proxies, values), secure, "{proxies} {values:?}");
+        }
+        for (proxies, values, secure) in [
+            (1, &["for=198.51.100.1;proto=https"][..], true),
+            (1, &["Proto=\"HTTPS\""], true),
+            (1, &["for=198.51.100.1"], false),
+            (1, &["proto=https;proto=http"], false),
+            (1, &["proto=https, for=198.51.100.1"], false),
+            (2, &["for=198.51.100.1;proto=https, for=10.0.0.2;proto=http"], true),
+        ] {
+            assert_eq!(https(ForwardedBy::Forwarded, proxies, values), secure, "{proxies} {values:?}");
+        }
+        let (trusted, by) = (["10.0.0.0/8".parse().unwrap()], ForwardedBy::XForwardedFor);
+        for (peer, header, proxies) in [
+            ("203.0.113.9", "10.0.0.1", 0),
+            ("10.0.0.1", "198.51.100.1", 1),
+            ("10.0.0.1", "192.0.2.7, 198.51.100.1, 10.2.3.4", 2),
+            ("10.0.0.1", "unknown", 1),
+        ] {
+            let found = sender(peer.parse().unwrap(), &trusted, by, [header.as_bytes()].into_iter());
+            assert_eq!(found.proxies, proxies, "{peer} {header}");
         }
     }
 }

@@ -120,6 +120,7 @@ pub fn access(
         correlation: request.correlation,
         peer: request.peer,
         protocol: request.protocol,
+        scheme: if request.secure { "https" } else { "http" },
         method: request.method.to_owned(),
         host: request.header_text("host").unwrap_or_default().to_owned(),
         path: request.path.to_owned(),

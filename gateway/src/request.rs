@@ -27,6 +27,8 @@ pub struct Request<'a> {
     pub body: &'a [u8],
     /// Who sent it, as far as that is known: behind a trusted proxy, whom the proxy names.
     pub peer: IpAddr,
+    /// Whether it came over TLS: to us, or to a trusted proxy that says so.
+    pub secure: bool,
     /// A peer sent it on; it is not sent on again.
     pub forwarded: bool,
     /// What was spoken, as in `HTTP/1.1`.

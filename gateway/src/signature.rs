@@ -115,6 +115,7 @@ mod tests {
             forwarded: false,
             protocol: "HTTP/1.1",
             from_proxy: false,
+            secure: false,
             correlation: CorrelationId::new(),
             started: Instant::now(),
             started_ms: 0,

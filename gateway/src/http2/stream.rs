@@ -107,12 +107,14 @@ async fn answer(
     let headers = head.headers();
     let values =
         |wanted: &'static str| headers.iter().filter(move |(name, _)| *name == wanted).map(|(_, value)| *value);
+    let caller = dispatch::caller(core, &session.arrived, values);
     let request = Request {
         method: head.method(),
         path: head.path(),
         query: head.query(),
         named,
-        peer: dispatch::sender(core, session.arrived.peer.ip(), values),
+        peer: caller.address,
+        secure: caller.secure,
         headers,
         header_lines: head.lines(),
         body: body.as_ref().map_or(&[], Body::bytes),
@@ -121,7 +123,7 @@ async fn answer(
         started_ms: epoch_ms(),
         forwarded: false,
         protocol: "HTTP/2",
-        from_proxy: dispatch::is_proxy(core, session.arrived.peer.ip()),
+        from_proxy: caller.from_proxy,
     };
     Ok(dispatch::answer(core, &session.arrived, &request).await)
 }

@@ -35,6 +35,8 @@ pub struct Entry {
     pub correlation: CorrelationId,
     pub peer: IpAddr,
     pub protocol: &'static str,
+    /// `https` also where it is a trusted proxy that ended TLS and says so.
+    pub scheme: &'static str,
     pub method: String,
     pub host: String,
     /// Without the query.
@@ -56,6 +58,7 @@ struct Line<'a> {
     request_id: String,
     client: IpAddr,
     protocol: &'a str,
+    scheme: &'a str,
     method: &'a str,
     host: &'a str,
     path: &'a str,
@@ -135,6 +138,7 @@ fn line(bytes: &mut Vec<u8>, entry: &Entry) {
         request_id: entry.correlation.to_hex(),
         client: entry.peer,
         protocol: entry.protocol,
+        scheme: entry.scheme,
         method: &entry.method,
         host: &entry.host,
         path: &entry.path,
@@ -214,6 +218,7 @@ mod tests {
             correlation: CorrelationId::new(),
             peer: "203.0.113.9".parse().unwrap(),
             protocol: "HTTP/1.1",
+            scheme: "https",
             method: "GET".to_owned(),
             host: "localhost".to_owned(),
             path: path.to_owned(),
