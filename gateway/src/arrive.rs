@@ -13,8 +13,9 @@ use crate::dispatch;
 use crate::http2;
 use crate::limits;
 use crate::listener::{Terms, refused};
+use crate::places::{AddressPlace, Place};
 use crate::proxy_protocol;
-use crate::rt::Stream;
+use crate::rt::{self, Stream};
 use crate::tls;
 
 /// What is known of a connection before its first request.
@@ -27,50 +28,85 @@ pub struct Arrived {
     pub terms: Arc<Terms>,
 }
 
+/// What a connection counts for, until it is over.
+pub struct Places {
+    _of_listener: Option<Place>,
+    _of_address: Option<AddressPlace>,
+}
+
 /// Goes on with a connection that another process accepted and admitted, and let go between two requests, or before its
 /// handshake. `ahead` was read from it already.
-pub async fn adopt(core: Rc<Core>, stream: Stream, arrived: Arrived, ahead: Vec<u8>) {
-    speak(core, stream, arrived, ahead).await;
+pub fn adopt(core: Rc<Core>, stream: Stream, arrived: Arrived, ahead: Vec<u8>) {
+    let (all, terms) = (&core.parts.places, &arrived.terms);
+    // It has been let in: it counts, and is not counted out.
+    let places = Places {
+        _of_listener: all.at_listener(terms.index, usize::MAX),
+        _of_address: all.of_address(arrived.peer.ip(), terms.bounds.connections_per_address_max),
+    };
+    speak(core, stream, arrived, places, ahead);
 }
 
-pub async fn serve(core: Rc<Core>, mut stream: Stream, peer: SocketAddr, terms: Arc<Terms>) {
-    let (peer, ahead) = if terms.proxy_protocol {
-        // Boxed: connections that come from clients themselves need not hold the room.
-        match Box::pin(introduced(&core, &mut stream, peer)).await {
-            Ok(introduced) => introduced,
-            Err(reason) => return refused(reason),
-        }
-    } else {
-        (peer, Vec::new())
-    };
-    if !terms.admit(peer.ip()) {
-        return refused("address");
+/// Serves an accepted connection, on a task of its own.
+pub fn serve(core: Rc<Core>, stream: Stream, peer: SocketAddr, terms: Arc<Terms>, place: Option<Place>) {
+    if terms.proxy_protocol {
+        rt::spawn("connection", meet(core, stream, peer, terms, place));
+    } else if let Some(places) = admit(&core, &terms, peer, place) {
+        speak(core, stream, Arrived { peer, secure: false, terms }, places, Vec::new());
     }
-    let Some(_place) = core.parts.places.of_address(peer.ip(), terms.bounds.connections_per_address_max) else {
-        return refused("address_has_too_many");
-    };
-    speak(core, stream, Arrived { peer, secure: false, terms }, ahead).await;
 }
 
-/// Finds out what is spoken, and serves it.
-async fn speak(core: Rc<Core>, stream: Stream, mut arrived: Arrived, ahead: Vec<u8>) {
-    let (stream, ahead) = if arrived.terms.tls {
-        // Boxed: a handshake has more to remember than a connection without one, which should not have to hold the room.
-        match Box::pin(tls::accept(&core, stream, ahead, &arrived)).await {
-            Some(secured) => {
-                arrived.secure = true;
-                if secured.http2 {
-                    return Box::pin(http2::serve(core, secured.stream, arrived)).await;
-                }
-                (Stream::Poll(secured.stream), Vec::new())
+/// Hears whom a balancer carries, and serves them.
+async fn meet(core: Rc<Core>, mut stream: Stream, balancer: SocketAddr, terms: Arc<Terms>, place: Option<Place>) {
+    match introduced(&core, &mut stream, balancer).await {
+        Ok((peer, ahead)) => {
+            let Some(places) = admit(&core, &terms, peer, place) else { return };
+            let arrived = Arrived { peer, secure: false, terms };
+            if arrived.terms.tls {
+                // At once: a core that drains would not know of a task that has not begun.
+                Box::pin(shake_hands(core, stream, arrived, places, ahead)).await;
+            } else {
+                speak(core, stream, arrived, places, ahead);
             }
-            None => return,
         }
+        Err(reason) => refused(reason),
+    }
+}
+
+/// Begins to speak what is spoken at the listener, on a task that is no larger than that needs: what comes before has more to
+/// remember than a connection that waits, which should not have to hold the room.
+fn speak(core: Rc<Core>, stream: Stream, arrived: Arrived, places: Places, ahead: Vec<u8>) {
+    if arrived.terms.tls {
+        rt::spawn("connection", shake_hands(core, stream, arrived, places, ahead));
     } else {
-        (stream, ahead)
-    };
-    // Boxed, so that a connection that has not come so far does not hold the room for it.
-    Box::pin(connection::serve(core, stream, arrived, ahead)).await;
+        rt::spawn("connection", connection::serve(core, stream, arrived, places, ahead));
+    }
+}
+
+async fn shake_hands(core: Rc<Core>, stream: Stream, mut arrived: Arrived, places: Places, ahead: Vec<u8>) {
+    // Boxed, so that it is gone while HTTP/2 is spoken.
+    let Some(secured) = Box::pin(tls::accept(&core, stream, ahead, &arrived)).await else { return };
+    arrived.secure = true;
+    if secured.http2 {
+        Box::pin(http2::serve(core, secured.stream, arrived)).await;
+        drop(places);
+    } else {
+        let stream = Stream::Poll(secured.stream);
+        rt::spawn("connection", connection::serve(core, stream, arrived, places, Vec::new()));
+    }
+}
+
+/// Whether a client is let in. `None` when it is not, which has been counted.
+fn admit(core: &Core, terms: &Terms, peer: SocketAddr, place: Option<Place>) -> Option<Places> {
+    if !terms.admit(peer.ip()) {
+        refused("address");
+        return None;
+    }
+    let of_address = core.parts.places.of_address(peer.ip(), terms.bounds.connections_per_address_max);
+    if of_address.is_none() {
+        refused("address_has_too_many");
+        return None;
+    }
+    Some(Places { _of_listener: place, _of_address: of_address })
 }
 
 /// Whom a balancer carries, and what was read behind its header. `Err` says why it is not believed.
@@ -115,13 +151,15 @@ async fn introduced(
 mod tests {
     use super::*;
 
-    /// What a connection costs while it waits, beside what its client has sent: the task that serves it.
+    /// What is kept for a connection while it waits, beside what its client has sent.
     #[test]
     fn a_connection_that_waits_is_small() {
-        fn room<F>(_: fn(Rc<Core>, Stream, SocketAddr, Arc<Terms>) -> F) -> usize {
-            size_of::<F>()
+        fn room<F: Future<Output = ()>>(_: fn(Rc<Core>, Stream, Arrived, Places, Vec<u8>) -> F) -> usize {
+            rt::task_bytes::<F>()
         }
-        let bytes = room(serve);
+        let bytes =
+            room(connection::serve) + size_of::<rt::Deadline>() + size_of::<std::net::IpAddr>() + size_of::<u32>();
         assert!(bytes <= limits::CONNECTION_BYTES_MAX, "{bytes} bytes");
+        println!("a connection that waits: {bytes} bytes");
     }
 }

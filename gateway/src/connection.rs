@@ -6,13 +6,14 @@
 //! Every wait has a deadline (see `limits`): for the first byte of a request, for its head, for its body, for the peer to
 //! take an answer. A refused request closes the connection, since where the next one begins cannot be known.
 
-use std::net::IpAddr;
+use std::future::Future;
+use std::io;
 use std::rc::Rc;
 use std::time::Instant;
 
 use storage::model::CorrelationId;
 
-use crate::arrive::Arrived;
+use crate::arrive::{Arrived, Places};
 use crate::core::Core;
 use crate::dispatch::{self, Answered, Caller, Streamed};
 use crate::families::Family;
@@ -23,16 +24,25 @@ use crate::limits;
 use crate::record::epoch_ms;
 use crate::request::Request;
 use crate::respond::{self, Answer};
-use crate::rt::{Deadline, Stream};
+use crate::rt::{Deadline, Stream, Unread};
 
 /// Serves one connection to its end. `ahead` was read from it already.
-pub async fn serve(core: Rc<Core>, stream: Stream, arrived: Arrived, ahead: Vec<u8>) {
+///
+/// No `async fn`: a future has room for what it is given beside what it makes of that, and thousands of these wait.
+pub fn serve(
+    core: Rc<Core>,
+    stream: Stream,
+    arrived: Arrived,
+    places: Places,
+    ahead: Vec<u8>,
+) -> impl Future<Output = ()> {
     let counted = Counted::new(&core);
     let deadline = core.wheel.watch(arrived.terms.bounds.idle_ms);
     let stays = matches!(stream, Stream::Poll(_));
     let mut connection = Connection {
         stream,
         arrived,
+        _places: places,
         deadline,
         input: ahead,
         start: 0,
@@ -44,27 +54,12 @@ pub async fn serve(core: Rc<Core>, stream: Stream, arrived: Arrived, ahead: Vec<
         passed: false,
         core,
     };
-    match connection.run().await {
-        Err(End::Http2) => {
-            let Connection { core, stream, arrived, input, .. } = connection;
-            match stream.into_poll(input) {
-                Ok(stream) => {
-                    // It counts itself. Boxed, so that connections of HTTP/1.1 do not hold the room for it.
-                    drop(counted);
-                    Box::pin(http2::serve(core, stream, arrived)).await;
-                }
-                Err(error) => tracing::warn!(%error, "a socket cannot be read by readiness; its connection was closed"),
-            }
-        }
-        Err(End::Closed) if connection.passed => {}
-        // How else it ended matters to nobody but the peer, who has been told.
-        Ok(()) | Err(End::Closed) => {
-            connection.stream.shutdown(&connection.deadline).await;
-            if connection.core.draining() {
-                // The peer did nothing wrong, and may be sending its next request this moment.
-                connection.deadline = connection.core.wheel.watch(limits::LINGER_MS);
-                connection.linger().await;
-            }
+    // What few connections do, or each once, is boxed: the others need not hold the room for it.
+    async move {
+        match connection.run().await {
+            Err(End::Http2) => Box::pin(connection.go_on_in_http2(counted)).await,
+            Err(End::Closed) if connection.passed => {}
+            Ok(()) | Err(End::Closed) => Box::pin(connection.part()).await,
         }
     }
 }
@@ -73,6 +68,7 @@ struct Connection {
     core: Rc<Core>,
     stream: Stream,
     arrived: Arrived,
+    _places: Places,
     deadline: Rc<Deadline>,
     /// What was read; requests before `start` are answered.
     input: Vec<u8>,
@@ -130,19 +126,19 @@ impl Connection {
         // Whether the core drains, and this connection is still here.
         let mut last = self.core.draining();
         if last {
-            self.move_on().await?;
+            Box::pin(self.move_on()).await?;
         }
         loop {
             match Head::parse(&self.input[self.start..], &mut self.fields) {
                 Ok(Some(head)) if head.head_bytes > self.arrived.terms.bounds.head_bytes_max => {
-                    return self.refuse_head().await;
+                    return Box::pin(self.refuse_head()).await;
                 }
                 Ok(Some(head)) => {
                     self.asked = true;
                     return Ok(head);
                 }
                 Ok(None) if self.input.len() - self.start > self.arrived.terms.bounds.head_bytes_max => {
-                    return self.refuse_head().await;
+                    return Box::pin(self.refuse_head()).await;
                 }
                 Ok(None) => {}
                 Err(refusal) => {
@@ -152,17 +148,19 @@ impl Connection {
                     if may && self.input.starts_with(http2::PREFACE_LINE) {
                         return Err(End::Http2);
                     }
-                    return self.refuse(refusal).await;
+                    return Box::pin(self.refuse(refusal)).await;
                 }
             }
-            self.flush().await?;
             let empty = self.start == self.input.len();
             if empty {
-                if self.core.draining() && !std::mem::replace(&mut last, true) {
-                    self.move_on().await?;
-                }
                 self.input.clear();
                 self.start = 0;
+            }
+            self.flush().await?;
+            if empty {
+                if self.core.draining() && !std::mem::replace(&mut last, true) {
+                    Box::pin(self.move_on()).await?;
+                }
                 // A large body is over; its memory goes back.
                 if self.input.capacity() > limits::BUFFER_BYTES * 4 {
                     self.input = Vec::with_capacity(limits::BUFFER_BYTES);
@@ -189,7 +187,7 @@ impl Connection {
                 Ok(()) => {}
                 // It was the drain that ended the wait. Closing now would break off a request that is on its way.
                 Err(_) if empty && !last && expired && self.core.draining() => {}
-                Err(_) if !empty && expired => return self.give_up().await,
+                Err(_) if !empty && expired => return Box::pin(self.give_up()).await,
                 Err(end) => return Err(end),
             }
         }
@@ -247,7 +245,7 @@ impl Connection {
             .min(self.arrived.terms.bounds.body_bytes_max);
         let mut intake = match Intake::new(head.framing, max) {
             Ok(intake) => intake,
-            Err(refusal) => return self.refuse(refusal).await,
+            Err(refusal) => return Box::pin(self.refuse(refusal)).await,
         };
         if head.expect_continue && self.input.len() == begin {
             self.output.extend_from_slice(encode::CONTINUE);
@@ -264,7 +262,7 @@ impl Connection {
                     return Ok(body);
                 }
                 Ok(Progress::Waiting) => {}
-                Err(refusal) => return self.refuse(refusal).await,
+                Err(refusal) => return Box::pin(self.refuse(refusal)).await,
             }
             self.flush().await?;
             // Room for what was announced, though never more than doubles: an announcement costs the sender nothing.
@@ -276,16 +274,16 @@ impl Connection {
             paid = gathered;
             self.deadline.set(due);
             if self.read(room).await.is_err() {
-                return if self.deadline.expired() { self.give_up().await } else { Err(End::Closed) };
+                return if self.deadline.expired() { Box::pin(self.give_up()).await } else { Err(End::Closed) };
             }
         }
     }
 
     /// Answers one request. True when the connection is to be closed after it.
     async fn request(&mut self, head: &Head, body: std::ops::Range<usize>) -> Open<bool> {
-        let caller = self.caller(bytes);
         let started = Instant::now();
         let bytes = &self.input[self.start..self.start + head.head_bytes];
+        let caller = self.caller(bytes);
         let request = Request {
             method: text(head.method_name.of(bytes)),
             path: text(head.path(bytes)),
@@ -404,28 +402,67 @@ impl Connection {
         }
         self.input.shrink_to_fit();
         self.output = Vec::new();
+        self.fields.shrink();
     }
 
     /// Sends everything that was answered. A peer that takes none of it for a while is given up, and so is one that takes it
-    /// too slowly: every so many bytes buy a second.
+    /// too slowly: every so many bytes buy a second. While a peer takes nothing, little more is kept for it than what is left
+    /// to send.
     async fn flush(&mut self) -> Open<()> {
         if self.output.is_empty() {
             return Ok(());
         }
-        let output = std::mem::take(&mut self.output);
+        let mut output = std::mem::take(&mut self.output);
         let (wheel, deadline, send_ms) = (&self.core.wheel, &self.deadline, self.arrived.terms.bounds.send_ms);
         let due = wheel.now_ms() + send_ms;
         deadline.set(due);
-        let taken = |bytes: usize| {
-            let bought = due + bytes as u64 * 1_000 / limits::BODY_BYTES_PER_S_MIN;
-            deadline.set(bought.min(wheel.now_ms() + send_ms));
-        };
-        let (sent, mut output) = self.stream.write_watched(output, deadline, taken).await;
+        // How much of what there was has gone, and how much of what is kept.
+        let (mut gone, mut written) = (0, 0);
+        let mut unread: Option<Unread> = None;
+        while written < output.len() {
+            if unread.is_none() {
+                deadline.hold(wheel.now_ms() + limits::HOLD_MS);
+            }
+            let result;
+            (result, output) = self.stream.write(output, written, deadline).await;
+            let released = deadline.let_go();
+            match &result {
+                Ok(0) => return Err(End::Closed),
+                Ok(length) => {
+                    gone += length;
+                    written += length;
+                    let bought = due + gone as u64 * 1_000 / limits::BODY_BYTES_PER_S_MIN;
+                    deadline.set(bought.min(wheel.now_ms() + send_ms));
+                }
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                // Cancelled before anything went, so nothing is lost and the connection goes on.
+                Err(_) if released && !deadline.expired() => {
+                    self.input.shrink_to_fit();
+                    unread = Some(wheel.unread(deadline, 0));
+                }
+                Err(_) => {
+                    if deadline.expired() {
+                        self.stream.forget_unread();
+                    }
+                    return Err(End::Closed);
+                }
+            }
+            // When it has just stopped taking, and then with every half that goes: moving the rest for every little would cost
+            // more than it saves.
+            if let Some(unread) = unread.as_ref().filter(|_| result.is_err() || written * 2 >= output.len()) {
+                output.drain(..written);
+                output.shrink_to_fit();
+                written = 0;
+                unread.set(output.len());
+            }
+        }
+        self.stream.flush(deadline).await.map_err(|_| End::Closed)?;
+        drop(unread);
         output.clear();
         if output.capacity() <= limits::BUFFER_BYTES * 4 {
             self.output = output;
         }
-        sent.map_err(|_| End::Closed)
+        Ok(())
     }
 
     /// The head is larger than this listener takes.
@@ -457,6 +494,29 @@ impl Connection {
         self.stream.shutdown(&self.deadline).await;
         self.linger().await;
         Err(End::Closed)
+    }
+
+    /// Says that nothing more is sent.
+    async fn part(&mut self) {
+        // How else it ended matters to nobody but the peer, who has been told.
+        self.stream.shutdown(&self.deadline).await;
+        if self.core.draining() {
+            // The peer did nothing wrong, and may be sending its next request this moment.
+            self.deadline = self.core.wheel.watch(limits::LINGER_MS);
+            self.linger().await;
+        }
+    }
+
+    async fn go_on_in_http2(self, counted: Counted) {
+        let Self { core, stream, arrived, input, _places, .. } = self;
+        match stream.into_poll(input) {
+            Ok(stream) => {
+                // It counts itself.
+                drop(counted);
+                http2::serve(core, stream, arrived).await;
+            }
+            Err(error) => tracing::warn!(%error, "a socket cannot be read by readiness; its connection was closed"),
+        }
     }
 
     /// Takes in a little of what the peer is still sending: closing with unread bytes would reset the connection, and the

@@ -310,7 +310,7 @@ pub struct Adopted {
 fn adopt(core: &Rc<Core>, driver: Driver, adopted: Adopted) {
     let Adopted { socket, arrived, ahead } = adopted;
     match Stream::from_std(socket, driver) {
-        Ok(stream) => rt::spawn("connection", arrive::adopt(core.clone(), stream, arrived, ahead)),
+        Ok(stream) => arrive::adopt(core.clone(), stream, arrived, ahead),
         Err(error) => tracing::warn!(%error, "a connection of the process before this one cannot be gone on with"),
     }
 }
@@ -323,6 +323,10 @@ async fn tick(core: &Rc<Core>, drain: Duration) {
     loop {
         rt::sleep(LOOK_EVERY).await;
         core.wheel.turn(now_ms());
+        let unread = core.wheel.expire_unread(limits::UNREAD_BYTES_MAX);
+        if unread > 0 {
+            metrics::counter!("portico_answers_given_up_total").increment(unread as u64);
+        }
         core.hosts.look();
         // Every tick, so that a log read right after a call shows it.
         core.flush();

@@ -115,11 +115,7 @@ pub async fn accept_all(core: Rc<Core>, socket: TcpListener, terms: Arc<Terms>, 
                     refused("too_many");
                     continue;
                 };
-                let (core, terms) = (core.clone(), terms.clone());
-                rt::spawn("connection", async move {
-                    let _place = place;
-                    arrive::serve(core, stream, peer, terms).await;
-                });
+                arrive::serve(core.clone(), stream, peer, terms.clone(), Some(place));
             }
             Err(_) if until.expired() => {}
             Err(error) => {
@@ -138,7 +134,8 @@ pub async fn accept_all(core: Rc<Core>, socket: TcpListener, terms: Arc<Terms>, 
         let last = core.wheel.watch(limits::DRAIN_ACCEPT_MS);
         match listener.accept(&last).await {
             Ok((stream, peer)) => {
-                rt::spawn("connection", arrive::serve(core.clone(), stream, peer, terms.clone()));
+                let place = places.at_listener(terms.index, usize::MAX);
+                arrive::serve(core.clone(), stream, peer, terms.clone(), place);
             }
             Err(_) => return,
         }

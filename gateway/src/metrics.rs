@@ -53,6 +53,11 @@ impl Metrics {
         );
         describe_counter!("portico_panics_total", "Tasks that panicked and were ended, by task.");
         describe_counter!("portico_connections_refused_total", "Connections closed at once, by reason.");
+        describe_counter!("portico_connections_shed_total", "Idle connections closed to make room for others.");
+        describe_counter!(
+            "portico_answers_given_up_total",
+            "Answers dropped because too much waited for clients that do not read."
+        );
         describe_gauge!("portico_connections", "Open connections, by core.");
         describe_gauge!("portico_calls_in_flight", "Calls handed to hosts and not yet answered, by core.");
         describe_gauge!("portico_hosts", "Isolate hosts that are up.");

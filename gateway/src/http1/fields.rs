@@ -1,10 +1,10 @@
 //! Where the header lines of one head are: positions in the receive buffer, never owned strings.
 //!
 //! One [`Fields`] belongs to a connection and is used again for every request on it, so reading a head allocates
-//! nothing. The headers this server itself looks at are found while the head is parsed, by length first and then by a
+//! nothing while its sender is busy; a connection that waits gives the room back. The headers this server itself looks at are found while the head is parsed, by length first and then by a
 //! case-insensitive compare; everything else is looked for only when somebody asks.
 
-use crate::limits::HEADER_COUNT_MAX;
+use crate::limits::{HEADER_COUNT_MAX, HEADER_COUNT_USUAL};
 use std::ops::Range;
 
 /// A piece of a head: offsets from the head's first byte.
@@ -108,8 +108,7 @@ const ABSENT: u8 = u8::MAX;
 /// The header lines of the head parsed last. Empty until then, and after a refusal of no meaning.
 #[derive(Debug, Clone)]
 pub struct Fields {
-    lines: [Field; HEADER_COUNT_MAX],
-    count: u8,
+    lines: Vec<Field>,
     /// For each known header, its first line.
     first: [u8; KNOWN],
     /// How many bytes of an unfinished head were already looked at, so that a head sent byte by byte is parsed again
@@ -119,22 +118,22 @@ pub struct Fields {
 
 impl Default for Fields {
     fn default() -> Self {
-        Self { lines: [Field::default(); HEADER_COUNT_MAX], count: 0, first: [ABSENT; KNOWN], scanned: 0 }
+        Self { lines: Vec::new(), first: [ABSENT; KNOWN], scanned: 0 }
     }
 }
 
 impl Fields {
     pub fn len(&self) -> usize {
-        self.count as usize
+        self.lines.len()
     }
 
     pub fn is_empty(&self) -> bool {
-        self.count == 0
+        self.lines.is_empty()
     }
 
     /// All lines in the order sent.
     pub fn lines(&self) -> &[Field] {
-        &self.lines[..self.count as usize]
+        &self.lines
     }
 
     /// Name (a token, so ASCII) and value of every line, in the order sent, from the buffer the head was parsed from.
@@ -158,22 +157,33 @@ impl Fields {
     }
 
     pub fn clear(&mut self) {
-        self.count = 0;
+        self.lines.clear();
         self.first = [ABSENT; KNOWN];
         self.scanned = 0;
     }
 
+    /// Gives back the room of lines that are not there.
+    pub fn shrink(&mut self) {
+        self.lines.shrink_to_fit();
+    }
+
     /// Adds a line. False when there is no room.
     pub(super) fn push(&mut self, field: Field) -> bool {
-        let Some(slot) = self.lines.get_mut(self.count as usize) else { return false };
-        *slot = field;
+        let count = self.lines.len();
+        if count == HEADER_COUNT_MAX {
+            return false;
+        }
+        if count == self.lines.capacity() {
+            self.lines.reserve(HEADER_COUNT_USUAL);
+        }
+        self.lines.push(field);
         if let Some(header) = field.known {
             let place = &mut self.first[header as usize];
             if *place == ABSENT {
-                *place = self.count;
+                // It is below `HEADER_COUNT_MAX`, which fits.
+                *place = count as u8;
             }
         }
-        self.count += 1;
         true
     }
 }

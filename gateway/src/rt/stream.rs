@@ -8,6 +8,7 @@ use std::os::fd::{AsRawFd, OwnedFd};
 use std::os::unix::net::UnixStream;
 use std::pin::pin;
 use std::sync::OnceLock;
+use std::time::Duration;
 
 use monoio::buf::{IoBuf, IoBufMut};
 use monoio::io::{
@@ -95,35 +96,30 @@ impl Stream {
         matches!(self, Self::Poll(_))
     }
 
-    /// Writes all of `buffer`.
-    pub async fn write(&mut self, buffer: Vec<u8>, deadline: &Deadline) -> (io::Result<()>, Vec<u8>) {
-        self.write_watched(buffer, deadline, |_| {}).await
-    }
-
-    /// Writes all of `buffer`, and tells `taken` how many bytes of it are gone whenever some more are.
-    pub async fn write_watched(
-        &mut self,
-        buffer: Vec<u8>,
-        deadline: &Deadline,
-        taken: impl Fn(usize),
-    ) -> (io::Result<()>, Vec<u8>) {
+    /// Writes some of `buffer`, from its byte `from` on, and says how many. Ends early for the deadline's hold, too.
+    pub async fn write(&mut self, buffer: Vec<u8>, from: usize, deadline: &Deadline) -> (io::Result<usize>, Vec<u8>) {
+        debug_assert!(buffer.len() > from, "a write needs bytes");
         match self {
-            Self::Ring(stream) => write_ring(stream, buffer, deadline, taken).await,
+            Self::Ring(stream) => {
+                let (written, slice) = stream.cancelable_write(buffer.slice(from..), deadline.handle()).await;
+                (written, slice.into_inner())
+            }
             Self::Poll(stream) => {
-                let written = async {
-                    let mut written = 0;
-                    while written < buffer.len() {
-                        match stream.write(&buffer[written..]).await? {
-                            0 => return Err(io::ErrorKind::WriteZero.into()),
-                            length => written += length,
-                        }
-                        taken(written);
-                    }
-                    stream.flush().await
+                let write = stream.write(&buffer[from..]);
+                let written = match select(pin!(write), pin!(deadline.interrupted())).await {
+                    Either::Left((written, _)) => written,
+                    Either::Right(_) => Err(io::ErrorKind::TimedOut.into()),
                 };
-                let written = before(deadline, written).await;
                 (written, buffer)
             }
+        }
+    }
+
+    /// Sees what was written off, where something keeps it back: TLS does.
+    pub async fn flush(&mut self, deadline: &Deadline) -> io::Result<()> {
+        match self {
+            Self::Ring(_) => Ok(()),
+            Self::Poll(stream) => before(deadline, stream.flush()).await,
         }
     }
 
@@ -134,6 +130,14 @@ impl Stream {
             Self::Ring(stream) => stream.shutdown().await,
             Self::Poll(stream) => before(deadline, stream.shutdown()).await,
         };
+    }
+
+    /// When it is closed, what the peer has not taken is thrown away and the peer is told so. Otherwise the kernel would keep it
+    /// for minutes, for a peer that may never take it.
+    pub fn forget_unread(&self) {
+        if let Some(Ok(socket)) = self.duplicate() {
+            let _ = rustix::net::sockopt::set_socket_linger(&socket, Some(Duration::ZERO));
+        }
     }
 
     /// The same connection by readiness, for TLS or HTTP/2. `ahead` was read from it and comes first.
@@ -166,29 +170,6 @@ async fn before<T>(deadline: &Deadline, operation: impl Future<Output = io::Resu
         Either::Left((result, _)) => result,
         Either::Right(_) => Err(io::ErrorKind::TimedOut.into()),
     }
-}
-
-async fn write_ring(
-    stream: &mut monoio::net::TcpStream,
-    mut buffer: Vec<u8>,
-    deadline: &Deadline,
-    taken: impl Fn(usize),
-) -> (io::Result<()>, Vec<u8>) {
-    let mut written = 0;
-    while written < buffer.len() {
-        let (result, slice) = stream.cancelable_write(buffer.slice(written..), deadline.handle()).await;
-        buffer = slice.into_inner();
-        match result {
-            Ok(0) => return (Err(io::ErrorKind::WriteZero.into()), buffer),
-            Ok(length) => {
-                written += length;
-                taken(written);
-            }
-            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-            Err(error) => return (Err(error), buffer),
-        }
-    }
-    (Ok(()), buffer)
 }
 
 /// The reading half of a stream to a host, or of a bell.

@@ -3,6 +3,8 @@
 //! A connection moves its deadline, later or sooner, by storing a number; nothing is armed or disarmed. The wheel looks
 //! at each connection when the deadline it had when last looked at comes, and at least once a turn, and either puts it on
 //! again or cancels whatever operation the connection is in. Times are exact to one turn.
+//!
+//! What lies in memory for peers that do not take it is added up here too, since it is bounded by ending their waits.
 
 use std::cell::{Cell, RefCell};
 use std::future::poll_fn;
@@ -18,10 +20,13 @@ pub struct Deadline {
     idle: Cell<bool>,
     /// When it became idle, or came.
     idle_since_ms: Cell<u64>,
-    /// When the buffer of the read in progress is taken back.
+    /// When the memory of the operation in progress is taken back.
     hold_ms: Cell<u64>,
     /// Whether it was.
     released: Cell<bool>,
+    /// Bytes that wait for a peer which does not take them, and since when.
+    unread: Cell<usize>,
+    unread_since_ms: Cell<u64>,
     canceller: RefCell<Option<Canceller>>,
     /// Who waits for it beside an operation that needs no cancelling.
     waiting: RefCell<Option<Waker>>,
@@ -44,13 +49,13 @@ impl Deadline {
         self.idle_since_ms.set(ms);
     }
 
-    /// A read begins that owns a buffer. It is cancelled, though nothing has expired, unless it ends before `until_ms`.
+    /// An operation begins that owns a buffer. It is cancelled, though nothing has expired, unless it ends before `until_ms`.
     pub fn hold(&self, until_ms: u64) {
         self.hold_ms.set(until_ms);
         self.released.set(false);
     }
 
-    /// The read has ended. Whether it was cancelled for its buffer.
+    /// The operation has ended. Whether it was cancelled for its buffer.
     pub fn let_go(&self) -> bool {
         self.hold_ms.set(u64::MAX);
         self.released.replace(false)
@@ -70,12 +75,9 @@ impl Deadline {
     pub fn expire(&self) {
         self.expired.set(true);
         self.cancel();
-        if let Some(waker) = self.waiting.borrow_mut().take() {
-            waker.wake();
-        }
     }
 
-    /// Cancels a read for its buffer.
+    /// Cancels an operation for its buffer.
     fn release(&self) {
         self.hold_ms.set(u64::MAX);
         self.released.set(true);
@@ -87,12 +89,24 @@ impl Deadline {
         if let Some(old) = canceller.take() {
             *canceller = Some(old.cancel());
         }
+        if let Some(waker) = self.waiting.borrow_mut().take() {
+            waker.wake();
+        }
     }
 
     /// Returns once expired. For operations that may be dropped half-way; one task at a time waits.
     pub async fn passed(&self) {
+        self.once(|| self.expired()).await;
+    }
+
+    /// The same, and when the memory of the operation is wanted back.
+    pub async fn interrupted(&self) {
+        self.once(|| self.expired() || self.released.get()).await;
+    }
+
+    async fn once(&self, it_is_time: impl Fn() -> bool) {
         poll_fn(|context| {
-            if self.expired() {
+            if it_is_time() {
                 return Poll::Ready(());
             }
             let mut waiting = self.waiting.borrow_mut();
@@ -116,12 +130,34 @@ pub struct Wheel {
     now_ms: Cell<u64>,
     ticks: RefCell<Vec<Vec<Weak<Deadline>>>>,
     done: Cell<u64>,
+    /// What waits for peers that do not take it, all connections together.
+    unread: Cell<usize>,
+}
+
+/// So much waits for a connection's peer, for as long as this lives.
+pub struct Unread<'w> {
+    wheel: &'w Wheel,
+    deadline: &'w Deadline,
+}
+
+impl Unread<'_> {
+    /// That many bytes wait now.
+    pub fn set(&self, bytes: usize) {
+        let before = self.deadline.unread.replace(bytes);
+        self.wheel.unread.set(self.wheel.unread.get() - before + bytes);
+    }
+}
+
+impl Drop for Unread<'_> {
+    fn drop(&mut self) {
+        self.set(0);
+    }
 }
 
 impl Wheel {
     pub fn new(now_ms: u64) -> Self {
         let ticks = RefCell::new((0..TICKS).map(|_| Vec::new()).collect());
-        Self { now_ms: Cell::new(now_ms), ticks, done: Cell::new(now_ms / TICK_MS) }
+        Self { now_ms: Cell::new(now_ms), ticks, done: Cell::new(now_ms / TICK_MS), unread: Cell::new(0) }
     }
 
     /// The clock as of the last turn, milliseconds.
@@ -138,6 +174,8 @@ impl Wheel {
             idle_since_ms: Cell::new(self.now_ms()),
             hold_ms: Cell::new(u64::MAX),
             released: Cell::new(false),
+            unread: Cell::new(0),
+            unread_since_ms: Cell::new(0),
             canceller: RefCell::new(Some(Canceller::new())),
             waiting: RefCell::default(),
         });
@@ -165,6 +203,37 @@ impl Wheel {
         let going: Vec<_> = self.ticks.borrow().iter().flatten().filter_map(Weak::upgrade).filter(goes).collect();
         going.iter().for_each(|deadline| deadline.expire());
         going.len()
+    }
+
+    /// The peer of a connection takes nothing of `bytes`.
+    pub fn unread<'w>(&'w self, deadline: &'w Deadline, bytes: usize) -> Unread<'w> {
+        deadline.unread_since_ms.set(self.now_ms());
+        let unread = Unread { wheel: self, deadline };
+        unread.set(bytes);
+        unread
+    }
+
+    /// Lets connections go, those first whose peers have left the most time go by, until no more than `bytes` wait; how many.
+    pub fn expire_unread(&self, bytes: usize) -> usize {
+        let mut left = self.unread.get();
+        if left <= bytes {
+            return 0;
+        }
+        let waits = |deadline: &Rc<Deadline>| deadline.unread.get() > 0;
+        let mut waiting: Vec<_> =
+            self.ticks.borrow().iter().flatten().filter_map(Weak::upgrade).filter(waits).collect();
+        waiting.sort_unstable_by_key(|deadline| deadline.unread_since_ms.get());
+        let mut gone = 0;
+        for deadline in waiting {
+            if left <= bytes {
+                break;
+            }
+            left -= deadline.unread.get();
+            // Some may be on their way already.
+            gone += usize::from(!deadline.expired());
+            deadline.expire();
+        }
+        gone
     }
 
     /// Turns the wheel to `now_ms`. To be called at least every tick or so.
@@ -255,6 +324,25 @@ mod tests {
         assert_eq!(wheel.expire_idle_for(1_000), 0, "it goes once");
         wheel.expire_idle();
         assert!(fresh.expired() && !busy.expired());
+    }
+
+    #[test]
+    fn what_is_not_read_goes_by_how_long_it_has_waited() {
+        let wheel = Wheel::new(0);
+        let [first, second, third] = [(); 3].map(|()| wheel.watch(75_000));
+        let _second = wheel.unread(&second, 60);
+        wheel.turn(1_000);
+        let first_waits = wheel.unread(&first, 50);
+        wheel.turn(2_000);
+        let third_waits = wheel.unread(&third, 70);
+        assert_eq!(wheel.expire_unread(180), 0);
+        third_waits.set(71);
+        assert_eq!(wheel.expire_unread(180), 1);
+        assert!(second.expired() && !first.expired() && !third.expired(), "the one that has waited longest");
+        assert_eq!(wheel.expire_unread(130), 0, "it is on its way");
+        drop(first_waits);
+        assert_eq!(wheel.expire_unread(71), 0);
+        assert!(!third.expired());
     }
 
     #[test]

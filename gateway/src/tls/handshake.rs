@@ -246,7 +246,8 @@ fn fault(error: &io::Error) -> End {
 /// Somebody speaks HTTP without TLS, most often a person with a wrong link; they are told.
 async fn explain(core: &Core, mut stream: Stream, deadline: &Deadline) -> End {
     let answer = connection::only_answer(core, &respond::tls_is_spoken_here());
-    let _ = stream.write(answer, deadline).await;
+    // A new socket takes so little at once.
+    let _ = stream.write(answer, 0, deadline).await;
     stream.shutdown(deadline).await;
     End::NotTls
 }
