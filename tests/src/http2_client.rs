@@ -11,6 +11,7 @@ use tokio::net::TcpStream;
 use tokio::runtime::Runtime;
 
 use crate::http::{Answer, Request};
+use crate::tls::TlsClient;
 
 /// One connection.
 #[derive(Debug)]
@@ -26,6 +27,21 @@ impl Http2Client {
         let requests = runtime.block_on(async {
             let stream = TcpStream::connect(address).await.expect("the server takes a connection");
             stream.set_nodelay(true).expect("an option of our own socket");
+            begin(stream).await.expect("the server speaks HTTP/2")
+        });
+        Self { runtime, requests }
+    }
+
+    /// Inside TLS, as both sides chose by ALPN. `client` must not look at the names of certificates too closely.
+    pub fn open_with_tls(address: SocketAddr, client: &TlsClient) -> Self {
+        let runtime = Self::runtime();
+        let config = client.clone().offering(&["h2"]).config();
+        let requests = runtime.block_on(async {
+            let stream = TcpStream::connect(address).await.expect("the server takes a connection");
+            stream.set_nodelay(true).expect("an option of our own socket");
+            let name = "localhost".try_into().expect("a server name");
+            let stream = tokio_rustls::TlsConnector::from(config).connect(name, stream).await.expect("a handshake");
+            assert_eq!(stream.get_ref().1.alpn_protocol(), Some(&b"h2"[..]), "the server speaks HTTP/2");
             begin(stream).await.expect("the server speaks HTTP/2")
         });
         Self { runtime, requests }

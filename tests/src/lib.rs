@@ -11,6 +11,7 @@
 
 pub mod admin;
 pub mod backend;
+pub mod balancer;
 pub mod command;
 pub mod ferretdb;
 pub mod front;
@@ -36,6 +37,7 @@ use std::time::{Duration, Instant};
 
 pub use admin::{Admin, App, Deployed};
 pub use backend::{Backend, Endpoint};
+pub use balancer::{Balancer, Version};
 pub use command::{Command, Ran};
 pub use ferretdb::FerretDb;
 pub use http::{Answer, Connection, Request};
