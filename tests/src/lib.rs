@@ -30,6 +30,7 @@ pub mod redis_server;
 pub mod registry;
 pub mod server;
 pub mod signing;
+pub mod slow;
 pub mod tls;
 pub mod tokens;
 
@@ -52,6 +53,7 @@ pub use pebble::Pebble;
 pub use redis_server::{Fault, FaultProxy, RedisServer};
 pub use registry::Registry;
 pub use server::{Server, Setup};
+pub use slow::{Closed, Manner, Slow, SlowClients};
 pub use tls::{Authority, TlsClient};
 
 /// Waits until `ready` gives something, looking every few milliseconds, and panics with `what` when it did not in time.

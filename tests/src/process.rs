@@ -76,6 +76,12 @@ pub fn sockets(pid: u32) -> BTreeSet<u64> {
     open.flatten().filter_map(|entry| inode(fs::read_link(entry.path()).ok()?)).collect()
 }
 
+/// Memory of a process that is nobody else's and no file's, bytes.
+pub fn own_memory(pid: u32) -> u64 {
+    let kib = status_field(pid, "RssAnon");
+    kib.and_then(|kib| kib.split_whitespace().next()?.parse::<u64>().ok()).unwrap_or(0) * 1024
+}
+
 /// A field of `/proc/<pid>/status`, such as `Seccomp`.
 pub fn status_field(pid: u32, name: &str) -> Option<String> {
     let status = fs::read_to_string(format!("/proc/{pid}/status")).ok()?;
