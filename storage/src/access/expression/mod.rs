@@ -20,8 +20,8 @@ mod tree;
 
 use std::fmt;
 
+use bson::Bson;
 use bson::raw::{RawArrayBuf, RawBson, RawBsonRef};
-use bson::{Bson, rawdoc};
 use serde_json::Value as Json;
 
 use crate::value::path::index_of;
@@ -151,15 +151,14 @@ pub fn descend(value: RawBsonRef<'_>, path: &[String]) -> Option<RawBson> {
 
 /// JSON as a value, Extended JSON in it understood. None for what BSON cannot hold (a name with a zero character).
 pub fn value_of(json: &Json) -> Option<RawBson> {
-    let value: Bson = serde_json::from_value(json.clone()).ok()?;
-    RawBson::try_from(value).ok()
+    // Not by way of serde, to which `1e5` is a document where serde_json keeps numbers as they are written.
+    RawBson::try_from(Bson::try_from(json.clone()).ok()?).ok()
 }
 
 /// A value as relaxed Extended JSON.
 pub fn json_of(value: RawBsonRef<'_>) -> Json {
-    let whole = rawdoc! { "v": RawBson::from(value) };
-    let mut json = serde_json::to_value(&whole).unwrap_or(Json::Null);
-    json.get_mut("v").map_or(Json::Null, Json::take)
+    // Nor here by way of serde: a number that JSON has no form for would be nothing at all.
+    Bson::try_from(value).map_or(Json::Null, Bson::into_relaxed_extjson)
 }
 
 impl fmt::Display for Expansion {

@@ -275,3 +275,19 @@ fn what_is_of_the_wrong_kind_only_when_it_is_looked_at_is_false_and_says_why() {
         assert_eq!(held(&expression), Step::Fails(reason.to_owned()), "{expression}");
     }
 }
+
+#[test]
+fn a_value_is_the_same_as_json_and_back() {
+    for (text, value) in [
+        ("1e5", RawBson::Double(1e5)),
+        ("-20", RawBson::Int32(-20)),
+        ("2147483648", RawBson::Int64(2_147_483_648)),
+        (r#"{"$numberDouble":"NaN"}"#, RawBson::Double(f64::NAN)),
+        (r#"{"$binary":{"base64":"","subType":"00"}}"#, RawBson::Binary(bson::Binary::from_base64("", None).unwrap())),
+    ] {
+        let read = value_of(&serde_json::from_str(text).unwrap()).unwrap();
+        assert_eq!(format!("{read:?}"), format!("{value:?}"), "{text}");
+        let again = value_of(&json_of(value.as_raw_bson_ref())).unwrap();
+        assert_eq!(format!("{again:?}"), format!("{value:?}"), "{text}");
+    }
+}
