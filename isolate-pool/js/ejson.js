@@ -181,7 +181,7 @@
       const reader = ObjectHasOwn(readers, keys[0]) ? readers[keys[0]] : undefined;
       if (reader !== undefined && (keys.length === 1 || keys[1] === reader.beside)) {
         const name = keys[0];
-        return typed && name in exact ? exact[name](value[name]) : reader.read(value[name], value);
+        return typed && name in exact ? exact[name](value[name]) : reader.read(value[name], value, typed);
       }
     }
     for (let index = 0; index < keys.length; index++) {
@@ -262,7 +262,7 @@
     $timestamp: { read: (value) => new Timestamp(value ?? {}) },
     $regularExpression: { read: regexOf },
     $symbol: { read: (value) => new BSONSymbol(textOf("$symbol", value)) },
-    $code: { beside: "$scope", read: (value, whole) => new Code(textOf("$code", value), unwrap(whole.$scope)) },
+    $code: { beside: "$scope", read: (value, whole, typed) => new Code(textOf("$code", value), unwrap(whole.$scope, typed)) },
     $dbPointer: { read: (value) => new DBRef(textOf("$dbPointer", value?.$ref), unwrap(value?.$id)) },
     $minKey: { read: () => new MinKey() },
     $maxKey: { read: () => new MaxKey() },
