@@ -45,6 +45,7 @@ pub mod runner;
 mod sessions;
 mod settings;
 mod signature;
+pub mod strangers;
 mod trial;
 mod unified;
 pub mod users;

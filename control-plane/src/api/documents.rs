@@ -90,7 +90,8 @@ async fn export(within: InApp, Service(store): Service, params: Params) -> Resul
     Ok(lines(&format!("{database}.{name}.jsonl"), Body::from_stream(batches)))
 }
 
-fn write_line(out: &mut Vec<u8>, document: &RawDocumentBuf, relaxed: bool) -> Result<(), StoreError> {
+/// A document and a line end behind it.
+pub fn write_line(out: &mut Vec<u8>, document: &RawDocumentBuf, relaxed: bool) -> Result<(), StoreError> {
     let damaged = |error: &dyn std::fmt::Display| StoreError::store(format!("a stored document is damaged: {error}"));
     let document = Bson::Document(Document::try_from(document).map_err(|error| damaged(&error))?);
     let json = if relaxed { document.into_relaxed_extjson() } else { document.into_canonical_extjson() };
@@ -155,7 +156,8 @@ async fn import(
     Ok(ok(&json!({ "stored": stored, "refused": refused.len(), "errors": errors })))
 }
 
-fn document(line: &[u8]) -> Result<RawDocumentBuf, String> {
+/// The document that a line of Extended JSON is, canonical or relaxed, or what is wrong with it.
+pub fn document(line: &[u8]) -> Result<RawDocumentBuf, String> {
     let json: Json = serde_json::from_slice(line).map_err(|error| format!("not JSON: {error}"))?;
     match Bson::try_from(json).map_err(|error| format!("not Extended JSON: {error}"))? {
         Bson::Document(document) => RawDocumentBuf::try_from(&document).map_err(|error| error.to_string()),

@@ -13,7 +13,7 @@ mod backups;
 mod client;
 mod debug;
 mod dependencies;
-mod documents;
+pub(crate) mod documents;
 mod drafts;
 mod endpoints;
 mod error;

@@ -7,7 +7,7 @@
 //!
 //! Not here: what the rules mean (`storage::access`) and what a filter means (`storage`).
 
-mod command;
+pub(crate) mod command;
 mod counts;
 mod restrict;
 mod sessions;

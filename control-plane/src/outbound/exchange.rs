@@ -114,6 +114,10 @@ impl Request {
             digest,
         })
     }
+
+    pub fn url(&self) -> &Url {
+        &self.url
+    }
 }
 
 /// Headers about the connection are the client's own business, and the host is what the URL says: a request that names
@@ -297,7 +301,7 @@ async fn send(way: &Way<'_>, request: &Request) -> Result<reqwest::Response, Ref
 }
 
 /// What can be judged before a connection is made.
-pub(super) fn check(guard: &Guard, url: &Url) -> Result<(), Refusal> {
+pub fn check(guard: &Guard, url: &Url) -> Result<(), Refusal> {
     if !matches!(url.scheme(), "http" | "https") {
         let scheme = url.scheme();
         return Err(refused(

@@ -12,8 +12,8 @@
 mod body;
 mod digest;
 pub mod document;
-mod exchange;
-mod fields;
+pub(crate) mod exchange;
+pub(crate) mod fields;
 mod guard;
 mod lookup;
 mod names;

@@ -19,9 +19,9 @@ mod login;
 mod passwords;
 mod people;
 pub(crate) mod providers;
-mod sessions;
-mod signers;
-mod tokens;
+pub(crate) mod sessions;
+pub(crate) mod signers;
+pub(crate) mod tokens;
 
 use std::fmt;
 use std::sync::Arc;

@@ -79,7 +79,7 @@ fn check_times(claims: &Map<String, Json>, now: i64) -> Result<(), String> {
     };
     let expires = time("exp")?.ok_or_else(|| "the claim 'exp' is missing".to_owned())?;
     if expires <= now {
-        return Err(format!("it expired {} s ago", now - expires));
+        return Err(format!("it expired {} s ago", now.saturating_sub(expires)));
     }
     for (name, what) in [("nbf", "is not valid yet"), ("iat", "was issued in the future")] {
         if time(name)?.is_some_and(|time| time > now + CLOCK_SKEW_SECONDS) {

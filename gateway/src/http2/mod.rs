@@ -15,11 +15,12 @@
 //!
 //! Not here: what a request is answered with (`dispatch`), TLS, server push.
 
-mod budget;
-mod head;
+// What needs no connection is open to whoever tries it with bytes that nobody sends (`tests/fuzz`).
+pub mod budget;
+pub mod head;
 mod send;
 mod stream;
-mod walker;
+pub mod walker;
 mod wire;
 
 use std::cell::{Cell, RefCell};
