@@ -186,7 +186,10 @@ fn told_in_time(closed: &[Closed], manner: Manner, due: Duration) {
     let status = if matches!(manner, Manner::Head | Manner::Body) { 408 } else { 0 };
     assert!(of.iter().all(|closed| closed.status == status), "{manner:?} are told {status}");
     let second = Duration::from_secs(1);
-    assert!(first + second >= due && last <= due + second, "{manner:?}: {first:?} to {last:?}, due {due:?}");
+    // What a reader has not taken is offered to the kernel once more when its room is given back, which is within one and a
+    // half seconds; the kernel may take some of it, and the time begins anew.
+    let anew = if manner == Manner::Reading { Duration::from_millis(1_500) } else { Duration::ZERO };
+    assert!(first + second >= due && last <= due + anew + second, "{manner:?}: {first:?} to {last:?}, due {due:?}");
 }
 
 /// Connections the server says it has, that of the question included.
