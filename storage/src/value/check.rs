@@ -113,7 +113,9 @@ fn walk(document: &RawDocument, depth: usize) -> Result<(), StoreError> {
                 let inner = RawDocument::from_bytes(array.as_bytes()).map_err(|error| malformed(&error))?;
                 walk(inner, depth + 1)?;
             }
-            RawBsonRef::JavaScriptCodeWithScope(code) => walk(code.scope, depth + 1)?,
+            // In Extended JSON code is an object and its scope another: what may be kept must not be deeper there than what
+            // can be read again.
+            RawBsonRef::JavaScriptCodeWithScope(code) => walk(code.scope, depth + 2)?,
             _ => {}
         }
     }
