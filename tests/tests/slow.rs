@@ -84,7 +84,8 @@ fn an_answer_that_is_not_read_is_given_up_and_all_of_them_together_are_bounded()
         let metrics = server.get("/metrics").text();
         let given_up = metrics.lines().find_map(|line| line.strip_prefix("portico_answers_given_up_total "));
         assert!(given_up.is_some_and(|count| count != "0"), "{metrics}");
-        assert!(more < 384, "{more} MiB");
+        // Beside what has waited long enough to be counted there is what has come since, of 1,800 MiB that were asked for.
+        assert!(more < 768, "{more} MiB");
         slow.stop();
     }
 }
