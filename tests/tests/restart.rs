@@ -425,9 +425,9 @@ fn a_signal_restarts_too() {
 }
 
 #[test]
-fn the_new_process_has_the_connections_it_was_given_and_no_others() {
+fn the_new_process_has_the_connections_it_was_given_and_counts_them() {
     for driver in ["io_uring", "epoll"] {
-        let mut server = setup(driver).start();
+        let mut server = setup(driver).set("PORTICO_CONNECTIONS_PER_ADDRESS_MAX", "9").start();
         if server.driver() != driver {
             eprintln!("{driver} is not to be had here");
             continue;
@@ -461,7 +461,18 @@ fn the_new_process_has_the_connections_it_was_given_and_no_others() {
             let answer = connection.receive("GET").expect("the old process answers");
             assert_eq!(answer.status, 503, "by whom, it says itself: {answer}");
         }
-        drop((half, idle));
+        // Those that went along have places, so five more are let in and no sixth.
+        drop(half);
+        let more: Vec<Connection> = (0..5)
+            .map(|_| {
+                let mut connection = server.connect();
+                assert_eq!(connection.call(&health).expect("a place is free").status, 200);
+                connection
+            })
+            .collect();
+        assert!(server.connect().call(&health).is_err(), "over {driver}: one address has more than its places");
+        drop((idle, more));
+        wait_for("places that are left can be taken", Duration::from_secs(10), || server.connect().call(&health).ok());
         wait_for("the old process ends", Duration::from_secs(20), || (!process::is_alive(before)).then_some(()));
         server.stop();
     }
@@ -477,6 +488,27 @@ fn listening(address: SocketAddr) -> Vec<u64> {
         if listens { fields.get(9)?.parse().ok() } else { None }
     };
     table.lines().filter_map(of).collect()
+}
+
+#[test]
+fn a_client_whose_balancer_has_not_introduced_it_yet_is_waited_for() {
+    let toml = "trusted_proxies = [\"127.0.0.1\"]\n[[listener]]\naddress = \"127.0.0.1:0\"\n\
+                [[listener]]\naddress = \"127.0.0.1:0\"\nproxy_protocol = true\n";
+    let mut server = Setup::default().config(toml).start();
+    let balanced = server.addresses[1];
+    let mut client = Connection::open(balanced);
+    // One core accepts them in their order, so the first is there when the second is answered.
+    let mut second = Connection::open(balanced);
+    let introduction = b"PROXY TCP4 203.0.113.9 127.0.0.1 4660 80\r\n";
+    let request = Request::get("/health").header("Connection", "close").bytes();
+    second.send(&[&introduction[..], &request].concat()).expect("the server reads");
+    assert_eq!(second.receive("GET").expect("an answer").status, 200);
+    server.signal(Signal::TERM);
+    wait_for("nothing more is accepted", Duration::from_secs(5), || TcpStream::connect(balanced).err());
+    client.send(&[&introduction[..], &request].concat()).expect("the server reads");
+    let answer = client.receive("GET").expect("it was told that it is connected, so it is answered");
+    assert_eq!(answer.header("connection"), Some("close"), "{answer}");
+    assert!(server.wait(Duration::from_secs(20)).success());
 }
 
 #[test]
