@@ -4,6 +4,11 @@
 //! In: ids of apps that were published, or deleted, here. Out: the same ids to whoever follows, after the change is in the
 //! catalog; and, at the follower, [`ControlPlane::refresh`].
 //!
+//! Why this beside `fleet`, where nodes follow one another: an embedded store is one process's at a time, so it has no ledger
+//! and nobody polls it. The two processes of a restart have a line between them anyway, which loses nothing and ends with
+//! the restart. Where the catalog is shared, its ledger says what changed, to this follower as to every other, and an id is
+//! no more than a hint to look at once.
+//!
 //! Not here: how ids travel (the gateway).
 
 use std::fmt;
@@ -45,6 +50,9 @@ impl ControlPlane {
 
     /// Another process changed an app: what is served follows. `Err` says why it does not; what was served before stays.
     pub async fn refresh(&self, app: AppId) -> Result<(), String> {
+        if self.fleet.is_shared() {
+            return self.look().await.map_err(|error| error.to_string());
+        }
         self.changed(app).await.map_err(|error| error.to_string())
     }
 }

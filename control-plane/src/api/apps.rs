@@ -173,9 +173,11 @@ async fn delete(State(control): State<Arc<ControlPlane>>, within: InApp) -> Resu
     let _alone = control.fleet.alone(app.id).await?;
     control.withdraw(app.id);
     control.catalog.delete_app(app.id).await?;
-    control.follower.tell(app.id);
     control.sources.drop_app(app.id).await?;
-    control.changed(app.id).await.map_err(PublishError::from)?;
+    let changed = control.changed(app.id).await;
+    // Now that it has a number, where there is a ledger.
+    control.follower.tell(app.id);
+    changed.map_err(PublishError::from)?;
     Ok(no_content())
 }
 

@@ -75,7 +75,7 @@ impl ControlPlane {
     }
 
     /// Looks once. `Err` when the catalog could not be read.
-    pub(super) async fn look(&self) -> Result<(), StoreError> {
+    pub(crate) async fn look(&self) -> Result<(), StoreError> {
         let fleet = &self.fleet;
         let mut position = fleet.position.lock().await;
         let ledger = bounded(fleet.catalog.ledger_after(position.revision)).await?;

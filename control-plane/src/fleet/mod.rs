@@ -12,7 +12,7 @@
 //! know that user as they were for `KNOWN_USER_LIFE`. When the store cannot be read, what is known goes on being served,
 //! and `/health` says how old it is.
 //!
-//! Not here: what is served from records (`active`).
+//! Not here: what is served from records (`active`); what the two processes of a restart tell each other (`follow`).
 
 mod changing;
 mod follow;
@@ -145,6 +145,11 @@ impl Fleet {
             version: AtomicI64::new(0),
             started: AtomicBool::new(false),
         })
+    }
+
+    /// Whether other nodes may use the same catalog.
+    pub fn is_shared(&self) -> bool {
+        self.settings.shared
     }
 
     /// Notes what an app is served from, and says what is new about it.

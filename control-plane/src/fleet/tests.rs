@@ -62,6 +62,19 @@ async fn put_back(store: &dyn Store, records: Vec<(Namespace, Vec<RawDocumentBuf
 }
 
 #[tokio::test]
+async fn what_the_process_before_tells_is_looked_up_in_the_ledger_and_not_counted_again() {
+    let (nodes, path, client_app_id) = served().await;
+    let app = path.rsplit('/').next().and_then(|id| id.parse().ok()).expect("an app's path ends with its id");
+    set_calls(&nodes[0], &path, 7).await;
+    let catalog = &nodes[1].control.fleet.catalog;
+    let before = catalog.ledger().await.unwrap().version;
+    assert_ne!(calls(&nodes[1], &client_app_id), 7);
+    nodes[1].control.refresh(app).await.unwrap();
+    assert_eq!(calls(&nodes[1], &client_app_id), 7);
+    assert_eq!(catalog.ledger().await.unwrap().version, before);
+}
+
+#[tokio::test]
 async fn a_catalog_that_was_set_back_is_served_as_it_is() {
     let ([one, other], app, client_app_id) = served().await;
     set_calls(&one, &app, 11).await;
