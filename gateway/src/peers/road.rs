@@ -19,7 +19,7 @@ use hyper::body::Incoming;
 use metrics::gauge;
 use tokio::sync::{Mutex, Notify};
 
-use super::line::{Dialer, Sender};
+use super::line::{Connection, Dialer, Sender};
 use crate::config::peers::NodeUrl;
 use crate::limits::{PEER_ASK, PEER_ASK_DOWN, PEER_ASK_UP, PEER_LINES, PEER_LINES_MAX, PEER_STREAMS_MAX};
 
@@ -97,7 +97,7 @@ pub struct Road {
 #[derive(Default)]
 struct Line {
     busy: AtomicUsize,
-    made: Mutex<Option<(u64, Sender)>>,
+    made: Mutex<Option<(u64, Connection)>>,
 }
 
 impl Line {
@@ -281,17 +281,18 @@ impl Road {
     async fn sender(&self, line: &Line, asking: bool) -> Result<(u64, Sender), String> {
         let mut made = line.made.lock().await;
         let sound = self.sound.load(Ordering::Relaxed);
-        if let Some((number, sender)) = made.as_ref().filter(|(number, sender)| *number >= sound && !sender.is_closed())
-        {
-            return Ok((*number, sender.clone()));
+        let usable = |(number, connection): &&(u64, Connection)| *number >= sound && !connection.is_over();
+        if let Some((number, connection)) = made.as_ref().filter(usable) {
+            return Ok((*number, connection.sender.clone()));
         }
         if !asking && self.standing() == Standing::Down {
             return Err(self.trouble());
         }
         match self.dialer.dial().await {
-            Ok(sender) => {
+            Ok(connection) => {
                 let number = self.dialed.fetch_add(1, Ordering::Relaxed);
-                *made = Some((number, sender.clone()));
+                let sender = connection.sender.clone();
+                *made = Some((number, connection));
                 Ok((number, sender))
             }
             Err(why) => {
