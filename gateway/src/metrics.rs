@@ -58,6 +58,8 @@ impl Metrics {
             "portico_answers_given_up_total",
             "Answers dropped because too much waited for clients that do not read."
         );
+        describe_counter!("portico_http1_refused_total", "HTTP/1.1 requests that could not be read, by reason.");
+        describe_counter!("portico_restarts_total", "Restarts in which another process took over.");
         describe_gauge!("portico_connections", "Open connections, by core.");
         describe_gauge!("portico_calls_in_flight", "Calls handed to hosts and not yet answered, by core.");
         describe_gauge!("portico_hosts", "Isolate hosts that are up.");
@@ -202,6 +204,33 @@ mod tests {
                 into.push_str(&fs::read_to_string(&path).expect("a source"));
             }
         }
+    }
+
+    /// The names that stand in the calls of these macros, wherever they are.
+    fn named_by<'a>(text: &'a str, macros: &[&str]) -> BTreeSet<&'a str> {
+        let named = |call: &'a str| call.trim_start().strip_prefix('"')?.split('"').next();
+        let calls = macros.iter().flat_map(|name| text.split(name).skip(1));
+        calls.filter_map(named).filter(|name| name.starts_with("portico_")).collect()
+    }
+
+    #[test]
+    fn every_figure_is_described() {
+        let top = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
+        let mut text = String::new();
+        for room in ["gateway/src", "control-plane/src", "control-plane/bundler/src", "storage/src", "isolate-pool/src"]
+        {
+            sources(&top.join(room), &mut text);
+        }
+        // `describe_counter!(` ends like `counter!(`, and is taken out first.
+        let described = named_by(&text, &["describe_counter!(", "describe_gauge!(", "describe_histogram!("]);
+        let plain =
+            text.replace("describe_counter!(", "").replace("describe_gauge!(", "").replace("describe_histogram!(", "");
+        let counted = named_by(&plain, &["counter!(", "gauge!(", "histogram!("]);
+        assert!(counted.len() > 50, "{counted:?}");
+        let silent: Vec<_> = counted.difference(&described).collect();
+        assert!(silent.is_empty(), "nothing says what these are: {silent:?}");
+        let idle: Vec<_> = described.difference(&counted).collect();
+        assert!(idle.is_empty(), "these are described and never counted: {idle:?}");
     }
 
     #[test]

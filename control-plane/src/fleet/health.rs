@@ -4,7 +4,18 @@ use std::sync::atomic::Ordering;
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
+use metrics::{describe_counter, describe_gauge};
+
 use super::Fleet;
+
+/// What the figures of this room mean.
+pub(super) fn describe() {
+    describe_gauge!("portico_config_age_seconds", "Whatever other nodes changed longer ago than this is served here.");
+    describe_gauge!("portico_catalog_version", "The last change of any app that is known here.");
+    describe_gauge!("portico_store_up", "1 while a shared store can be read, 0 while it cannot.");
+    describe_counter!("portico_fleet_looks_total", "Looks for what other nodes changed, by reason and outcome.");
+    describe_counter!("portico_shelf_reads_total", "Reads of what nodes keep for each other in Redis, by outcome.");
+}
 
 /// How this node stands to its catalog.
 #[derive(Debug, Clone, PartialEq, Eq)]

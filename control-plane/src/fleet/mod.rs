@@ -130,6 +130,7 @@ pub(crate) enum News {
 
 impl Fleet {
     pub fn new(catalog: Catalog, vault: Arc<Vault>, settings: FleetSettings) -> Arc<Self> {
+        health::describe();
         let shelf = settings.redis.clone().filter(|_| settings.shared).map(|redis| Arc::new(RedisShelf(redis)) as _);
         Arc::new(Self {
             tell: Tell::new(catalog.clone(), settings.shared, settings.redis.clone()),

@@ -126,6 +126,8 @@ impl Redis {
             started: Instant::now(),
             answered: AtomicU64::new(0),
         });
+        metrics::describe_gauge!("portico_redis_up", "1 while Redis answers, 0 while it does not.");
+        metrics::describe_counter!("portico_redis_commands_total", "Commands that were sent to Redis, by outcome.");
         metrics::gauge!("portico_redis_up").set(0.0);
         runtime.spawn(keep_connected(Arc::downgrade(&shared)));
         Ok(Self(shared))
