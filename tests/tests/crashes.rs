@@ -3,6 +3,7 @@
 //! - the server is killed again and again after it has acknowledged writes: they are there when it comes back.
 
 use std::collections::HashSet;
+use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use portico_tests::{Backend, Load, Request, Setup, process, quantile, wait_for};
@@ -11,45 +12,61 @@ use serde_json::Value as Json;
 
 #[test]
 fn killing_an_isolate_host_costs_its_calls_in_flight_and_nothing_else() {
-    // Enough that hit hosts which had calls. The busiest one may be one that is just starting, or have all its answers out.
-    const HITS: usize = 3;
-    const KILLS: usize = 20;
+    const KILLS: usize = 5;
     const RECOVERY: Duration = Duration::from_millis(250);
     let server = Setup::default().start();
     let source = "exports = ({ query }) => ({ twice: Number(query.n) * 2 });";
     let app = server.admin().serve("doubler", &Backend::new().on("GET", "/double", source));
     let target = app.target("/double");
+    // When each connection sent its last request: it asks for the next one when that is answered.
+    let asked = Arc::new(Mutex::new(vec![Instant::now(); 64]));
+    let note = asked.clone();
     let load = Load::start(server.address, 64, move |connection, number| {
+        note.lock().unwrap()[connection] = Instant::now();
         Some(Request::get(&format!("{target}?n={}", connection * 1_000_000 + number)))
     });
+    let calls_wait = || asked.lock().unwrap().iter().any(|since| since.elapsed() >= Duration::from_millis(500));
     load.wait_for_more(200);
     let whole = server.isolate_hosts().len();
     let mut killed = Vec::new();
-    // The server says how many calls of a host that died it answered with an error, and moved elsewhere.
-    let calls_hit = || -> Vec<u64> {
-        let entries = server.log_entries();
-        let calls = |entry: &Json| Some(entry["fields"]["lost"].as_u64()? + entry["fields"]["moved"].as_u64()?);
-        entries.iter().filter_map(calls).collect()
-    };
-    while calls_hit().len() < HITS && killed.len() < KILLS {
-        // The one that works is the one whose clock moves.
-        let before: Vec<_> = server.isolate_hosts().into_iter().map(|pid| (pid, process::cpu_time(pid))).collect();
-        let busy = wait_for("a host works", Duration::from_secs(20), || {
-            let worked = |(pid, time): &(u32, Duration)| process::cpu_time(*pid).saturating_sub(*time);
-            before.iter().max_by_key(|host| worked(host)).filter(|host| worked(host) >= Duration::from_millis(50))
+    for _ in 0..KILLS {
+        // The one that works is the one whose clock moves, unless it is only starting; and one that works may have all its
+        // answers out at this instant. So it is stopped, and killed when calls wait for it longer than for any that answers.
+        let busy = wait_for("a host has calls", Duration::from_secs(60), || {
+            let before: Vec<_> = server.isolate_hosts().into_iter().map(|pid| (pid, process::cpu_time(pid))).collect();
+            let (busy, _) = wait_for("a host works", Duration::from_secs(20), || {
+                let worked = |(pid, time): &(u32, Duration)| process::cpu_time(*pid).saturating_sub(*time);
+                before
+                    .iter()
+                    .max_by_key(|host| worked(host))
+                    .filter(|host| worked(host) >= Duration::from_millis(50))
+                    .copied()
+            });
+            process::kill(busy, Signal::STOP);
+            let since = Instant::now();
+            while !calls_wait() {
+                if since.elapsed() > Duration::from_secs(2) {
+                    process::kill(busy, Signal::CONT);
+                    return None;
+                }
+                std::thread::sleep(Duration::from_millis(10));
+            }
+            Some(busy)
         });
-        process::kill(busy.0, Signal::KILL);
+        process::kill(busy, Signal::KILL);
         killed.push(Instant::now());
         load.wait_for_more(200);
         wait_for("a new host stands by", Duration::from_secs(20), || {
             let hosts = server.isolate_hosts();
-            (hosts.len() >= whole && !hosts.contains(&busy.0)).then_some(())
+            (hosts.len() >= whole && !hosts.contains(&busy)).then_some(())
         });
     }
     let samples = load.stop();
     assert!(process::is_alive(server.pid), "the server outlives its hosts");
-    let hit = calls_hit();
-    assert!(hit.len() >= HITS && hit.iter().all(|calls| *calls > 0), "calls in the hosts that were killed: {hit:?}");
+    // The server says how many calls of a host that died it answered with an error, and moved elsewhere.
+    let calls = |entry: &Json| Some(entry["fields"]["lost"].as_u64()? + entry["fields"]["moved"].as_u64()?);
+    let hit: Vec<u64> = server.log_entries().iter().filter_map(calls).collect();
+    assert!(hit.len() == KILLS && hit.iter().all(|calls| *calls > 0), "calls in the hosts that were killed: {hit:?}");
 
     let mut numbers = [0; 64];
     let mut failed = 0;
