@@ -465,6 +465,10 @@ fn what_goes_away_is_done_without_and_used_again_when_it_is_back() {
     // The store: apps go on.
     ferretdb.crash();
     all_go_on("the store was killed");
+    wait_for("it is known that the store is gone", Duration::from_secs(20), || {
+        [&us, &eu, &eu2].iter().all(|node| node.get("/health").json()["store"] == "down").then_some(())
+    });
+    all_go_on("the store is gone");
     ferretdb.restart();
     wait_for("all nodes read the store again", Duration::from_secs(30), || {
         let well = |node: &&Server| node.get("/health").json()["store"] == "ok";
