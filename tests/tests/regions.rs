@@ -60,8 +60,14 @@ fn start_like(setup: &Setup, keys: &Path) -> Server {
 }
 
 impl World {
+    /// Where every node has found the others.
     fn start() -> Self {
-        Self::start_with(|us| us)
+        let world = Self::start_with(|us| us);
+        let known = [(&world.eu, 0), (&world.eu2, 0), (&world.us, 0), (&world.us, 1)];
+        wait_for("the regions know of one another", Duration::from_secs(10), || {
+            known.iter().all(|(server, node)| state(server, *node) == "up").then_some(())
+        });
+        world
     }
 
     /// `adapt`: what the American node is told beside.
