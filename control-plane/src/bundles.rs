@@ -2,25 +2,28 @@
 //!
 //! In: a bundle id that was announced when its app was published. Out: the encoded bundle, made from the deployment, its
 //! code cache and the app's values and secrets as they are now, by this node or, where nodes share a Redis, by another
-//! one. A few are kept ready; the id of a replaced bundle can be
+//! one. While a shared store is away, it is made from what this node kept on its disk. A few are kept ready; the id of a replaced bundle can be
 //! asked for until every call that was admitted with it must have ended.
 //!
 //! Not here: when a bundle is replaced (`active`).
 
 use std::collections::HashMap;
+use std::fmt;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Instant;
 
 use futures_util::future::BoxFuture;
 use serde_json::{Map, Value as Json, json};
+use tokio::runtime::Handle;
 
 use isolate_pool::{Bundle, BundleFunction};
 use storage::Catalog;
-use storage::catalog::Deployment;
+use storage::catalog::{Deployment, ServedRecords, StoredSecret};
 use storage::model::{App, AppConfig, AppId, BundleId, DeploymentId, RunAs, SecretText, script_function};
 
 use crate::active::open_secrets;
-use crate::fleet::shelf::{self, MadeOf, Shelves};
+use crate::fleet::Fleet;
+use crate::fleet::shelf::{self, MadeOf};
 use crate::limits::{BUNDLE_CACHE_BYTES_MAX, OLD_BUNDLE_LIFE};
 use crate::vault::Vault;
 use crate::{dependencies, payload};
@@ -30,7 +33,9 @@ use crate::{dependencies, payload};
 pub struct Bundles {
     catalog: Catalog,
     vault: Arc<Vault>,
-    shelves: Shelves,
+    fleet: Arc<Fleet>,
+    /// Reads files: hosts ask from cores, which must not wait for a disk.
+    side: Handle,
     known: Arc<Mutex<Known>>,
 }
 
@@ -43,6 +48,14 @@ struct Known {
     uses: u64,
     /// Bundles made for one call each.
     lent: HashMap<BundleId, (AppId, Arc<[u8]>)>,
+}
+
+/// What a bundle is made from.
+struct Material {
+    app: App,
+    deployment: Deployment,
+    secrets: Vec<StoredSecret>,
+    packages: Option<Vec<u8>>,
 }
 
 /// A bundle that was made for one call. It can be asked for until this is dropped.
@@ -77,8 +90,8 @@ struct Ready {
 }
 
 impl Bundles {
-    pub fn new(catalog: Catalog, vault: Arc<Vault>, shelves: Shelves) -> Self {
-        Self { catalog, vault, shelves, known: Arc::default() }
+    pub fn new(catalog: Catalog, vault: Arc<Vault>, fleet: Arc<Fleet>, side: Handle) -> Self {
+        Self { catalog, vault, fleet, side, known: Arc::default() }
     }
 
     /// A new id for what `deployment` is from now on. The app's former bundle is on its way out.
@@ -137,12 +150,12 @@ impl Bundles {
             }
             origin
         };
-        let encoded: Arc<[u8]> = match self.shelves.code(app, &origin.made_of).await {
+        let encoded: Arc<[u8]> = match self.fleet.shelves.code(app, &origin.made_of).await {
             Some(encoded) => encoded.into(),
             None => {
                 let (made, made_of) = self.build(app, bundle, origin.deployment).await?;
                 let encoded: Arc<[u8]> = made.encode().into();
-                self.shelves.put_code(app, &made_of, &encoded);
+                self.fleet.shelves.put_code(app, &made_of, &encoded);
                 encoded
             }
         };
@@ -155,21 +168,69 @@ impl Bundles {
 
     /// Gives what it was made of too, which may be more than what was announced.
     async fn build(&self, app: AppId, bundle: BundleId, deployment: DeploymentId) -> Result<(Bundle, MadeOf), String> {
-        let failed = |error: storage::StoreError| format!("bundle {bundle} of app {app}: {error}");
-        let missing = |what: &str| format!("bundle {bundle} of app {app}: {what} is gone");
-        let record = self.catalog.app(app).await.map_err(failed)?.ok_or_else(|| missing("the app"))?;
-        let deployment =
-            self.catalog.deployment(deployment).await.map_err(failed)?.ok_or_else(|| missing("its deployment"))?;
-        let sealed = self.catalog.secrets(app).await.map_err(failed)?;
+        let failed = |error: &dyn fmt::Display| format!("bundle {bundle} of app {app}: {error}");
+        // A store that is known to be away would keep the call waiting for nothing.
+        let kept = if self.fleet.store_is_away() { self.kept(app, deployment).await } else { None };
+        let material = match kept {
+            Some(material) => material,
+            None => match self.stored(app, deployment).await {
+                Ok(material) => material.map_err(|what| failed(&format_args!("{what} is gone")))?,
+                Err(error) => self.kept(app, deployment).await.ok_or_else(|| failed(&error))?,
+            },
+        };
+        let Material { app: record, deployment, secrets: sealed, packages } = material;
         let made_of = shelf::made_of(&record, deployment.id, &sealed);
         let secrets = open_secrets(&self.vault, app, &sealed);
         let config = payload::filled(&payload::recall(&deployment.config)?.config);
         let mut made = bundle_of(&record, &deployment, &config, &secrets);
-        if let Some(script) = deployment.packages {
-            let bytes = self.catalog.blob(app, script).await.map_err(failed)?;
-            made.packages = Some(dependencies::decode(&bytes.ok_or_else(|| missing("the script of its packages"))?)?);
-        }
+        made.packages = packages.map(|bytes| dependencies::decode(&bytes)).transpose()?;
         Ok((made, made_of))
+    }
+
+    /// From the store; the inner error names what is not there.
+    async fn stored(
+        &self,
+        app: AppId,
+        deployment: DeploymentId,
+    ) -> Result<Result<Material, &'static str>, storage::StoreError> {
+        let Some(record) = self.catalog.app(app).await? else { return Ok(Err("the app")) };
+        let Some(deployment) = self.catalog.deployment(deployment).await? else { return Ok(Err("its deployment")) };
+        let secrets = self.catalog.secrets(app).await?;
+        let packages = match deployment.packages {
+            None => None,
+            Some(script) => match self.catalog.blob(app, script).await? {
+                None => return Ok(Err("the script of its packages")),
+                bytes => bytes,
+            },
+        };
+        Ok(Ok(Material { app: record, deployment, secrets, packages }))
+    }
+
+    /// From this node's disk, if it is what was asked for; without a code cache, which is only a matter of time.
+    async fn kept(&self, app: AppId, deployment: DeploymentId) -> Option<Material> {
+        let kept = self.fleet.kept.clone()?;
+        let read = move || -> Result<Option<Material>, String> {
+            let Some((_, records)) = kept.app(app)? else { return Ok(None) };
+            let ServedRecords { app: record, deployment: of, secrets, .. } = records;
+            if of.id != deployment {
+                return Ok(None);
+            }
+            let packages = match of.packages {
+                None => None,
+                Some(script) => match kept.packages(app, script)? {
+                    None => return Ok(None),
+                    bytes => bytes,
+                },
+            };
+            Ok(Some(Material { app: record, deployment: of, secrets, packages }))
+        };
+        match self.side.spawn_blocking(read).await.ok()? {
+            Ok(material) => material,
+            Err(why) => {
+                tracing::error!(%app, why, "the code this node had kept cannot be used");
+                None
+            }
+        }
     }
 
     fn lock(&self) -> std::sync::MutexGuard<'_, Known> {

@@ -51,7 +51,7 @@ impl ControlPlane {
     /// Another process changed an app: what is served follows. `Err` says why it does not; what was served before stays.
     pub async fn refresh(&self, app: AppId) -> Result<(), String> {
         if self.fleet.is_shared() {
-            return self.look().await.map_err(|error| error.to_string());
+            return self.look().await;
         }
         self.changed(app).await.map_err(|error| error.to_string())
     }

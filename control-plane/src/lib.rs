@@ -67,6 +67,7 @@ use storage::{Catalog, Store, StoreError};
 pub use admins::{AdminKey, AdminKeySettings, LocalLogin, Role};
 pub use api::{Correlated, Peer};
 pub use documents::sources::NamedCluster;
+use fleet::kept::{Kept, KeptPosition};
 pub use fleet::{FleetHealth, FleetSettings, WrongVault};
 pub use logs::LogSink;
 pub use outbound::OutboundSettings;
@@ -134,6 +135,11 @@ pub enum OpenError {
     File(PathBuf, io::Error),
     Store(StoreError),
     Vault(WrongVault),
+    /// The store is away, and what this node had kept for that is of no use.
+    Nothing {
+        store: String,
+        kept: String,
+    },
 }
 
 impl fmt::Display for OpenError {
@@ -142,6 +148,12 @@ impl fmt::Display for OpenError {
             Self::File(path, error) => write!(f, "{}: {error}", path.display()),
             Self::Store(error) => write!(f, "the catalog cannot be read: {error}"),
             Self::Vault(wrong) => wrong.fmt(f),
+            Self::Nothing { store, kept } => {
+                write!(
+                    f,
+                    "the catalog cannot be read: {store}; and what this node had kept of it cannot be used: {kept}"
+                )
+            }
         }
     }
 }
@@ -185,6 +197,59 @@ pub struct ControlPlane {
     follower: follow::Follower,
 }
 
+/// Whether a node that starts must read the store, or may start from what it kept when it cannot.
+enum Stored {
+    Needed,
+    OrKept,
+    /// It could not be read; the text says why.
+    Away(String),
+}
+
+impl Stored {
+    /// What the store says; `None` when it is away and the node goes on without it. It is asked no more from then on.
+    async fn asked<T>(&mut self, question: impl Future<Output = Result<T, OpenError>>) -> Result<Option<T>, OpenError> {
+        if !matches!(self, Self::OrKept) {
+            return self.asked_at_length(question).await;
+        }
+        match tokio::time::timeout(limits::KEPT_PATIENCE, self.asked_at_length(question)).await {
+            Ok(answer) => answer,
+            Err(_) => {
+                *self = Self::Away(format!("it did not answer within {} s", limits::KEPT_PATIENCE.as_secs()));
+                Ok(None)
+            }
+        }
+    }
+
+    /// The same for what may take long in a store that is well; how long one operation may take is bounded there.
+    async fn asked_at_length<T>(
+        &mut self,
+        question: impl Future<Output = Result<T, OpenError>>,
+    ) -> Result<Option<T>, OpenError> {
+        if matches!(self, Self::Away(_)) {
+            return Ok(None);
+        }
+        match question.await {
+            Err(OpenError::Store(error)) if matches!(self, Self::OrKept) => {
+                *self = Self::Away(error.to_string());
+                Ok(None)
+            }
+            answer => answer.map(Some),
+        }
+    }
+
+    fn why(&self) -> &str {
+        match self {
+            Self::Away(why) => why,
+            Self::Needed | Self::OrKept => "",
+        }
+    }
+
+    /// What the node kept of itself; when that is of no use either, it cannot start.
+    fn kept_position(&self, kept: &Kept) -> Result<KeptPosition, OpenError> {
+        kept.position().map_err(|kept| OpenError::Nothing { store: self.why().to_owned(), kept })
+    }
+}
+
 /// Where this node is and how clients reach it.
 #[derive(Debug, Clone)]
 struct Place {
@@ -206,17 +271,29 @@ impl Place {
 
 impl ControlPlane {
     /// Loads the catalog and publishes every app that has a live deployment, without loading any code. An app whose
-    /// records are damaged is left out and named in the log; the others are served.
+    /// records are damaged is left out and named in the log; the others are served. Where nodes share their catalog and it
+    /// cannot be read, apps are published as this node last knew them.
     pub async fn open(config: ControlPlaneConfig) -> Result<Arc<Self>, OpenError> {
         let file = |name: &str| config.data_dir.join(name);
         std::fs::create_dir_all(&config.data_dir).map_err(|error| OpenError::File(config.data_dir.clone(), error))?;
         let catalog = Catalog::new(config.store);
-        let vault = Arc::new(fleet::keys::vault(&config.vault_key, &file("vault.key"), &catalog).await?);
+        let kept_path = file("kept");
+        let mut store = if config.fleet.shared && Kept::is_in(&kept_path) { Stored::OrKept } else { Stored::Needed };
+        let own_vault = file("vault.key");
+        let vault = match store.asked(fleet::keys::vault(&config.vault_key, &own_vault, &catalog)).await? {
+            Some(vault) => vault,
+            None => fleet::keys::vault_by_itself(&config.vault_key, &own_vault)?,
+        };
+        let vault = Arc::new(vault);
+        let fleet = fleet::Fleet::new(catalog.clone(), vault.clone(), config.fleet, kept_path);
         let admin_path = file("admin-key.json");
-        let admin_key = if config.fleet.shared {
-            fleet::keys::admin_key(config.admin_key, &admin_path, &vault, &catalog).await?
-        } else {
-            config.admin_key
+        let shared = |set| fleet::keys::admin_key(set, &admin_path, &vault, &catalog);
+        let admin_key = match (&fleet.kept, config.admin_key) {
+            (None, set) => set,
+            (Some(kept), set) => match store.asked(shared(set.clone())).await? {
+                Some(admin_key) => admin_key,
+                None => set.or(&store.kept_position(kept)?.admin_key),
+            },
         };
         let admins = admins::Admins::open(&admin_path, admin_key, config.more_admin_keys, config.local_login)
             .map_err(|error| OpenError::File(admin_path, error))?;
@@ -225,19 +302,25 @@ impl ControlPlane {
         let npm_path = file("npm");
         let packages = dependencies::Packages::open(config.npm, &npm_path)
             .map_err(|problem| OpenError::File(npm_path, io::Error::other(problem)))?;
-        let fleet = fleet::Fleet::new(catalog.clone(), vault.clone(), config.fleet);
         let guard = Arc::new(config.outbound.guard.clone());
         let sources = documents::sources::Sources::new(catalog.store().clone(), config.named_clusters, guard);
         let outbound = outbound::Outbound::new(config.outbound);
         let documents = Arc::new(outbound::document::Documents(outbound.clone()));
         let runtime = tokio::runtime::Handle::current();
         let tell = fleet.tell.clone();
-        let users =
-            users::Users::start(catalog.clone(), tell.clone(), sources.clone(), vault.clone(), documents, runtime)
-                .map_err(|error| OpenError::File(config.data_dir.clone(), error))?;
-        let sessions = sessions::Sessions::open(&vault, &catalog, tell).await?;
+        let users = users::Users::start(
+            catalog.clone(),
+            tell.clone(),
+            sources.clone(),
+            vault.clone(),
+            documents,
+            runtime.clone(),
+        )
+        .map_err(|error| OpenError::File(config.data_dir.clone(), error))?;
+        let sessions = sessions::Sessions::new(&vault, &catalog, tell);
+        store.asked(async { Ok(sessions.note_recorded().await?) }).await?;
         let control_plane = Arc::new(Self {
-            bundles: bundles::Bundles::new(catalog.clone(), vault.clone(), fleet.shelves.clone()),
+            bundles: bundles::Bundles::new(catalog.clone(), vault.clone(), fleet.clone(), runtime.clone()),
             catalog,
             vault,
             admins,
@@ -259,7 +342,12 @@ impl ControlPlane {
             runner: OnceLock::new(),
             follower: follow::Follower::default(),
         });
-        control_plane.start_following().await?;
+        let started = async { Ok(control_plane.start_following().await?) };
+        if store.asked_at_length(started).await?.is_none() {
+            let kept = control_plane.fleet.kept.as_ref().expect("nobody else does without the store");
+            let position = store.kept_position(kept)?;
+            control_plane.start_from_kept(&position, store.why()).await;
+        }
         Ok(control_plane)
     }
 

@@ -399,5 +399,24 @@ pub const SHELF_APP_LIFE: Duration = Duration::from_secs(60);
 /// The same for code, which is named by what it was made of, and which a node asks for when it first runs it.
 pub const SHELF_CODE_LIFE: Duration = Duration::from_secs(3600);
 
+/// How often at most a node that shares its catalog writes what it serves to its own disk: what changed since is missing
+/// when it starts while the store is away, unless Redis has it.
+pub const KEPT_EVERY: Duration = Duration::from_secs(2);
+
+/// How often it writes down that it has looked, when nothing changed: `/health` says an age that is at most this much too
+/// high after such a start.
+pub const KEPT_POSITION_EVERY: Duration = Duration::from_secs(10);
+
+/// Apps that are read from the store at a time to be kept. A node that never kept anything reads all of them, and requests'
+/// reads go first.
+pub const KEPT_READS_AT_ONCE: usize = 4;
+
+/// Bytes of one file of what is kept: an app's configuration is stored in one document, the script of its packages may be
+/// larger. A file past it is rubbish and not read.
+pub const KEPT_FILE_BYTES_MAX: u64 = 256 * 1024 * 1024;
+
+/// How long each of a starting node's first reads may take when it could start without: past it the store counts as away.
+pub const KEPT_PATIENCE: Duration = Duration::from_secs(10);
+
 /// Bytes of a bundle that is kept in Redis; larger ones are read from the store by each node, which is rare and slow anyway.
 pub const SHELF_CODE_BYTES_MAX: usize = 1024 * 1024;

@@ -82,16 +82,16 @@ pub struct Sessions {
 }
 
 impl Sessions {
-    pub async fn open(vault: &Vault, catalog: &Catalog, tell: Tell) -> Result<Self, StoreError> {
+    /// Which sessions were ended is not known before [`Self::note_recorded`].
+    pub fn new(vault: &Vault, catalog: &Catalog, tell: Tell) -> Self {
         let key = vault.key_for(Purpose::AdminSessions);
-        let ended = recorded(catalog).await?;
-        Ok(Self {
+        Self {
             signing: EncodingKey::from_secret(&key),
             reading: DecodingKey::from_secret(&key),
             catalog: catalog.clone(),
             tell,
-            ended: RwLock::new(ended),
-        })
+            ended: RwLock::default(),
+        }
     }
 
     /// An access token and a refresh token of a new session.

@@ -328,7 +328,8 @@ pub fn control_plane_gone() -> Answer {
 }
 
 /// `/health`: this process serves. A store or a Redis that is gone is told and does not make it ill: what is known goes on
-/// being served, and a balancer that took every node away would help nobody.
+/// being served, and a balancer that took every node away would help nobody. A node that started without the store serves
+/// what it had kept on its disk, and says so.
 pub fn health(core: &Core) -> Answer {
     let snapshot = core.parts.snapshots.load();
     let fleet = core.parts.control.fleet_health();
@@ -340,6 +341,7 @@ pub fn health(core: &Core) -> Answer {
         "snapshot_version": snapshot.version(),
         "catalog_version": fleet.version,
         "config_age_ms": fleet.config_age.as_millis() as u64,
+        "config_from": if fleet.from_kept { "disk" } else { "store" },
         "store": if fleet.store_down.is_none() { "ok" } else { "down" },
         "redis": match &fleet.redis {
             None => "none",

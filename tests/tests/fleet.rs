@@ -1,6 +1,8 @@
 //! Two nodes with one catalog in FerretDB, and a Redis between them: what is changed on one is seen on the other, and
 //! nothing that Redis or the store does is seen by tenants.
 
+use std::os::unix::fs::PermissionsExt;
+use std::path::Path;
 use std::process::Stdio;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
@@ -350,6 +352,135 @@ fn without_the_store_what_is_known_goes_on_being_served() {
     app.push(&versioned(2));
     println!("seen {:?} after the store came back", seen_after(&fleet.b, &app, 2, FOUND));
     println!("{} calls, 0 failed", tenants.end());
+}
+
+/// The change up to which a node has kept everything it serves: what stands in the head of its file.
+fn kept(data: &Path) -> i64 {
+    let head = std::fs::read(data.join("kept/position")).unwrap_or_default();
+    head.get(12..20).map_or(-1, |version| i64::from_be_bytes(version.try_into().expect("eight bytes")))
+}
+
+fn wait_until_kept(node: &Server) {
+    wait_for("the node has kept what it serves", FOUND * 2, || {
+        (Some(kept(&node.data())) == health(node)["catalog_version"].as_i64()).then_some(())
+    });
+}
+
+#[test]
+fn a_node_that_starts_while_the_store_is_gone_serves_what_it_last_knew() {
+    let Fleet { a, b, mut ferretdb, mut redis, proxy: _proxy } = Fleet::start();
+    let admin = a.admin();
+    let app = admin.create("kept");
+    app.secret("word", "squeamish-ossifrage");
+    let with_secret = |version: usize| {
+        versioned(version).on("GET", "/word", "exports = () => context.values.get('word');").with(
+            "values",
+            json!([
+                { "name": "version", "value": version, "private": true },
+                { "name": "word", "value": "word", "from_secret": true, "private": true },
+            ]),
+        )
+    };
+    app.push(&with_secret(1));
+    // Nobody calls this one before the store goes away.
+    let count = "exports = () => context.services.get('mongodb-atlas').db('d').collection('c').count({});";
+    let cold = admin.serve("cold", &versioned(1).data_source().on("GET", "/count", count));
+    seen_after(&b, &app, 1, FOUND);
+    wait_until_kept(&b);
+    let data = b.data();
+    let file = |app: &App| data.join("kept/apps").join(&app.id);
+    let bytes = std::fs::read(file(&app)).expect("the app is kept");
+    for secret in [b"squeamish".as_slice(), b"context", app.client_app_id.as_bytes()] {
+        assert!(!bytes.windows(secret.len()).any(|window| window == secret), "it can be read on the disk");
+    }
+    for path in [file(&app), data.join("kept/position")] {
+        let mode = std::fs::metadata(&path).expect("it is there").permissions().mode();
+        assert_eq!(mode & 0o777, 0o600, "{}", path.display());
+    }
+
+    // From its disk alone.
+    let tenants = Tenants::of([&a, &a], &app);
+    let setup = b.kill();
+    ferretdb.crash();
+    redis.crash();
+    let since = Instant::now();
+    let b = setup.start();
+    println!("a node started without the store after {:?}", since.elapsed());
+    assert_eq!(version(&mut b.connect(), &app), Ok(1));
+    assert_eq!(version(&mut b.connect(), &cold), Ok(1), "code that nobody had loaded");
+    assert_eq!(b.get(&app.target("/word")).json(), json!("squeamish-ossifrage"));
+    let answer = b.get(&cold.target("/count"));
+    assert!(answer.status >= 400 && answer.text().contains("the database could not be reached"), "{answer}");
+    let said = health(&b);
+    assert_eq!((&said["status"], &said["store"], &said["config_from"]), (&json!("ok"), &json!("down"), &json!("disk")));
+    assert!(said["config_age_ms"].as_u64() > Some(1000), "{said}");
+    assert_eq!(said["apps"], 2);
+    let there = b.get(&format!("/api/admin/v3.0/groups/{}/apps", admin.group));
+    assert_eq!((there.status, there.json()["error_code"].as_str()), (503, Some("ServiceUnavailable")), "{there}");
+    assert!(there.text().contains("the store that holds this server's records cannot be read"), "{there}");
+
+    // The store comes back, and everything with it.
+    ferretdb.restart();
+    redis.restart();
+    let back = |node: &Server| {
+        wait_for("the node reads the store again", Duration::from_secs(30), || {
+            let health = health(node);
+            (health["store"] == "ok" && health["config_from"] == "store" && health["redis"] == "ok").then_some(())
+        });
+    };
+    [&a, &b].into_iter().for_each(back);
+    assert_eq!(Admin::login(&b).group, admin.group);
+    app.push(&with_secret(2));
+    println!("seen {:?} after it was deployed", seen_after(&b, &app, 2, FOUND));
+    wait_until_kept(&b);
+
+    // A change the node was not there for, which lies in Redis.
+    let setup = b.kill();
+    app.push(&with_secret(3));
+    seen_after(&a, &app, 3, FOUND);
+    let entry = format!("portico:app:{}", app.id);
+    wait_for("the change lies in Redis", FOUND, || {
+        let said = redis.command(&format!("HGET {entry} v"));
+        (said == redis::Value::BulkString(health(&a)["catalog_version"].to_string().into_bytes())).then_some(())
+    });
+    ferretdb.crash();
+    let b = setup.start();
+    println!("what lies in Redis is served {:?} after the start", seen_after(&b, &app, 3, FOUND));
+    println!("{} calls to the other node, 0 failed", tenants.end());
+
+    // Rubbish on the disk costs what lies in it, and is said.
+    let setup = b.kill();
+    std::fs::write(
+        file(&cold),
+        b"PORTKEPT\0\0\0\x09rubbish from another version of Portico, long enough to have a head",
+    )
+    .unwrap();
+    std::fs::write(data.join("kept/apps/rubbish"), "rubbish").unwrap();
+    let b = setup.start();
+    assert!(version(&mut b.connect(), &app).is_ok());
+    assert_eq!(b.get(&cold.target("/version")).status, 404);
+    let said = b.log_entries().iter().map(Json::to_string).collect::<String>();
+    assert!(said.contains("is of format 9, and this version of Portico reads format 1"), "{said}");
+    let setup = b.kill();
+    let position = std::fs::read(data.join("kept/position")).expect("it is there");
+    std::fs::write(data.join("kept/position"), &position[..position.len() - 1]).unwrap();
+    let mut command = std::process::Command::new(server::program());
+    command.args(["serve", "--no-samples", "--listen", "127.0.0.1:0", "--data"]).arg(&data);
+    command.env("PORTICO_STORAGE_BACKEND", "mongodb").env("PORTICO_VAULT_KEY", VAULT_KEY);
+    command.env("PORTICO_STORAGE_URI", format!("{}portico?serverSelectionTimeoutMS=300", ferretdb.uri()));
+    let ran = command.stdin(Stdio::null()).output().expect("it can be run");
+    let said = String::from_utf8_lossy(&ran.stderr);
+    assert!(ran.status.code() == Some(1) && said.contains("kept/position: is damaged"), "{said}");
+
+    // Nothing is lost by any of it.
+    ferretdb.restart();
+    let b = setup.start();
+    assert_eq!((version(&mut b.connect(), &app), version(&mut b.connect(), &cold)), (Ok(3), Ok(1)));
+    wait_until_kept(&b);
+    assert!(std::fs::read(file(&cold)).is_ok_and(|bytes| bytes.len() > 1000), "it is kept anew");
+    back(&a);
+    cold.admin.expect("DELETE", &cold.path(""), None);
+    wait_for("an app that is gone is not kept", FOUND, || (!file(&cold).exists()).then_some(()));
 }
 
 #[test]

@@ -136,6 +136,15 @@ impl ApiError {
         Self::new(StatusCode::FORBIDDEN, "FunctionExecutionError", message)
     }
 
+    /// This node started without the store.
+    pub fn store_away(why: &str) -> Self {
+        let message = format!(
+            "the store that holds this server's records cannot be read ({why}); apps are served as this node last knew \
+             them, and nothing can be looked at or changed until the store is back"
+        );
+        Self::new(StatusCode::SERVICE_UNAVAILABLE, "ServiceUnavailable", message)
+    }
+
     /// The request says something that cannot be.
     pub fn invalid(message: impl Into<String>) -> Self {
         Self::new(StatusCode::BAD_REQUEST, "InvalidParameter", message)

@@ -37,9 +37,9 @@ use std::fmt;
 use std::sync::Arc;
 
 use axum::Router;
-use axum::extract::DefaultBodyLimit;
-use axum::middleware;
-use axum::response::Response;
+use axum::extract::{DefaultBodyLimit, Request, State};
+use axum::middleware::{self, Next};
+use axum::response::{IntoResponse, Response};
 use axum::routing::get;
 use serde_json::json;
 use sha2::{Digest, Sha256};
@@ -76,7 +76,8 @@ pub fn router(control: Arc<ControlPlane>) -> Router {
         .merge(dependencies::routes())
         .merge(documents::routes())
         .merge(backups::routes())
-        .merge(logs::routes());
+        .merge(logs::routes())
+        .layer(middleware::from_fn_with_state(control.clone(), while_store_is_away));
     Router::new()
         .nest(ROOT, admin)
         .merge(client::routes())
@@ -87,6 +88,16 @@ pub fn router(control: Arc<ControlPlane>) -> Router {
         .fallback(|| async { ApiError::no_such_route() })
         .layer(middleware::from_fn(client::browsers))
         .with_state(control)
+}
+
+/// What the Admin API shows and changes is in the store. A node that started without it knows nothing of that, not even
+/// which sessions were ended.
+async fn while_store_is_away(State(control): State<Arc<ControlPlane>>, request: Request, next: Next) -> Response {
+    let health = control.fleet_health();
+    if health.from_kept {
+        return ApiError::store_away(&health.store_down.unwrap_or_default()).into_response();
+    }
+    next.run(request).await
 }
 
 async fn version() -> Response {

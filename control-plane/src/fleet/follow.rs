@@ -19,7 +19,7 @@ use storage::model::{App, AppId};
 use storage::redis::{Hint, Hints};
 use storage::{Fault, StoreError};
 
-use super::{News, Position, Served, shelf, tell};
+use super::{News, Position, Served, keeping, shelf, tell};
 use crate::active::ActivateError;
 use crate::limits::{
     FLEET_LOOK, MARK_BEAT, MARK_BELIEVED, NOTICES_LIFE, NOTICES_OVERLAP, NOTICES_TIDIED, OPENING_APPS_MAX,
@@ -34,20 +34,38 @@ impl ControlPlane {
         let fleet = &self.fleet;
         let mut position = fleet.position.lock().await;
         let asked = Instant::now();
+        self.read_everything(&mut position).await?;
+        fleet.seen.looked(asked, Ok(()));
+        drop(position);
+        self.keep_following();
+        Ok(())
+    }
+
+    /// From now on this node sees what others change, and keeps what it serves.
+    pub(super) fn keep_following(self: &Arc<Self>) {
+        let fleet = &self.fleet;
+        if !fleet.settings.shared || fleet.started.swap(true, Ordering::AcqRel) {
+            return;
+        }
+        let hints = fleet.settings.redis.as_ref().map(|redis| redis.hints(tell::CHANNEL));
+        tokio::spawn(follow(Arc::downgrade(self), fleet.settings.poll, hints));
+        tokio::spawn(beat(Arc::downgrade(self)));
+        if let Some(kept) = &fleet.kept {
+            tokio::spawn(keeping::keep(Arc::downgrade(self), kept.clone()));
+        }
+    }
+
+    /// What a node does at its start: everything there is, published. Nothing is remembered yet that a notice could be about.
+    pub(super) async fn read_everything(&self, position: &mut Position) -> Result<(), StoreError> {
+        let fleet = &self.fleet;
         if fleet.settings.shared {
             let ledger = fleet.catalog.ledger().await?;
             (position.revision, position.version) = (ledger.revision, ledger.version);
             fleet.version.store(ledger.version, Ordering::Release);
         }
         let version = position.version;
-        self.publish_all(&mut position, version).await?;
-        fleet.seen.looked(asked, Ok(()));
-        drop(position);
-        if fleet.settings.shared && !fleet.started.swap(true, Ordering::AcqRel) {
-            let hints = fleet.settings.redis.as_ref().map(|redis| redis.hints(tell::CHANNEL));
-            tokio::spawn(follow(Arc::downgrade(self), fleet.settings.poll, hints));
-            tokio::spawn(beat(Arc::downgrade(self)));
-        }
+        self.publish_all(position, version).await?;
+        fleet.caught_up.store(true, Ordering::Release);
         Ok(())
     }
 
@@ -75,9 +93,16 @@ impl ControlPlane {
     }
 
     /// Looks once. `Err` when the catalog could not be read.
-    pub(crate) async fn look(&self) -> Result<(), StoreError> {
+    pub(crate) async fn look(&self) -> Result<(), String> {
+        let mut position = self.fleet.position.lock().await;
+        if self.fleet.is_caught_up() {
+            return self.look_for_changes(&mut position).await.map_err(|error| error.to_string());
+        }
+        self.catch_up_with_store(&mut position).await
+    }
+
+    async fn look_for_changes(&self, position: &mut Position) -> Result<(), StoreError> {
         let fleet = &self.fleet;
-        let mut position = fleet.position.lock().await;
         let ledger = bounded(fleet.catalog.ledger_after(position.revision)).await?;
         if let Some(ledger) = &ledger {
             if ledger.version < position.version {
@@ -90,15 +115,15 @@ impl ControlPlane {
             }
             match ledger.since(position.version) {
                 Some(changed) => position.late.extend(changed),
-                None => self.publish_all(&mut position, ledger.version).await?,
+                None => self.publish_all(position, ledger.version).await?,
             }
             (position.revision, position.version) = (ledger.revision, ledger.version);
             fleet.version.store(ledger.version, Ordering::Release);
-            note_marks(&mut position, ledger, |app| fleet.held().contains_key(&app));
+            note_marks(position, ledger, |app| fleet.held().contains_key(&app));
         }
-        self.follow_late(&mut position).await;
-        self.number_left_behind(&mut position).await?;
-        self.follow_notices(&mut position).await
+        self.follow_late(position).await;
+        self.number_left_behind(position).await?;
+        self.follow_notices(position).await
     }
 
     /// Publishes the apps that changed.
@@ -132,7 +157,7 @@ impl ControlPlane {
         if fleet.served().get(&app).is_some_and(|served| served.version >= version) {
             return Ok(());
         }
-        if let Some(records) = fleet.shelves.app(app, version..=newest).await {
+        if let Some((_, records)) = fleet.shelves.app(app, version..=newest).await {
             return self.publish(&records, version);
         }
         match fleet.catalog.served(app).await? {
@@ -180,7 +205,7 @@ impl ControlPlane {
     }
 
     /// Makes the snapshot say what an app's records say. Calls for one app follow one another.
-    fn publish(&self, records: &ServedRecords, version: i64) -> Result<(), ActivateError> {
+    pub(super) fn publish(&self, records: &ServedRecords, version: i64) -> Result<(), ActivateError> {
         let made_of = shelf::made_of(&records.app, records.deployment.id, &records.secrets);
         let before = self.fleet.served().get(&records.app.id).cloned();
         let served = Served {
@@ -210,6 +235,7 @@ impl ControlPlane {
     /// An app that is not there any more.
     pub(crate) fn withdraw(&self, app: AppId) {
         if let Some(served) = self.fleet.served().remove(&app) {
+            self.fleet.publications.fetch_add(1, Ordering::AcqRel);
             self.snapshots.withdraw(&served.client_app_id);
         }
         self.bundles.forget(app);
@@ -281,6 +307,8 @@ async fn beat(control: Weak<ControlPlane>) {
 
 /// Until the control plane is gone.
 async fn follow(control: Weak<ControlPlane>, poll: Duration, mut hints: Option<Hints>) {
+    // Whether Redis may know something that this node, which could not read the store yet, does not.
+    let mut shelf_may_be_newer = true;
     loop {
         let hint = async {
             match &mut hints {
@@ -291,6 +319,13 @@ async fn follow(control: Weak<ControlPlane>, poll: Duration, mut hints: Option<H
         let hinted = tokio::time::timeout(poll, hint).await.is_ok_and(|hint| hint != Hint::Listening);
         while hints.as_mut().and_then(Hints::at_hand).is_some() {}
         let Some(control) = control.upgrade() else { return };
+        let redis_up = || control.fleet.settings.redis.as_ref().is_some_and(|redis| redis.health().down.is_none());
+        shelf_may_be_newer |= hinted;
+        // Before the store is asked, which may take its time to say that it is away.
+        if shelf_may_be_newer && !control.fleet.is_caught_up() && redis_up() {
+            shelf_may_be_newer = false;
+            control.follow_shelf().await;
+        }
         let asked = Instant::now();
         let outcome = control.look().await;
         metrics::counter!("portico_fleet_looks_total", "why" => if hinted { "hint" } else { "poll" },
@@ -300,7 +335,7 @@ async fn follow(control: Weak<ControlPlane>, poll: Duration, mut hints: Option<H
             // Where one node cannot read others may not be able to write, so silence means nothing.
             control.fleet.position.lock().await.hear_all();
         }
-        control.fleet.seen.looked(asked, outcome.map_err(|error| error.to_string()));
+        control.fleet.seen.looked(asked, outcome);
         control.fleet.measure();
     }
 }
@@ -320,8 +355,8 @@ fn note_marks(position: &mut Position, ledger: &Ledger, ours: impl Fn(AppId) -> 
         .collect();
 }
 
-/// Of everything. A deployment never changes, so its id stands for it.
-fn digest(records: &ServedRecords, made_of: &[u8; 32]) -> [u8; 32] {
+/// Of everything an app is served from. A deployment never changes, so its id stands for it.
+pub(super) fn digest(records: &ServedRecords, made_of: &[u8; 32]) -> [u8; 32] {
     let mut digest = Sha256::new();
     digest.update(made_of);
     digest.update(format!("{:?}", records.app));
@@ -349,7 +384,7 @@ fn reduce(records: &mut ServedRecords) -> Result<(), String> {
 }
 
 /// A read of the catalog, which is given up when the store hangs.
-async fn bounded<T>(read: impl Future<Output = Result<T, StoreError>>) -> Result<T, StoreError> {
+pub(super) async fn bounded<T>(read: impl Future<Output = Result<T, StoreError>>) -> Result<T, StoreError> {
     match tokio::time::timeout(FLEET_LOOK, read).await {
         Ok(outcome) => outcome,
         Err(_) => {

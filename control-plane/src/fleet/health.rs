@@ -1,7 +1,7 @@
 //! How old what this node serves may be, for `/health` and the operator's eyes.
 
 use std::sync::atomic::Ordering;
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use metrics::{describe_counter, describe_gauge};
@@ -15,6 +15,8 @@ pub(super) fn describe() {
     describe_gauge!("portico_store_up", "1 while a shared store can be read, 0 while it cannot.");
     describe_counter!("portico_fleet_looks_total", "Looks for what other nodes changed, by reason and outcome.");
     describe_counter!("portico_shelf_reads_total", "Reads of what nodes keep for each other in Redis, by outcome.");
+    describe_gauge!("portico_kept_apps", "Apps on this node's disk for a start while the store is away.");
+    describe_counter!("portico_kept_writes_total", "Apps that were written there, by outcome.");
 }
 
 /// How this node stands to its catalog.
@@ -26,6 +28,8 @@ pub struct FleetHealth {
     pub config_age: Duration,
     /// Why the store could not be asked last time.
     pub store_down: Option<String>,
+    /// Whether this node started without the store, and has not read it since: what it serves it had kept on its disk.
+    pub from_kept: bool,
     /// `None` where there is no Redis.
     pub redis: Option<storage::redis::Health>,
 }
@@ -37,13 +41,28 @@ pub(super) struct Seen(Mutex<Last>);
 #[derive(Debug, Default)]
 struct Last {
     looked: Option<Instant>,
+    /// When this process started from what was kept, and how old that was.
+    kept: Option<(Instant, Duration)>,
     failed: Option<String>,
 }
 
 impl Seen {
+    /// What is served was kept by an earlier process; `why`: what is wrong with the store.
+    pub fn start_from_kept(&self, age: Duration, why: String) {
+        let mut last = self.last();
+        (last.kept, last.failed) = (Some((Instant::now(), age)), Some(why));
+    }
+
+    /// Whatever changed longer ago than this is known here. `None` before anything was.
+    pub fn age(&self) -> Option<Duration> {
+        let last = self.last();
+        let kept = || last.kept.map(|(since, age)| age + since.elapsed());
+        last.looked.map(|looked| looked.elapsed()).or_else(kept)
+    }
+
     /// Everything from before `asked` is known now, or the reason why not.
     pub fn looked(&self, asked: Instant, outcome: Result<(), String>) {
-        let mut last = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut last = self.last();
         match outcome {
             Ok(()) => {
                 if last.failed.take().is_some() {
@@ -59,18 +78,27 @@ impl Seen {
             }
         }
     }
+
+    fn last(&self) -> MutexGuard<'_, Last> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
 }
 
 impl Fleet {
     pub fn health(&self) -> FleetHealth {
-        let last = self.seen.0.lock().unwrap_or_else(PoisonError::into_inner);
-        let age = last.looked.map_or(Duration::ZERO, |looked| looked.elapsed());
+        let age = self.seen.age().filter(|_| self.settings.shared).unwrap_or_default();
         FleetHealth {
             version: self.version.load(Ordering::Acquire),
-            config_age: if self.settings.shared { age } else { Duration::ZERO },
-            store_down: last.failed.clone(),
+            config_age: age,
+            store_down: self.seen.last().failed.clone(),
+            from_kept: !self.is_caught_up(),
             redis: self.settings.redis.as_ref().map(storage::redis::Redis::health),
         }
+    }
+
+    /// Whether it could not be read when it was looked at last.
+    pub fn store_is_away(&self) -> bool {
+        self.seen.last().failed.is_some()
     }
 
     /// The same as numbers.

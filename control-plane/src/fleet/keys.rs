@@ -47,22 +47,43 @@ impl fmt::Display for WrongVault {
 /// The vault. The first node that uses a catalog notes down by what its key is known.
 pub async fn vault(key: &VaultKey, own: &Path, catalog: &Catalog) -> Result<Vault, OpenError> {
     let noted = catalog.meta(CHECK_KEY).await?;
+    let vault = opened_by(key, own, noted.is_none())?;
+    agrees(&vault, noted, catalog).await?;
+    Ok(vault)
+}
+
+/// The vault of a node that has used the catalog before and cannot ask it now. Whether the key is the right one shows in
+/// what the node kept, which opens with no other.
+pub fn vault_by_itself(key: &VaultKey, own: &Path) -> Result<Vault, OpenError> {
+    opened_by(key, own, false)
+}
+
+/// Whether the catalog was written with this vault's key.
+pub async fn check(vault: &Vault, catalog: &Catalog) -> Result<(), OpenError> {
+    let noted = catalog.meta(CHECK_KEY).await?;
+    agrees(vault, noted, catalog).await
+}
+
+fn opened_by(key: &VaultKey, own: &Path, may_make: bool) -> Result<Vault, OpenError> {
     let file = |path: &Path, error| OpenError::File(path.to_owned(), error);
-    let vault = match key {
+    match key {
         VaultKey::Given(text) => {
-            Vault::of(text.reveal()).map_err(|error| file(Path::new("PORTICO_VAULT_KEY or vault.key"), error))?
+            Vault::of(text.reveal()).map_err(|error| file(Path::new("PORTICO_VAULT_KEY or vault.key"), error))
         }
-        VaultKey::File(path) => Vault::read(path).map_err(|error| file(path, error))?,
+        VaultKey::File(path) => Vault::read(path).map_err(|error| file(path, error)),
         // A key that is made now cannot be the one that was used before.
-        VaultKey::OwnFile if noted.is_some() && !own.exists() => return Err(WrongVault::Missing.into()),
-        VaultKey::OwnFile => Vault::open(own).map_err(|error| file(own, error))?,
-    };
+        VaultKey::OwnFile if !may_make && !own.exists() => Err(WrongVault::Missing.into()),
+        VaultKey::OwnFile => Vault::open(own).map_err(|error| file(own, error)),
+    }
+}
+
+async fn agrees(vault: &Vault, noted: Option<RawDocumentBuf>, catalog: &Catalog) -> Result<(), OpenError> {
     let noted = match noted {
         Some(noted) => noted,
         None => catalog.settle_meta(CHECK_KEY, rawdoc! { "value": vault.check_value() }).await?,
     };
     match noted.get_str("value") {
-        Ok(value) if value == vault.check_value() => Ok(vault),
+        Ok(value) if value == vault.check_value() => Ok(()),
         _ => Err(WrongVault::Other.into()),
     }
 }

@@ -5,7 +5,8 @@
 //!
 //! The rooms: `changing` (one change of an app at a time, over all nodes, and its number), `follow` (looking for what
 //! changed, and publishing it), `tell` (notices and hints), `shelf` (what nodes keep for each other in Redis), `keys` (what
-//! they have in common). A node whose catalog is its own alone takes the same roads; it has nobody to follow and to tell.
+//! they have in common); `kept`, `keeping` and `without_store` (what each has on its own disk, and starts from when the
+//! store is away). A node whose catalog is its own alone takes the same roads; it has nobody to follow and to tell.
 //!
 //! What follows how fast: apps, their secrets, keys and settings by number, in order, none lost; users who changed and
 //! administrators' sessions that ended by notice. When a node crashes after changing a user and before the notice, others may
@@ -17,12 +18,16 @@
 mod changing;
 mod follow;
 mod health;
+mod keeping;
+pub(crate) mod kept;
 pub(crate) mod keys;
 pub(crate) mod shelf;
 mod tell;
+mod without_store;
 
 use std::collections::{HashMap, HashSet};
-use std::sync::atomic::{AtomicBool, AtomicI64};
+use std::path::PathBuf;
+use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -36,6 +41,7 @@ use storage::redis::Redis;
 use crate::limits::FLEET_POLL;
 use crate::vault::Vault;
 use health::Seen;
+use kept::Kept;
 use shelf::{MadeOf, RedisShelf, Shelves};
 
 pub(crate) use changing::Locks;
@@ -80,6 +86,12 @@ pub(crate) struct Fleet {
     version: AtomicI64,
     seen: Seen,
     started: AtomicBool,
+    /// Whether the store has been read since this node started.
+    caught_up: AtomicBool,
+    /// Grows with whatever changes `served`.
+    publications: AtomicU64,
+    /// Where nodes share their catalog.
+    pub kept: Option<Kept>,
 }
 
 /// What an app is served from now.
@@ -129,11 +141,13 @@ pub(crate) enum News {
 }
 
 impl Fleet {
-    pub fn new(catalog: Catalog, vault: Arc<Vault>, settings: FleetSettings) -> Arc<Self> {
+    /// `kept`: the directory for what a start without the store needs.
+    pub fn new(catalog: Catalog, vault: Arc<Vault>, settings: FleetSettings, kept: PathBuf) -> Arc<Self> {
         health::describe();
         let shelf = settings.redis.clone().filter(|_| settings.shared).map(|redis| Arc::new(RedisShelf(redis)) as _);
         Arc::new(Self {
             tell: Tell::new(catalog.clone(), settings.shared, settings.redis.clone()),
+            kept: settings.shared.then(|| Kept::new(kept, vault.clone())),
             shelves: Shelves::new(shelf, vault),
             catalog,
             seen: Seen::default(),
@@ -145,6 +159,8 @@ impl Fleet {
             position: tokio::sync::Mutex::default(),
             version: AtomicI64::new(0),
             started: AtomicBool::new(false),
+            caught_up: AtomicBool::new(false),
+            publications: AtomicU64::new(0),
         })
     }
 
@@ -162,6 +178,7 @@ impl Fleet {
             _ => News::Code,
         };
         all.insert(app, served);
+        self.publications.fetch_add(1, Ordering::AcqRel);
         news
     }
 
@@ -169,6 +186,11 @@ impl Fleet {
     /// known to include a later one.
     fn set_back(&self, version: i64) {
         self.served().values_mut().for_each(|served| served.version = served.version.min(version));
+    }
+
+    /// Whether the store has been read since this node started; before, it serves what it had kept.
+    pub fn is_caught_up(&self) -> bool {
+        self.caught_up.load(Ordering::Acquire)
     }
 
     fn served(&self) -> MutexGuard<'_, HashMap<AppId, Served>> {

@@ -65,8 +65,8 @@ impl Shelves {
         Self { shelf, vault }
     }
 
-    /// What an app is served from, at one of these versions.
-    pub async fn app(&self, app: AppId, versions: std::ops::RangeInclusive<i64>) -> Option<ServedRecords> {
+    /// What an app is served from, at one of these versions, and which.
+    pub async fn app(&self, app: AppId, versions: std::ops::RangeInclusive<i64>) -> Option<(i64, ServedRecords)> {
         let (version, sealed) = self.shelf.as_ref()?.get(app_name(app)).await.or_else(|| count("app", "miss"))?;
         if !versions.contains(&version) {
             return count("app", "old");
@@ -77,7 +77,7 @@ impl Shelves {
         match records.filter(|records| records.app.id == app) {
             Some(records) => {
                 count::<()>("app", "hit");
-                Some(records)
+                Some((version, records))
             }
             None => count("app", "bad"),
         }

@@ -113,7 +113,9 @@ fn begin(config: &Config) -> ExitCode {
         Ok(server) => server,
         Err(error) => return fail(error),
     };
+    // Whether there are apps is not known while the store is away.
     if config.samples
+        && !server.control.fleet_health().from_kept
         && let Err(error) = server.runtime.block_on(samples::deploy_on_empty(&server))
     {
         tracing::error!(error, "the sample app was not deployed");
