@@ -17,7 +17,7 @@ use crate::bridge::Pieces;
 use crate::core::Core;
 use crate::families::Family;
 use crate::node::Named;
-use crate::peers::{self, Away, Guest};
+use crate::peers::{self, Away, Source};
 use crate::refusal::{Refusal, Refused};
 use crate::request::Request;
 use crate::respond::{self, Answer};
@@ -90,13 +90,13 @@ pub fn elsewhere(core: &Core, host: &str, path: &str, query: Option<&str>) -> An
 
 async fn answer_of_family(core: &Rc<Core>, arrived: &Arrived, request: &Request<'_>) -> Answered {
     let alone = core.parts.peers.is_alone();
-    let guest = if alone { Guest::Stranger } else { peers::welcome(core, request) };
-    let restored = guest.restore(core, request);
+    let source = if alone { Source::Client } else { peers::welcome(core, request) };
+    let restored = source.restore(core, request);
     let request = restored.as_ref().unwrap_or(request);
     let family = Family::of(request.path, request.named.app.is_some());
     let answer = if !arrived.terms.families.serves(family) {
         of_no_family(core, arrived, request)
-    } else if let Guest::Liar(distrust) = guest {
+    } else if let Source::Forged(distrust) = source {
         respond::refusal(core, request, &Refused::before_app(Refusal::NotAPeer { distrust }))
     } else {
         // Boxed, so that requests of nodes without peers do not carry the room for it.

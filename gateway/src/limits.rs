@@ -381,7 +381,7 @@ const _: () = assert!(NPM_ARCHIVE_MIB * 1024 * 1024 < ADMIN_BODY_BYTES_MAX, "an 
 /// Shortest secret nodes may know each other by, bytes: what 16 random bytes in hexadecimal have. Shorter: refused at start.
 pub const PEER_SECRET_BYTES_MIN: usize = 32;
 
-/// How far the clocks of two nodes may differ, milliseconds, and so how long a letter between them is good. Machines that
+/// How far the clocks of two nodes may differ, milliseconds, and so how long their claims are good. Machines that
 /// keep their time are within one second. Past it: the node refuses what the other sends on, and both say so in their logs.
 pub const PEER_CLOCK_MS: u64 = 60_000;
 
@@ -411,9 +411,9 @@ pub const PEER_STREAMS_MAX: usize = 64;
 
 /// Connections to one URL that requests take turns on, so that the peer's cores share the work; and how many there can
 /// be when those are full. The product with the streams is what may wait for one URL. Past it: 503.
-pub const PEER_LINES: usize = 4;
-pub const PEER_LINES_MAX: usize = 32;
-const _: () = assert!(PEER_STREAMS_MAX <= 100 && PEER_LINES <= PEER_LINES_MAX);
+pub const PEER_CONNECTIONS: usize = 4;
+pub const PEER_CONNECTIONS_MAX: usize = 32;
+const _: () = assert!(PEER_STREAMS_MAX <= 100 && PEER_CONNECTIONS <= PEER_CONNECTIONS_MAX);
 
 /// What a peer may take beyond the run time of the app until its answer begins, milliseconds: its queues and the way there
 /// and back. Past it: 504.

@@ -2,7 +2,7 @@
 
 use http::header::{CONNECTION, HeaderMap, HeaderName, HeaderValue, TE, TRAILER, TRANSFER_ENCODING, UPGRADE};
 
-use super::letter;
+use super::claims;
 
 /// Whether a field speaks of the connection it came on. `expect` has been met by the time a request is whole, and how
 /// long its body is will be said anew.
@@ -34,7 +34,7 @@ pub fn of_request<'a>(headers: impl Iterator<Item = (&'a str, &'a [u8])> + Clone
     let mut kept = HeaderMap::new();
     for (name, value) in headers {
         let dropped = is_of_connection(name)
-            || name.eq_ignore_ascii_case(letter::HEADER)
+            || name.eq_ignore_ascii_case(claims::HEADER)
             || named_by_connection.iter().any(|named| named.eq_ignore_ascii_case(name));
         if dropped {
             continue;
@@ -54,7 +54,7 @@ pub fn of_answer(headers: &mut HeaderMap) {
     }
     headers.remove("keep-alive");
     headers.remove("proxy-connection");
-    headers.remove(letter::HEADER);
+    headers.remove(claims::HEADER);
 }
 
 #[cfg(test)]

@@ -2,18 +2,18 @@
 //!
 //! In: a request whose app is LOCAL and lives in another region, and what the operator said of that region. Out: the
 //! answer of a node there, passed on as it comes; a redirect; or a refusal that says what is wrong, quickly. A request is
-//! sent on once: it carries a [`letter`] from then on, and a node that receives it serves it or refuses it.
+//! sent on once: it carries [`claims`] from then on, and a node that receives it serves it or refuses it.
 //!
 //! Without peers, apps of other regions are served here like all others. Not here: which host names mean which app
 //! (`node`), where nodes are (`config::peers`).
 
-mod away;
+mod claims;
+mod dial;
+mod forward;
 mod hop;
-mod letter;
-mod line;
-mod road;
 #[cfg(test)]
 mod tests;
+mod upstream;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -27,15 +27,15 @@ use serde_json::{Value as Json, json};
 use storage::model::{ProviderRegion, SecretText};
 use tokio::runtime::Handle;
 
-pub use away::{Away, Guest, answer_for, welcome};
-pub use letter::{Distrust, HEADER};
-pub use road::Parcel;
+pub use claims::{Distrust, HEADER};
+pub use forward::{Away, Source, answer_for, welcome};
+pub use upstream::Outbound;
 
 use crate::bridge::Pieces;
 use crate::config::peers::{Mode, PeerSettings, RegionSettings};
 use crate::limits::{PEER_PAUSE, PIECES_MAX};
-use line::Dialer;
-use road::{Failed, Place, Road, Standing};
+use dial::Dialer;
+use upstream::{Failed, Health, Place, Upstream};
 
 /// Everything a node knows of the others.
 #[derive(Clone)]
@@ -50,22 +50,22 @@ struct Shared {
 impl Peers {
     /// Begins to watch the nodes, on `runtime`.
     pub fn start(settings: &PeerSettings, runtime: &Handle) -> Result<Self, String> {
-        let trust = line::trust(&settings.authorities);
+        let trust = dial::trust(&settings.authorities);
         let mut regions = Vec::new();
         for settings in &settings.regions {
             let RegionSettings { region, nodes, public_url, mode } = settings.clone();
-            let mut roads = Vec::new();
+            let mut upstreams = Vec::new();
             for (number, url) in nodes.into_iter().enumerate().filter(|_| mode == Mode::Forward) {
-                let road = Arc::new(Road::new(region.to_string(), number, Dialer::new(url, trust.as_ref()?)));
-                runtime.spawn(road.clone().watch());
-                roads.push(road);
+                let upstream = Arc::new(Upstream::new(region.to_string(), number, Dialer::new(url, trust.as_ref()?)));
+                runtime.spawn(upstream.clone().watch());
+                upstreams.push(upstream);
             }
             regions.push(Arc::new(Region {
                 name: region.to_string(),
                 region,
                 public_url,
                 mode,
-                roads,
+                upstreams,
                 counts: Counts::default(),
             }));
         }
@@ -93,7 +93,7 @@ pub struct Region {
     name: String,
     public_url: String,
     mode: Mode,
-    roads: Vec<Arc<Road>>,
+    upstreams: Vec<Arc<Upstream>>,
     counts: Counts,
 }
 
@@ -164,9 +164,9 @@ impl Region {
 
     /// Sends a request to a node of the region, the first that is up, and passes its answer on. The answer must begin
     /// within `patience`.
-    async fn carry(self: Arc<Self>, parcel: Parcel, patience: Duration) -> Result<Response<Pieces>, Lost> {
+    async fn carry(self: Arc<Self>, outbound: Outbound, patience: Duration) -> Result<Response<Pieces>, Lost> {
         let since = Instant::now();
-        let carried = match tokio::time::timeout(patience, self.send(&parcel)).await {
+        let carried = match tokio::time::timeout(patience, self.send(&outbound)).await {
             Ok(sent) => sent,
             Err(_) => {
                 Err(Lost { outcome: Outcome::Late, why: format!("no answer within {} ms", patience.as_millis()) })
@@ -192,23 +192,23 @@ impl Region {
         Ok(Response::from_parts(head, received))
     }
 
-    async fn send(&self, parcel: &Parcel) -> Result<(Response<Incoming>, Place), Lost> {
+    async fn send(&self, outbound: &Outbound) -> Result<(Response<Incoming>, Place), Lost> {
         let mut lost = Lost { outcome: Outcome::Down, why: self.trouble() };
-        for standing in [Standing::Up, Standing::Unready] {
-            for road in self.roads.iter().filter(|road| road.standing() == standing) {
-                match road.send(parcel).await {
+        for health in [Health::Up, Health::Unready] {
+            for upstream in self.upstreams.iter().filter(|upstream| upstream.health() == health) {
+                match upstream.send(outbound).await {
                     Ok(sent) => return Ok(sent),
                     Err(Failed::NotSent(why)) => {
-                        lost = Lost { outcome: Outcome::Down, why: format!("{}: {why}", road.url()) }
+                        lost = Lost { outcome: Outcome::Down, why: format!("{}: {why}", upstream.url()) }
                     }
                     Err(Failed::Full) => {
                         lost = Lost {
                             outcome: Outcome::Full,
-                            why: format!("{}: too many requests are under way", road.url()),
+                            why: format!("{}: too many requests are under way", upstream.url()),
                         };
                     }
                     Err(Failed::Broken { why, .. }) => {
-                        return Err(Lost { outcome: Outcome::Broken, why: format!("{}: {why}", road.url()) });
+                        return Err(Lost { outcome: Outcome::Broken, why: format!("{}: {why}", upstream.url()) });
                     }
                 }
             }
@@ -217,7 +217,7 @@ impl Region {
     }
 
     fn trouble(&self) -> String {
-        let troubles = self.roads.iter().map(|road| format!("{}: {}", road.url(), road.trouble()));
+        let troubles = self.upstreams.iter().map(|upstream| format!("{}: {}", upstream.url(), upstream.trouble()));
         troubles.collect::<Vec<_>>().join("; ")
     }
 
@@ -257,11 +257,11 @@ impl Region {
 
     fn describe(&self) -> Json {
         let nodes: Vec<Json> = self
-            .roads
+            .upstreams
             .iter()
-            .map(|road| {
-                let ms = (road.latency().as_secs_f64() * 100_000.0).round() / 100.0;
-                json!({ "state": road.standing().name(), "latency_ms": ms })
+            .map(|upstream| {
+                let ms = (upstream.latency().as_secs_f64() * 100_000.0).round() / 100.0;
+                json!({ "state": upstream.health().name(), "latency_ms": ms })
             })
             .collect();
         let requests: serde_json::Map<String, Json> = Outcome::ALL

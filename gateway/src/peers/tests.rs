@@ -1,4 +1,4 @@
-//! What is asked of a road, against a node that misbehaves in every way we know of: an HTTP/2 server that does as it is
+//! What is asked of an upstream, against a node that misbehaves in every way we know of: an HTTP/2 server that does as it is
 //! told, one rule a request.
 
 use std::collections::VecDeque;
@@ -105,32 +105,32 @@ impl Node {
 }
 
 fn region(addresses: &[SocketAddr]) -> Arc<Region> {
-    let trust = line::trust(&[]).unwrap();
+    let trust = dial::trust(&[]).unwrap();
     let region = ProviderRegion::parse("aws-eu-west-1").unwrap();
-    let road = |(number, address): (usize, &SocketAddr)| {
+    let upstream = |(number, address): (usize, &SocketAddr)| {
         let url = NodeUrl {
             tls: false,
             host: address.ip().to_string(),
             port: address.port(),
             authority: address.to_string(),
         };
-        Arc::new(Road::new("aws-eu-west-1".to_owned(), number, Dialer::new(url, &trust)))
+        Arc::new(Upstream::new("aws-eu-west-1".to_owned(), number, Dialer::new(url, &trust)))
     };
-    let roads = addresses.iter().enumerate().map(road).collect();
+    let upstreams = addresses.iter().enumerate().map(upstream).collect();
     let (name, public_url) = (region.to_string(), String::new());
-    Arc::new(Region { region, name, public_url, mode: Mode::Forward, roads, counts: Counts::default() })
+    Arc::new(Region { region, name, public_url, mode: Mode::Forward, upstreams, counts: Counts::default() })
 }
 
-fn parcel() -> Parcel {
+fn outbound() -> Outbound {
     let target = http::uri::PathAndQuery::from_static("/app/a-b/endpoint/x");
-    Parcel { method: http::Method::POST, target, headers: http::HeaderMap::new(), body: Bytes::from_static(b"once") }
+    Outbound { method: http::Method::POST, target, headers: http::HeaderMap::new(), body: Bytes::from_static(b"once") }
 }
 
 const PATIENCE: Duration = Duration::from_millis(400);
 
 /// The body of an answer, or why there is none.
 async fn call(region: &Arc<Region>) -> Result<String, Outcome> {
-    let answer = region.clone().carry(parcel(), PATIENCE).await.map_err(|lost| lost.outcome)?;
+    let answer = region.clone().carry(outbound(), PATIENCE).await.map_err(|lost| lost.outcome)?;
     assert!(answer.headers().get(HEADER).is_none(), "it is between nodes");
     let mut pieces = answer.into_body();
     let mut body = Vec::new();
@@ -157,7 +157,7 @@ async fn a_request_is_sent_again_only_when_the_node_cannot_have_looked_at_it() {
         assert_eq!(call(&region).await.as_deref(), expected.as_ref().map(|text| *text), "{rules:?}");
         assert_eq!(node.seen().0, looked_at, "{rules:?}");
         // None of that is a reason to think that the node is down.
-        assert_eq!(region.roads[0].standing(), Standing::Up, "{rules:?}");
+        assert_eq!(region.upstreams[0].health(), Health::Up, "{rules:?}");
         assert_eq!(call(&region).await.as_deref(), Ok("answer"), "after {rules:?}");
     }
 }
@@ -183,10 +183,10 @@ async fn a_node_that_is_gone_costs_nobody_their_time_and_is_used_when_it_is_back
     let (second, address) = Node::start(&[]).await;
     let both = region(&[gone, address]);
     assert_eq!(call(&both).await.as_deref(), Ok("answer"), "the next URL is used");
-    assert_eq!((both.roads[0].standing(), second.seen().0), (Standing::Down, 1));
+    assert_eq!((both.upstreams[0].health(), second.seen().0), (Health::Down, 1));
 
     let alone = region(&[gone]);
-    tokio::spawn(alone.roads[0].clone().watch());
+    tokio::spawn(alone.upstreams[0].clone().watch());
     let since = Instant::now();
     for _ in 0..50 {
         assert_eq!(call(&alone).await, Err(Outcome::Down));
@@ -206,7 +206,7 @@ async fn a_node_that_is_gone_costs_nobody_their_time_and_is_used_when_it_is_back
         assert!(since.elapsed() < Duration::from_secs(5), "it is not found to be back");
         tokio::time::sleep(Duration::from_millis(10)).await;
     }
-    assert_eq!(alone.roads[0].standing(), Standing::Up);
+    assert_eq!(alone.upstreams[0].health(), Health::Up);
 }
 
 #[tokio::test]
@@ -214,9 +214,9 @@ async fn an_address_that_swallows_everything_is_given_up_once() {
     // A socket that listens and is never accepted from takes a connection, and then nothing.
     let silent = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let region = region(&[silent.local_addr().unwrap()]);
-    tokio::spawn(region.roads[0].clone().watch());
+    tokio::spawn(region.upstreams[0].clone().watch());
     let since = Instant::now();
-    while region.roads[0].standing() != Standing::Down {
+    while region.upstreams[0].health() != Health::Down {
         assert!(since.elapsed() < Duration::from_secs(5), "it is not found to be silent");
         tokio::time::sleep(Duration::from_millis(10)).await;
     }
@@ -253,13 +253,13 @@ async fn over_tls_a_peer_must_be_who_its_url_says() {
             }
         });
         let url = NodeUrl { tls: true, host: host.to_owned(), port, authority: format!("{host}:{port}") };
-        let trust = line::trust(std::slice::from_ref(authority)).unwrap();
+        let trust = dial::trust(std::slice::from_ref(authority)).unwrap();
         let mut region = region(&[]);
-        let road = Arc::new(Road::new("aws-eu-west-1".to_owned(), 0, Dialer::new(url, &trust)));
-        Arc::get_mut(&mut region).unwrap().roads = vec![road];
+        let upstream = Arc::new(Upstream::new("aws-eu-west-1".to_owned(), 0, Dialer::new(url, &trust)));
+        Arc::get_mut(&mut region).unwrap().upstreams = vec![upstream];
         let answer = call(&region).await;
         assert_eq!(answer.is_ok(), trouble.is_empty(), "{host}: {answer:?}");
-        let said = region.roads[0].trouble();
+        let said = region.upstreams[0].trouble();
         assert!(said.contains(trouble) && said.is_empty() == trouble.is_empty(), "{host}: {said}");
     }
 }

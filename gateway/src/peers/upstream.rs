@@ -1,10 +1,10 @@
-//! The way to one node: its connections, whether it is there, how long it takes to answer.
+//! One node of another region as an upstream: its connections, whether it is there, how long it takes to answer.
 //!
 //! In: a request. Out: the beginning of an answer, or how it was lost: surely without having reached the node, so that
 //! another may be asked, or perhaps after.
 //!
 //! A node that cannot be reached once is down: requests go elsewhere or are told at once, and none of them waits to find
-//! out whether it is back. That is the task of [`Road::watch`], which asks for `/health` all the time.
+//! out whether it is back. That is the task of [`Upstream::watch`], which asks for `/health` all the time.
 
 use std::error::Error;
 use std::sync::atomic::{AtomicU8, AtomicU64, AtomicUsize, Ordering};
@@ -19,14 +19,14 @@ use hyper::body::Incoming;
 use metrics::gauge;
 use tokio::sync::{Mutex, Notify};
 
-use super::line::{Connection, Dialer, Sender};
+use super::dial::{Connection, Dialer, Sender};
 use crate::config::peers::NodeUrl;
-use crate::limits::{PEER_ASK, PEER_ASK_DOWN, PEER_ASK_UP, PEER_LINES, PEER_LINES_MAX, PEER_STREAMS_MAX};
+use crate::limits::{PEER_ASK, PEER_ASK_DOWN, PEER_ASK_UP, PEER_CONNECTIONS, PEER_CONNECTIONS_MAX, PEER_STREAMS_MAX};
 
 /// Whether a node is there.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[repr(u8)]
-pub enum Standing {
+pub enum Health {
     Up = 0,
     /// It answers, and says that it would rather not be asked: it drains, or is a proxy without anything behind it. Asked
     /// when there is no other.
@@ -34,7 +34,7 @@ pub enum Standing {
     Down = 2,
 }
 
-impl Standing {
+impl Health {
     pub fn name(self) -> &'static str {
         match self {
             Self::Up => "up",
@@ -45,14 +45,14 @@ impl Standing {
 }
 
 /// A request on its way, as often as it must be sent.
-pub struct Parcel {
+pub struct Outbound {
     pub method: Method,
     pub target: PathAndQuery,
     pub headers: HeaderMap,
     pub body: Bytes,
 }
 
-impl Parcel {
+impl Outbound {
     fn request(&self, url: &NodeUrl) -> Result<Request<Full<Bytes>>, http::Error> {
         let uri = Uri::builder()
             .scheme(if url.tls { "https" } else { "http" })
@@ -76,17 +76,17 @@ pub enum Failed {
     Broken { why: String, connection: bool },
 }
 
-/// The way to one node.
-pub struct Road {
+/// One node, with a pool of connections to it.
+pub struct Upstream {
     region: String,
     number: usize,
     dialer: Dialer,
-    standing: AtomicU8,
+    health: AtomicU8,
     latency_us: AtomicU64,
     /// What was wrong last.
     trouble: Lock<String>,
-    fell: Notify,
-    lines: Vec<Line>,
+    went_down: Notify,
+    slots: Vec<Slot>,
     turn: AtomicUsize,
     /// Connections made so far, and so the next one's number.
     dialed: AtomicU64,
@@ -95,12 +95,12 @@ pub struct Road {
 }
 
 #[derive(Default)]
-struct Line {
+struct Slot {
     busy: AtomicUsize,
     made: Mutex<Option<(u64, Connection)>>,
 }
 
-impl Line {
+impl Slot {
     /// Lets go of the connection with this number. It may take nothing more although it is not closed yet, when the node
     /// has said that it goes away.
     async fn forget(&self, number: u64) {
@@ -111,49 +111,49 @@ impl Line {
     }
 }
 
-/// A stream's place on one of a road's connections; given back when dropped.
+/// A stream's place on one of an upstream's connections; given back when dropped.
 pub struct Place {
-    road: Arc<Road>,
-    line: usize,
+    upstream: Arc<Upstream>,
+    slot: usize,
 }
 
 impl Place {
-    fn line(&self) -> &Line {
-        &self.road.lines[self.line]
+    fn slot(&self) -> &Slot {
+        &self.upstream.slots[self.slot]
     }
 }
 
 impl Drop for Place {
     fn drop(&mut self) {
-        self.line().busy.fetch_sub(1, Ordering::Relaxed);
+        self.slot().busy.fetch_sub(1, Ordering::Relaxed);
     }
 }
 
-impl Road {
+impl Upstream {
     pub fn new(region: String, number: usize, dialer: Dialer) -> Self {
-        let mut lines = Vec::new();
-        lines.resize_with(PEER_LINES_MAX, Line::default);
+        let mut slots = Vec::new();
+        slots.resize_with(PEER_CONNECTIONS_MAX, Slot::default);
         Self {
             region,
             number,
             dialer,
             // It has not been asked; the first request may be sooner than the first answer.
-            standing: AtomicU8::new(Standing::Up as u8),
+            health: AtomicU8::new(Health::Up as u8),
             latency_us: AtomicU64::new(0),
             trouble: Lock::default(),
-            fell: Notify::new(),
-            lines,
+            went_down: Notify::new(),
+            slots,
             turn: AtomicUsize::new(0),
             dialed: AtomicU64::new(0),
             sound: AtomicU64::new(0),
         }
     }
 
-    pub fn standing(&self) -> Standing {
-        match self.standing.load(Ordering::Relaxed) {
-            0 => Standing::Up,
-            1 => Standing::Unready,
-            _ => Standing::Down,
+    pub fn health(&self) -> Health {
+        match self.health.load(Ordering::Relaxed) {
+            0 => Health::Up,
+            1 => Health::Unready,
+            _ => Health::Down,
         }
     }
 
@@ -173,17 +173,17 @@ impl Road {
 
     /// Sends a request once; again only where it is certain that the node has not seen it: the connection had been closed,
     /// or the node says so itself (RFC 9113, section 8.7).
-    pub async fn send(self: &Arc<Self>, parcel: &Parcel) -> Result<(Response<Incoming>, Place), Failed> {
+    pub async fn send(self: &Arc<Self>, outbound: &Outbound) -> Result<(Response<Incoming>, Place), Failed> {
         let place = self.place().ok_or(Failed::Full)?;
         let mut tried = false;
         loop {
-            let (number, sender) = self.sender(place.line(), false).await.map_err(Failed::NotSent)?;
-            let request = parcel.request(&self.dialer.url).map_err(|error| Failed::NotSent(error.to_string()))?;
+            let (number, sender) = self.sender(place.slot(), false).await.map_err(Failed::NotSent)?;
+            let request = outbound.request(&self.dialer.url).map_err(|error| Failed::NotSent(error.to_string()))?;
             match post(sender, request).await {
                 Ok(response) => return Ok((response, place)),
                 Err(Failed::NotSent(_)) if !tried => {
                     tried = true;
-                    place.line().forget(number).await;
+                    place.slot().forget(number).await;
                 }
                 Err(failed) => {
                     if let Failed::Broken { connection: true, .. } = failed {
@@ -201,7 +201,7 @@ impl Road {
     fn doubt(&self, number: u64) {
         if number >= self.sound.load(Ordering::Relaxed) {
             self.sound.fetch_max(self.dialed.load(Ordering::Relaxed), Ordering::Relaxed);
-            self.fell.notify_one();
+            self.went_down.notify_one();
         }
     }
 
@@ -209,40 +209,40 @@ impl Road {
     pub async fn watch(self: Arc<Self>) {
         loop {
             self.ask().await;
-            if self.standing() == Standing::Down {
+            if self.health() == Health::Down {
                 tokio::time::sleep(PEER_ASK_DOWN).await;
                 continue;
             }
             // A request may find out sooner that something is wrong.
-            let _ = tokio::time::timeout(PEER_ASK_UP, self.fell.notified()).await;
+            let _ = tokio::time::timeout(PEER_ASK_UP, self.went_down.notified()).await;
         }
     }
 
     async fn ask(&self) {
         let mut answered = self.ask_once().await;
-        if answered.is_err() && self.standing() != Standing::Down {
+        if answered.is_err() && self.health() != Health::Down {
             // One answer that fails to come may be a busy moment.
             answered = self.ask_once().await;
         }
         match answered {
             Ok((took, status)) if status.is_server_error() => {
-                self.stand(Standing::Unready, took, &format!("its /health says {status}"));
+                self.set_health(Health::Unready, took, &format!("its /health says {status}"));
             }
-            Ok((took, _)) => self.stand(Standing::Up, took, ""),
-            Err(why) => self.fall(&why),
+            Ok((took, _)) => self.set_health(Health::Up, took, ""),
+            Err(why) => self.mark_down(&why),
         }
     }
 
     /// How long the answer took, and its status.
     async fn ask_once(&self) -> Result<(Duration, StatusCode), String> {
-        let question = Parcel {
+        let question = Outbound {
             method: Method::GET,
             target: PathAndQuery::from_static("/health"),
             headers: HeaderMap::new(),
             body: Bytes::new(),
         };
         let asked = async {
-            let (_, sender) = self.sender(&self.lines[0], true).await?;
+            let (_, sender) = self.sender(&self.slots[0], true).await?;
             let request = question.request(&self.dialer.url).map_err(|error| error.to_string())?;
             let since = Instant::now();
             let response = match post(sender, request).await {
@@ -260,32 +260,32 @@ impl Road {
         };
         if answered.is_err() {
             // The next question is asked on another connection.
-            *self.lines[0].made.lock().await = None;
+            *self.slots[0].made.lock().await = None;
         }
         answered
     }
 
     fn place(self: &Arc<Self>) -> Option<Place> {
-        let first = self.turn.fetch_add(1, Ordering::Relaxed) % PEER_LINES;
+        let first = self.turn.fetch_add(1, Ordering::Relaxed) % PEER_CONNECTIONS;
         // In turn over the first few; over the others, in order, when those are full.
-        let in_turn = (0..PEER_LINES).map(|step| (first + step) % PEER_LINES);
-        let mut order = in_turn.chain(PEER_LINES..PEER_LINES_MAX);
+        let in_turn = (0..PEER_CONNECTIONS).map(|step| (first + step) % PEER_CONNECTIONS);
+        let mut order = in_turn.chain(PEER_CONNECTIONS..PEER_CONNECTIONS_MAX);
         let free = |busy: usize| (busy < PEER_STREAMS_MAX).then_some(busy + 1);
-        let line = order
-            .find(|line| self.lines[*line].busy.fetch_update(Ordering::Relaxed, Ordering::Relaxed, free).is_ok())?;
-        Some(Place { road: self.clone(), line })
+        let slot = order
+            .find(|slot| self.slots[*slot].busy.fetch_update(Ordering::Relaxed, Ordering::Relaxed, free).is_ok())?;
+        Some(Place { upstream: self.clone(), slot })
     }
 
-    /// The connection of a line, made if there is none. Many may wait for one that is being made; when it fails the node
+    /// The connection of a slot, made if there is none. Many may wait for one that is being made; when it fails the node
     /// is down, and they are told without trying it themselves.
-    async fn sender(&self, line: &Line, asking: bool) -> Result<(u64, Sender), String> {
-        let mut made = line.made.lock().await;
+    async fn sender(&self, slot: &Slot, asking: bool) -> Result<(u64, Sender), String> {
+        let mut made = slot.made.lock().await;
         let sound = self.sound.load(Ordering::Relaxed);
         let usable = |(number, connection): &&(u64, Connection)| *number >= sound && !connection.is_over();
         if let Some((number, connection)) = made.as_ref().filter(usable) {
             return Ok((*number, connection.sender.clone()));
         }
-        if !asking && self.standing() == Standing::Down {
+        if !asking && self.health() == Health::Down {
             return Err(self.trouble());
         }
         match self.dialer.dial().await {
@@ -297,35 +297,35 @@ impl Road {
             }
             Err(why) => {
                 *made = None;
-                self.fall(&why);
+                self.mark_down(&why);
                 Err(why)
             }
         }
     }
 
-    fn fall(&self, why: &str) {
-        self.stand(Standing::Down, Duration::ZERO, why);
+    fn mark_down(&self, why: &str) {
+        self.set_health(Health::Down, Duration::ZERO, why);
     }
 
-    fn stand(&self, standing: Standing, took: Duration, why: &str) {
-        if standing != Standing::Down {
+    fn set_health(&self, health: Health, took: Duration, why: &str) {
+        if health != Health::Down {
             self.latency_us.store(took.as_micros() as u64, Ordering::Relaxed);
         }
         why.clone_into(&mut self.trouble.lock().unwrap_or_else(PoisonError::into_inner));
         let labels = [("region", self.region.clone()), ("node", self.number.to_string())];
-        gauge!("portico_peer_up", &labels).set(if standing == Standing::Down { 0.0 } else { 1.0 });
+        gauge!("portico_peer_up", &labels).set(if health == Health::Down { 0.0 } else { 1.0 });
         gauge!("portico_peer_latency_seconds", &labels).set(self.latency().as_secs_f64());
-        let before = self.standing.swap(standing as u8, Ordering::Relaxed);
-        if before == standing as u8 {
+        let before = self.health.swap(health as u8, Ordering::Relaxed);
+        if before == health as u8 {
             return;
         }
         let (region, url) = (self.region.as_str(), &self.dialer.url);
-        match standing {
-            Standing::Up => tracing::info!(region, %url, "a peer is back"),
-            Standing::Unready => tracing::warn!(region, %url, why, "a peer would rather not be asked"),
-            Standing::Down => {
+        match health {
+            Health::Up => tracing::info!(region, %url, "a peer is back"),
+            Health::Unready => tracing::warn!(region, %url, why, "a peer would rather not be asked"),
+            Health::Down => {
                 tracing::warn!(region, %url, why, "a peer cannot be reached; requests for its region go to another URL of it, or are answered 503");
-                self.fell.notify_one();
+                self.went_down.notify_one();
             }
         }
     }

@@ -14,8 +14,8 @@ use http::{HeaderValue, Method, header};
 use metrics::counter;
 use storage::model::{ActiveApp, DeploymentModel};
 
-use super::letter::{self, Distrust, Letter};
-use super::{HEADER, Lost, Outcome, Parcel, Peers, Region, hop};
+use super::claims::{self, Claims, Distrust};
+use super::{HEADER, Lost, Outbound, Outcome, Peers, Region, hop};
 use crate::bridge::Pieces;
 use crate::config::peers::Mode;
 use crate::core::Core;
@@ -38,39 +38,39 @@ pub enum Away {
 }
 
 /// Whose a request is.
-pub enum Guest {
+pub enum Source {
     /// A client's.
-    Stranger,
+    Client,
     /// A peer's, which had it from a client; with the client's header lines, for the log.
-    Sent(Letter, Vec<u8>),
+    Peer(Claims, Vec<u8>),
     /// It says so, and that is not true.
-    Liar(Distrust),
+    Forged(Distrust),
 }
 
-impl Guest {
+impl Source {
     /// The request as its client sent it, when it came by way of a peer.
     pub fn restore<'b>(&'b self, core: &Core, request: &Request<'b>) -> Option<Request<'b>> {
         match self {
-            Self::Sent(letter, lines) => Some(letter.restore(&core.parts.node, request, lines)),
-            Self::Stranger | Self::Liar(_) => None,
+            Self::Peer(claims, lines) => Some(claims.restore(&core.parts.node, request, lines)),
+            Self::Client | Self::Forged(_) => None,
         }
     }
 }
 
 /// Finds out whose a request is. To be asked unless this node [is alone](Peers::is_alone).
-pub fn welcome(core: &Core, request: &Request<'_>) -> Guest {
+pub fn welcome(core: &Core, request: &Request<'_>) -> Source {
     let Peers(peers) = &core.parts.peers;
-    let (Some(secret), Some(value)) = (&peers.secret, request.header(HEADER)) else { return Guest::Stranger };
-    match Letter::open(secret, request.method, &target(request.path, request.query), value, epoch_ms()) {
-        Ok(letter) => {
+    let (Some(secret), Some(value)) = (&peers.secret, request.header(HEADER)) else { return Source::Client };
+    match Claims::verify(secret, request.method, &target(request.path, request.query), value, epoch_ms()) {
+        Ok(claims) => {
             counter!("portico_peer_received_total", "outcome" => "accepted").increment(1);
-            let lines = letter.header_lines(request);
-            Guest::Sent(letter, lines)
+            let lines = claims.header_lines(request);
+            Source::Peer(claims, lines)
         }
         Err(distrust) => {
             counter!("portico_peer_received_total", "outcome" => "distrusted").increment(1);
             tell_distrust(core, request.peer, distrust);
-            Guest::Liar(distrust)
+            Source::Forged(distrust)
         }
     }
 }
@@ -92,7 +92,7 @@ pub async fn answer_for(core: &Rc<Core>, request: &Request<'_>, family: Family) 
         Mode::Redirect if cors::is_preflight(request) => None,
         Mode::Redirect => {
             region.count(Outcome::Redirected);
-            let path = letter::path(request.path, request.named.app);
+            let path = claims::path(request.path, request.named.app);
             let location = format!("{}{}", region.public_url, target(&path, request.query));
             let answer = respond::elsewhere(request, &app, location);
             core.parts.metrics.request(family, answer.status, request.started.elapsed());
@@ -131,11 +131,11 @@ async fn forward(
     app: Arc<ActiveApp>,
     region: Arc<Region>,
 ) -> Away {
-    let Some(parcel) = parcel(core, request) else {
+    let Some(outbound) = outbound(core, request) else {
         return refuse(core, request, family, Refused::at_app(Refusal::BadPath, app));
     };
     let patience = Duration::from_millis(u64::from(app.limits.run_time_ms) + PEER_SLACK_MS);
-    let under_way = UnderWay(core.parts.peers.0.runtime.spawn(region.clone().carry(parcel, patience)));
+    let under_way = UnderWay(core.parts.peers.0.runtime.spawn(region.clone().carry(outbound, patience)));
     let carried = core.remote.wait(under_way).await;
     let lost = match carried {
         Ok(response) => {
@@ -175,25 +175,25 @@ async fn forward(
 }
 
 /// The request as it goes to the peer. `None` when its target is none that other servers would read as we do.
-fn parcel(core: &Core, request: &Request<'_>) -> Option<Parcel> {
+fn outbound(core: &Core, request: &Request<'_>) -> Option<Outbound> {
     let node = &core.parts.node;
-    let path = letter::path(request.path, request.named.app);
+    let path = claims::path(request.path, request.named.app);
     let target = target(&path, request.query);
-    let letter = Letter {
+    let claims = Claims {
         sender: request.peer,
         correlation: request.correlation,
         host: request.header_text("host").unwrap_or_default().to_owned(),
     };
     let secret = core.parts.peers.0.secret.as_ref()?;
     let mut headers = hop::of_request(request.headers.iter().copied());
-    headers.insert(HEADER, letter.seal(secret, request.method, &target, epoch_ms()).parse().ok()?);
+    headers.insert(HEADER, claims.sign(secret, request.method, &target, epoch_ms()).parse().ok()?);
     let via = format!("{} {}.portico", request.protocol.trim_start_matches("HTTP/"), node.region.host_label());
     headers.append(header::VIA, via.parse().ok()?);
     if request.body.is_empty() && request.header("content-length").is_some() {
         // An empty body that was announced is announced again.
         headers.insert(header::CONTENT_LENGTH, HeaderValue::from_static("0"));
     }
-    Some(Parcel {
+    Some(Outbound {
         method: request.method.parse::<Method>().ok()?,
         target: target.parse::<PathAndQuery>().ok().filter(|parsed| parsed.as_str() == target)?,
         headers,

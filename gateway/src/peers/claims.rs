@@ -24,21 +24,21 @@ pub const HEADER: &str = "x-portico-peer";
 
 /// What the sending node says.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Letter {
+pub struct Claims {
     pub sender: IpAddr,
     pub correlation: CorrelationId,
     /// The `Host` the client asked, since the one between nodes is the receiver's own.
     pub host: String,
 }
 
-/// Why a letter is not believed.
+/// Why claims are not believed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Distrust {
-    /// It is no letter at all, or none of this version.
+    /// They are not of our form, or of another version.
     Form,
-    /// It was written with another secret, or for another request.
+    /// They were signed with another secret, or for another request.
     Secret,
-    /// It was written so many milliseconds ago; negative: from now.
+    /// They were signed so many milliseconds ago; negative: from now.
     Clock(i64),
 }
 
@@ -53,16 +53,22 @@ impl Distrust {
     }
 }
 
-impl Letter {
+impl Claims {
     /// The header's value: `v1;<ms>;<address>;<co_id>;<host in hex>;<mac>`.
-    pub fn seal(&self, secret: &SecretText, method: &str, target: &str, now_ms: i64) -> String {
+    pub fn sign(&self, secret: &SecretText, method: &str, target: &str, now_ms: i64) -> String {
         let Self { sender, correlation, host } = self;
         let said = format!("v1;{now_ms};{sender};{correlation};{}", hex::encode(host));
         let proof = hex::encode(mac(secret, method, target, &said).finalize().into_bytes());
         format!("{said};{proof}")
     }
 
-    pub fn open(secret: &SecretText, method: &str, target: &str, value: &[u8], now_ms: i64) -> Result<Self, Distrust> {
+    pub fn verify(
+        secret: &SecretText,
+        method: &str,
+        target: &str,
+        value: &[u8],
+        now_ms: i64,
+    ) -> Result<Self, Distrust> {
         let text = std::str::from_utf8(value).map_err(|_| Distrust::Form)?;
         let (said, proof) = text.rsplit_once(';').ok_or(Distrust::Form)?;
         let proof = hex::decode(proof).map_err(|_| Distrust::Form)?;
@@ -139,20 +145,20 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_letter_is_believed_as_it_was_written_and_not_otherwise() {
+    fn claims_are_believed_as_they_were_signed_and_not_otherwise() {
         let secret = SecretText::new("0123456789abcdef0123456789abcdef");
-        let letter = Letter {
+        let claims = Claims {
             sender: "2001:db8::7".parse().unwrap(),
             correlation: CorrelationId::new(),
             host: "a-b.eu-west-1.aws.data.example.org:8443".to_owned(),
         };
         let now = 1_700_000_000_000;
-        let value = letter.seal(&secret, "POST", "/app/a-b/endpoint/x?y=1", now);
+        let value = claims.sign(&secret, "POST", "/app/a-b/endpoint/x?y=1", now);
         let open = |secret: &SecretText, method, target, value: &str, now| {
-            Letter::open(secret, method, target, value.as_bytes(), now)
+            Claims::verify(secret, method, target, value.as_bytes(), now)
         };
         let target = "/app/a-b/endpoint/x?y=1";
-        assert_eq!(open(&secret, "POST", target, &value, now + 1000), Ok(letter.clone()));
+        assert_eq!(open(&secret, "POST", target, &value, now + 1000), Ok(claims.clone()));
         let late = PEER_CLOCK_MS as i64 + 1;
         let other = SecretText::new("fedcba9876543210fedcba9876543210");
         let moved = value.replace("2001:db8::7", "2001:db8::8");
