@@ -2,8 +2,8 @@
 //!
 //! In: a bundle id that was announced when its app was published. Out: the encoded bundle, made from the deployment, its
 //! code cache and the app's values and secrets as they are now, by this node or, where nodes share a Redis, by another
-//! one. While a shared store is away, it is made from what this node kept on its disk. A few are kept ready; the id of a replaced bundle can be
-//! asked for until every call that was admitted with it must have ended.
+//! one. While a shared store is away, it is made from what this node kept on its disk. A few are kept ready; the id of a
+//! replaced bundle can be asked for until every call that was admitted with it must have ended.
 //!
 //! Not here: when a bundle is replaced (`active`).
 

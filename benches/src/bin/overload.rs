@@ -6,8 +6,8 @@
 //!
 //! `BENCH_LOOPS` (700000) turns of a loop in the function, some milliseconds; 0 for a hello. What is refused costs the
 //! server's processor a few hundredths of a millisecond each, so the share that is left for those that are served depends
-//! on how much they are. `BENCH_ROUNDS` (3), `BENCH_SECONDS` (5) per load and round, after two seconds that do not count. `BENCH_STANDING_MS`, `BENCH_TARGET_MS`:
-//! the server's settings, where they are not to be the defaults.
+//! on how much they are. `BENCH_ROUNDS` (3), `BENCH_SECONDS` (5) per load and round, after two seconds that do not count.
+//! `BENCH_STANDING_MS`, `BENCH_TARGET_MS`: the server's settings, where they are not to be the defaults.
 
 use std::time::Duration;
 

@@ -28,8 +28,8 @@ use crate::vault::{Purpose, Vault};
 /// Where entries lie: names to a version and bytes.
 pub trait Shelf: Send + Sync + 'static {
     fn get(&self, name: String) -> BoxFuture<'static, Option<(i64, Vec<u8>)>>;
-    /// For so long, unless there is a newer one. It is done whether anybody waits for it or not; waiting is for whoever must know that it
-    /// is done, or given up.
+    /// For so long, unless there is a newer one. It is done whether anybody waits for it or not; waiting is for whoever must
+    /// know that it is done, or given up.
     fn put(&self, name: String, version: i64, bytes: Vec<u8>, life: Duration) -> BoxFuture<'static, ()>;
 }
 
