@@ -9,8 +9,10 @@ use std::time::{Duration, Instant};
 
 use portico_tests::{App, Backend, Load, OpenLoop, Request, Seen, Server, Setup, process, quantile};
 
-/// Some milliseconds of work, as much as a function that renders a page or checks a password takes.
-const WORK: &str = "exports = () => { let x = 1; for (let i = 0; i < 700000; i++) x = (x * 31 + i) | 0; return x; };";
+/// Some milliseconds of work, as much as a function that renders a page or checks a password takes. It is in V8's own
+/// parser: how fast a loop of JavaScript is depends on what V8 has compiled by then, and the peak would not be one.
+const WORK: &str = "const text = JSON.stringify(Array.from({ length: 3000 }, (_, i) => ({ i, name: 'n' + i })));
+    exports = () => { let n = 0; for (let i = 0; i < 4; i++) n += JSON.parse(text).length; return n; };";
 
 /// One story at a time has the processors.
 fn start() -> (Server, MutexGuard<'static, ()>) {
@@ -81,8 +83,8 @@ fn five_times_as_many_requests_as_can_be_served_are_shed_early() {
     );
     assert!(seen.refused.len() > 2 * seen.served.len(), "it was no overload");
     assert_eq!(seen.with_retry_after, seen.refused.len(), "each is told when to come again");
-    // A quiet machine shows 0.97 and twice; one that does other things meanwhile needs much room.
-    assert!(seen.goodput() > 0.4 * peak, "{:.0} of {peak:.0} a second", seen.goodput());
+    // A quiet machine shows 0.87 and twice; one that does other things meanwhile needs much room.
+    assert!(seen.goodput() > 0.5 * peak, "{:.0} of {peak:.0} a second", seen.goodput());
     assert!(admitted < (calm * 6).max(Duration::from_millis(80)), "{admitted:?}, unloaded {calm:?}");
     assert!(health < Duration::from_secs(2), "{health:?}");
 
