@@ -152,6 +152,13 @@ pub const DRAIN_ACCEPT_MAX: std::time::Duration = std::time::Duration::from_secs
 /// the server does not start, and says so.
 pub const HOLD_PATIENCE: std::time::Duration = std::time::Duration::from_secs(1);
 
+/// Connections that wait in the kernel to be accepted, per socket; the kernel cuts it to `net.core.somaxconn`. Past it: the
+/// kernel lets clients try again.
+pub const BACKLOG: i32 = 4096;
+
+/// How often the store's files are counted for the metrics: there may be ten thousand, and they grow slowly.
+pub const STORE_FIGURES_EVERY: std::time::Duration = std::time::Duration::from_secs(60);
+
 // --- restarts without notice ----------------------------------------------------------------------------------------
 
 /// Bytes of a next request that go along with a connection to the process that takes over. One that has more read ahead of
@@ -172,6 +179,10 @@ pub const HANDOVER_HELLO: std::time::Duration = std::time::Duration::from_secs(1
 /// How long the new process may take until it could serve; a first start makes the V8 snapshot, and apps are read. The old
 /// one serves meanwhile. Past it: the new one is ended.
 pub const HANDOVER_PREPARE: std::time::Duration = std::time::Duration::from_secs(120);
+
+/// How long the process before this one may write to its own segments of the logs: the longest drain that can be set, and a
+/// little. Until then they are not joined with ours.
+pub const HANDOVER_LOGS_APART: std::time::Duration = std::time::Duration::from_secs(3600 + 60);
 
 /// How long a moment is waited for in which no cursor and no transaction is open, so that the store moves without anybody
 /// noticing. Past it, it moves all the same.

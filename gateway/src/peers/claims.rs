@@ -6,7 +6,8 @@
 //! but the body, so that large bodies cost nothing; whoever can change bytes between nodes is kept out by TLS. It is good
 //! for [`PEER_CLOCK_MS`], since clocks differ.
 //!
-//! A request that carries such a header was sent on once and is never sent on again.
+//! A request that carries such a header was sent on once and is never sent on again. Not here: who is asked for what
+//! (`forward`).
 
 use std::borrow::Cow;
 use std::net::IpAddr;

@@ -5,6 +5,8 @@
 //!
 //! A node that cannot be reached once is down: requests go elsewhere or are told at once, and none of them waits to find
 //! out whether it is back. That is the task of [`Upstream::watch`], which asks for `/health` all the time.
+//!
+//! Not here: how a connection is made (`dial`), which node of a region is asked first, and what its answer means.
 
 use std::error::Error;
 use std::sync::atomic::{AtomicU8, AtomicU64, AtomicUsize, Ordering};

@@ -352,7 +352,10 @@ impl Server {
             rates: rates.clone(),
             imports: config.imports,
             outbound: config.outbound.clone(),
-            logs: LogSettings { apart_until: taking_over.then(|| Instant::now() + APART), ..config.logs },
+            logs: LogSettings {
+                apart_until: taking_over.then(|| Instant::now() + limits::HANDOVER_LOGS_APART),
+                ..config.logs
+            },
             npm: config.npm.clone(),
         };
         let control = runtime.block_on(ControlPlane::open(control)).map_err(|error| error.to_string())?;
@@ -557,9 +560,6 @@ impl Server {
         }
     }
 }
-
-/// How long the process before this one may write to its log segments: the longest drain that can be set, and a little.
-const APART: Duration = Duration::from_secs(3600 + 60);
 
 /// What isolate hosts are started from. By the kernel's name for it: under the path this process was started from there
 /// may be another version by now, whose hosts it would not understand.

@@ -10,6 +10,8 @@ use std::net::{SocketAddr, TcpListener};
 use listenfd::ListenFd;
 use socket2::{Domain, Protocol, Socket, Type};
 
+use crate::limits::BACKLOG;
+
 /// A core's sockets, each with the number of its listener.
 pub type OfCore = Vec<(TcpListener, usize)>;
 
@@ -103,7 +105,7 @@ fn listen(address: SocketAddr) -> std::io::Result<TcpListener> {
     socket.set_nonblocking(true)?;
     socket.bind(&address.into())?;
     // The kernel cuts it to its own limit.
-    socket.listen(4096)?;
+    socket.listen(BACKLOG)?;
     Ok(socket.into())
 }
 
